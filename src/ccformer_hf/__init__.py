@@ -1,0 +1,30 @@
+"""Audio-visual segmentation with CCFormer: which pixels of a video are making the sound.
+
+Nothing heavy is imported before it is asked for: `import ccformer_hf` takes milliseconds, the first public name seconds.
+"""
+
+from importlib import import_module
+
+__version__ = "0.1.0"
+
+_HOMES = {
+    "AudioVisualProcessor": "processing_ccformer",
+    "CCFormerConfig": "configuration_ccformer",
+    "CCFormerFeatureExtractor": "feature_extraction_ccformer",
+    "CCFormerForAudioVisualSegmentation": "modeling_ccformer",
+    "CCFormerImageProcessor": "image_processing_ccformer",
+    "CCFormerModel": "modeling_ccformer",
+    "segment_video": "inference",
+}
+__all__ = ["__version__", *_HOMES]
+
+
+def __getattr__(name: str):
+    if name not in _HOMES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    import_module(f"{__name__}.auto")  # registers the Auto classes, once
+    return getattr(import_module(f"{__name__}.{_HOMES[name]}"), name)
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

@@ -1,0 +1,36 @@
+"""Makes the package's classes known to transformers: `AutoModel`, `AutoProcessor` and the rest then find them.
+
+Importing this module is all there is to do. Registering also makes every `save_pretrained` ship the code with the
+weights, so that the result loads with `trust_remote_code=True` where this package is not installed.
+"""
+
+from transformers import (
+    AutoConfig,
+    AutoFeatureExtractor,
+    AutoImageProcessor,
+    AutoModel,
+    AutoModelForSemanticSegmentation,
+    AutoProcessor,
+)
+
+from .configuration_ccformer import CCFormerConfig
+from .feature_extraction_ccformer import CCFormerFeatureExtractor
+from .image_processing_ccformer import CCFormerImageProcessor
+from .modeling_ccformer import CCFormerForAudioVisualSegmentation, CCFormerModel
+from .processing_ccformer import AudioVisualProcessor
+
+# What save_pretrained writes into `auto_map`, next to a copy of the code.
+CCFormerConfig.register_for_auto_class()
+CCFormerModel.register_for_auto_class("AutoModel")
+CCFormerForAudioVisualSegmentation.register_for_auto_class("AutoModelForSemanticSegmentation")
+CCFormerImageProcessor.register_for_auto_class("AutoImageProcessor")
+CCFormerFeatureExtractor.register_for_auto_class("AutoFeatureExtractor")
+AudioVisualProcessor.register_for_auto_class("AutoProcessor")
+
+# What the Auto classes find in this process.
+AutoConfig.register(CCFormerConfig.model_type, CCFormerConfig, exist_ok=True)
+AutoModel.register(CCFormerConfig, CCFormerModel, exist_ok=True)
+AutoModelForSemanticSegmentation.register(CCFormerConfig, CCFormerForAudioVisualSegmentation, exist_ok=True)
+AutoImageProcessor.register(CCFormerConfig, image_processor_classes={"pil": CCFormerImageProcessor}, exist_ok=True)
+AutoFeatureExtractor.register(CCFormerConfig, CCFormerFeatureExtractor, exist_ok=True)
+AutoProcessor.register(CCFormerConfig, AudioVisualProcessor, exist_ok=True)

@@ -1,0 +1,105 @@
+"""CCFormerConfig: everything that decides what a CCFormer computes travels in `config.json`, so no run flag can change it."""
+
+from huggingface_hub.dataclasses import strict
+from transformers import AutoConfig, PreTrainedConfig
+from transformers.models.auto import CONFIG_MAPPING
+
+STAGES = ["stage1", "stage2", "stage3", "stage4"]
+
+
+@strict
+class CCFormerConfig(PreTrainedConfig):
+    """Configuration of a CCFormer model.
+
+    The default is the ResNet-50 model for two labels (background, sounding). The classes come from `id2label`; id 0 is always
+    the background. Sizes and weights below are *ours* (the paper's are unknown) unless said otherwise.
+
+    Args:
+        backbone_config: any `AutoBackbone` configuration (or its dict with `model_type`) with feature maps at strides
+            4, 8, 16 and 32.
+        audio_hidden_sizes: channels of the four convolution groups of the VGGish audio backbone (*lineage*: 64, 128, 256, 512).
+        audio_fc_size: width of VGGish's two hidden linear layers (*lineage*: 4096).
+        audio_embed_size: width of VGGish's output (*lineage*: 128).
+        hidden_size: width D of everything between the backbones and the heads.
+        num_heads: attention heads, in all attentions.
+        feed_forward_size: width of the hidden layer of all feed-forward networks.
+        use_eim: whether sound and picture are fused early, at all four scales (*paper*: Early Integration Module).
+        pixel_decoder_layers: deformable self-attention layers over strides 8, 16 and 32.
+        num_sampling_points: points each deformable head reads on each scale.
+        decoder_layers: layers of the Multi-query Transformer Module; they read strides 32, 16, 8, 32, ... in turn.
+        num_queries: frame queries Q, each may become one mask in a frame.
+        use_video_queries: whether video queries exchange between the frames of a clip (*paper*: MTM).
+        num_video_queries: video queries V.
+        dropout: dropout of attention outputs and feed-forward networks in the MTM.
+        no_object_weight: weight of the "no object" class in the classification loss (*lineage*, Mask2Former).
+        class_weight, mask_weight, dice_weight: weights of the matched losses and matching costs (*lineage*, Mask2Former).
+        dense_weight: weight of the cross-entropy of the joined class map.
+        contrastive_weight: weight of Bi-modal Contrastive Learning (*paper*); 0 switches it off.
+        contrastive_size: width of the joint space of sound and picture.
+        contrastive_temperature: temperature of the InfoNCE loss (*lineage*).
+        num_loss_points: points per mask at which the mask losses are taken (*lineage*, PointRend).
+        initializer_range: standard deviation of the initial linear weights.
+    """
+
+    model_type = "ccformer"
+    sub_configs = {"backbone_config": AutoConfig}
+
+    backbone_config: dict | PreTrainedConfig | None = None
+    audio_hidden_sizes: list[int] | tuple[int, ...] = (64, 128, 256, 512)
+    audio_fc_size: int = 4096
+    audio_embed_size: int = 128
+    hidden_size: int = 256
+    num_heads: int = 8
+    feed_forward_size: int = 1024
+    use_eim: bool = True
+    pixel_decoder_layers: int = 2
+    num_sampling_points: int = 4
+    decoder_layers: int = 6
+    num_queries: int = 32
+    use_video_queries: bool = True
+    num_video_queries: int = 8
+    dropout: float | int = 0.0
+    no_object_weight: float | int = 0.1
+    class_weight: float | int = 2.0
+    mask_weight: float | int = 5.0
+    dice_weight: float | int = 5.0
+    dense_weight: float | int = 2.0
+    contrastive_weight: float | int = 0.1
+    contrastive_size: int = 128
+    contrastive_temperature: float = 0.07
+    num_loss_points: int = 1024
+    initializer_range: float = 0.02
+
+    def __post_init__(self, **kwargs):
+        if self.backbone_config is None:
+            self.backbone_config = {"model_type": "resnet", "out_features": STAGES}
+        if isinstance(self.backbone_config, dict):
+            backbone = dict(self.backbone_config)
+            if backbone.get("model_type") not in CONFIG_MAPPING:
+                raise ValueError(
+                    f"backbone_config has model_type {backbone.get('model_type')!r}, it must name a backbone that transformers "
+                    "knows, such as 'resnet', 'pvt_v2' or 'swin'"
+                )
+            backbone_class = CONFIG_MAPPING[backbone.pop("model_type")]
+            self.backbone_config = backbone_class(**{"out_features": STAGES, **backbone})
+        super().__post_init__(**kwargs)
+
+    def validate_architecture(self):
+        """Raises ValueError for sizes that cannot work together; runs at construction and at `save_pretrained`."""
+        if self.hidden_size % self.num_heads or self.hidden_size % 4:
+            raise ValueError(
+                f"hidden_size is {self.hidden_size}, it must be a multiple of num_heads ({self.num_heads}) and of 4"
+            )
+        if len(self.audio_hidden_sizes) != 4:
+            raise ValueError(f"audio_hidden_sizes is {self.audio_hidden_sizes}, it must hold 4 widths, e.g. (64, 128, 256, 512)")
+        if self.num_labels < 2:
+            raise ValueError(f"id2label has {self.num_labels} label, it must have at least 2: background (id 0) and one class")
+        if self.num_queries < 1 or (self.use_video_queries and self.num_video_queries < 1):
+            raise ValueError(
+                f"num_queries is {self.num_queries} and num_video_queries {self.num_video_queries}, both must be at least 1"
+            )
+        if self.decoder_layers < 1 or self.pixel_decoder_layers < 0:
+            raise ValueError(
+                f"decoder_layers is {self.decoder_layers} and pixel_decoder_layers {self.pixel_decoder_layers}, they must be "
+                "at least 1 and 0"
+            )

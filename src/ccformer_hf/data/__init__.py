@@ -1,0 +1,1 @@
+"""Data for training and evaluation: the made-up mini set, and AVSBench folders."""

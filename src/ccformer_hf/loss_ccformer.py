@@ -1,0 +1,225 @@
+"""Losses of CCFormer: Hungarian matching, mask losses on sampled points, the joined map, and Bi-modal Contrastive Learning.
+
+Matching and mask losses are Mask2Former's (*lineage*), with what people stumble over there put right: everything in float32 with
+finite costs, ignored pixels (255) that count nowhere, frames in which nothing sounds as a legal target, sums normalised over all
+processes so that one big batch and many small ones train alike.
+"""
+
+import torch
+import torch.distributed as dist
+import torch.nn.functional as F
+from torch import Tensor
+
+try:
+    from scipy.optimize import linear_sum_assignment
+except ImportError:  # inference from the Hub needs no scipy
+    linear_sum_assignment = None
+
+IGNORE = 255
+
+
+def total_over_processes(value: Tensor) -> Tensor:
+    """Sum over all processes of a number without gradient, divided by their count, since gradients are averaged over them."""
+    if not (dist.is_available() and dist.is_initialized()):
+        return value
+    value = value.clone()
+    dist.all_reduce(value)
+    return value / dist.get_world_size()
+
+
+def frame_targets(labels: Tensor, num_labels: int) -> tuple[Tensor, Tensor]:
+    """Label maps `(F, H, W)` -> ids of the labels present `(F, M)`, 0 = none, and their masks `(F, M, H, W)` float.
+
+    Raises:
+        ValueError: for a label id that the model does not have.
+    """
+    present = torch.zeros(len(labels), 256, dtype=torch.bool, device=labels.device)
+    if labels.numel() and not 0 <= int(labels.min()) <= int(labels.max()) <= IGNORE:
+        raise ValueError(f"labels hold ids from {int(labels.min())} to {int(labels.max())}, they must lie in 0..255")
+    present.scatter_(1, labels.flatten(1), True)
+    if present[:, num_labels:IGNORE].any():
+        wrong = present[:, num_labels:IGNORE].any(0).nonzero().flatten() + num_labels
+        raise ValueError(
+            f"labels hold the ids {wrong.tolist()}, but the model has {num_labels} labels (0..{num_labels - 1}, 255 = ignored): "
+            "map the ids, or load the model with an id2label that has them"
+        )
+    present[:, 0] = present[:, IGNORE] = False
+    most = int(present.sum(1).max()) if len(labels) else 0
+    order = present.int().argsort(dim=1, descending=True, stable=True)[:, :most]
+    ids = torch.where(present.gather(1, order), order, 0)  # (F, M)
+    masks = (labels[:, None] == ids[:, :, None, None]) & (ids > 0)[:, :, None, None]
+    return ids, masks.float()
+
+
+def sample(maps: Tensor, points: Tensor, mode: str = "bilinear") -> Tensor:
+    """Reads maps `(F, C, h, w)` at points `(F, P, 2)` given as x, y in 0..1 -> `(F, C, P)`."""
+    return F.grid_sample(maps, 2 * points[:, :, None] - 1, mode=mode, align_corners=False, padding_mode="border").squeeze(3)
+
+
+@torch.no_grad()
+def match(class_logits: Tensor, mask_logits: Tensor, ids: Tensor, masks: Tensor, valid: Tensor, config) -> tuple[Tensor, Tensor, Tensor]:
+    """Cheapest assignment of queries to targets, frame by frame.
+
+    Args:
+        class_logits: `(F, Q, K)`. mask_logits: `(F, Q, h, w)`. ids, masks: as from `frame_targets`. valid: `(F, 1, H, W)`.
+
+    Returns:
+        Three index vectors of equal length: frame, query, target.
+    """
+    if linear_sum_assignment is None:
+        raise ImportError("training needs scipy for the matching of queries and targets: pip install scipy")
+    points = torch.rand(len(ids), config.num_loss_points, 2, device=ids.device)
+    logits = sample(mask_logits.float(), points)  # (F, Q, P)
+    truth = sample(masks, points, "nearest")  # (F, M, P)
+    weight = sample(valid, points, "nearest")  # (F, 1, P)
+    counted = weight.sum(-1, keepdim=True).clamp(min=1)
+    # Binary cross-entropy of every query with every target: softplus(-x) where the target is 1, softplus(x) where it is 0.
+    on, off = F.softplus(-logits) * weight, F.softplus(logits) * weight
+    cross_entropy = (on @ truth.transpose(1, 2) + off @ (1 - truth).transpose(1, 2)) / counted  # (F, Q, M)
+    probability = logits.sigmoid() * weight
+    overlap = probability @ truth.transpose(1, 2)
+    size = probability.sum(-1)[:, :, None] + (truth * weight).sum(-1)[:, None]
+    dice = 1 - (2 * overlap + 1) / (size + 1)
+    label = -class_logits.float().softmax(-1).gather(2, ids[:, None].expand(-1, class_logits.shape[1], -1))
+    cost = config.class_weight * label + config.mask_weight * cross_entropy + config.dice_weight * dice
+    cost = torch.nan_to_num(cost, nan=1e6, posinf=1e6, neginf=-1e6).clamp(-1e6, 1e6).cpu().numpy()
+    frames, queries, targets = [], [], []
+    for frame, number in enumerate((ids > 0).sum(1).tolist()):
+        rows, columns = linear_sum_assignment(cost[frame, :, :number])
+        frames += [frame] * len(rows)
+        queries += rows.tolist()
+        targets += columns.tolist()
+    return tuple(torch.tensor(index, dtype=torch.long, device=ids.device) for index in (frames, queries, targets))
+
+
+@torch.no_grad()
+def uncertain_points(mask_logits: Tensor, num_points: int) -> Tensor:
+    """PointRend's choice, `(n, P, 2)`: three quarters where the mask is least sure among three times as many, the rest anywhere."""
+    candidates = torch.rand(len(mask_logits), 3 * num_points, 2, device=mask_logits.device)
+    doubt = -sample(mask_logits[:, None], candidates)[:, 0].abs()
+    chosen = doubt.topk(num_points * 3 // 4, dim=1).indices
+    chosen = candidates.gather(1, chosen[:, :, None].expand(-1, -1, 2))
+    anywhere = torch.rand(len(mask_logits), num_points - chosen.shape[1], 2, device=mask_logits.device)
+    return torch.cat([chosen, anywhere], dim=1)
+
+
+def matched_losses(class_logits: Tensor, mask_logits: Tensor, ids: Tensor, masks: Tensor, valid: Tensor, config) -> dict[str, Tensor]:
+    """Label, mask and Dice loss of one prediction on F frames; arguments as in `match`."""
+    frames, queries, targets = match(class_logits, mask_logits, ids, masks, valid, config)
+    wanted = torch.zeros(class_logits.shape[:2], dtype=torch.long, device=ids.device)
+    wanted[frames, queries] = ids[frames, targets]
+    weights = torch.ones(class_logits.shape[-1], device=ids.device)
+    weights[0] = config.no_object_weight
+    label = F.cross_entropy(class_logits.float().flatten(0, 1), wanted.flatten(), weights, reduction="sum")
+    label = label / total_over_processes(weights[wanted].sum()).clamp(min=1e-6)
+
+    count = total_over_processes(torch.tensor(float(len(frames)), device=ids.device)).clamp(min=1e-6)
+    chosen = mask_logits[frames, queries].float()  # (n, h, w)
+    if len(frames) == 0:
+        nothing = mask_logits.sum() * 0.0
+        return {"class": label, "mask": nothing, "dice": nothing}
+    points = uncertain_points(chosen, config.num_loss_points)
+    logits = sample(chosen[:, None], points)[:, 0]
+    truth = sample(masks[frames, targets][:, None], points, "nearest")[:, 0]
+    weight = sample(valid[frames], points, "nearest")[:, 0]
+    cross_entropy = F.binary_cross_entropy_with_logits(logits, truth, weight, reduction="none").sum(1) / weight.sum(1).clamp(min=1)
+    probability, truth = logits.sigmoid() * weight, truth * weight
+    dice = 1 - (2 * (probability * truth).sum(1) + 1) / (probability.sum(1) + truth.sum(1) + 1)
+    return {"class": label, "mask": cross_entropy.sum() / count, "dice": dice.sum() / count}
+
+
+def dense_loss(logits: Tensor, labels: Tensor, num_points: int) -> Tensor:
+    """Cross-entropy of the joined map at random points (*ours*): it is this map, resized, that is measured in the end."""
+    points = torch.rand(len(labels), 4 * num_points, 2, device=labels.device)
+    probability = sample(logits.exp(), points)  # (F, K, P)
+    truth = sample(labels[:, None].float(), points, "nearest")[:, 0].long()  # (F, P)
+    counted = truth != IGNORE
+    chosen = probability.gather(1, torch.where(counted, truth, 0)[:, None])[:, 0]
+    loss = -(chosen.clamp(min=1e-7).log() * counted).sum()
+    return loss / total_over_processes(counted.sum().float()).clamp(min=1)
+
+
+def segmentation_losses(
+    class_logits: tuple[Tensor, ...], mask_logits: tuple[Tensor, ...], logits: Tensor, labels: Tensor, used: Tensor, config
+) -> dict[str, Tensor]:
+    """All losses but the contrastive one.
+
+    Args:
+        class_logits, mask_logits: per prediction `(B, T, Q, K)` and `(B, T, Q, h, w)`; all are supervised alike.
+        logits: joined map `(B, T, K, h, w)`, log-probabilities.
+        labels: `(B, T, H, W)` int64, 255 = ignored.
+        used: `(B, T)` bool, the real and annotated frames.
+        config: CCFormerConfig.
+
+    Returns:
+        `class`, `mask` and `dice`, each summed over the predictions, and `dense`; unweighted scalars.
+    """
+    labels = labels[used]
+    ids, masks = frame_targets(labels, config.num_labels)
+    valid = (labels != IGNORE)[:, None].float()
+    losses = {"class": 0.0, "mask": 0.0, "dice": 0.0}
+    for label, mask in zip(class_logits, mask_logits, strict=True):
+        for name, value in matched_losses(label[used], mask[used], ids, masks, valid, config).items():
+            losses[name] = losses[name] + value
+    losses["dense"] = dense_loss(logits[used], labels, config.num_loss_points)
+    return losses
+
+
+# ------------------------------------------------------------------------------------------------------------------------ BCL
+def mask_pool(features: Tensor, labels: Tensor, used: Tensor) -> tuple[Tensor, Tensor]:
+    """Mean picture feature of the sounding pixels of each frame that has any.
+
+    Args:
+        features: `(B, T, D, h, w)`. labels: `(B, T, H, W)`. used: `(B, T)`.
+
+    Returns:
+        `(n, D)`, and which frames they are, `(B, T)` bool.
+    """
+    sounding = ((labels > 0) & (labels != IGNORE)).float()
+    cells = F.adaptive_avg_pool2d(sounding, features.shape[-2:]).to(features.dtype)  # share of each cell that sounds
+    area = cells.sum((-2, -1))
+    chosen = used & (area > 0)
+    pooled = (features[chosen] * cells[chosen][:, None]).sum((-2, -1)) / area[chosen][:, None]
+    return pooled, chosen
+
+
+def gather_rows(rows: Tensor) -> Tensor:
+    """Rows `(n, D)` of all processes in one tensor, n may differ; gradients flow back to each process."""
+    if not (dist.is_available() and dist.is_initialized()) or dist.get_world_size() == 1:
+        return rows
+    sizes = [torch.zeros(1, dtype=torch.long, device=rows.device) for _ in range(dist.get_world_size())]
+    dist.all_gather(sizes, torch.tensor([len(rows)], device=rows.device))
+    sizes = [int(size) for size in sizes]
+    padded = torch.cat([rows, rows.new_zeros(max(sizes) - len(rows), *rows.shape[1:])])
+    if rows.is_floating_point():
+        gathered = dist.nn.functional.all_gather(padded)
+    else:
+        gathered = [torch.empty_like(padded) for _ in sizes]
+        dist.all_gather(gathered, padded)
+    return torch.cat([part[:size] for part, size in zip(gathered, sizes, strict=True)])
+
+
+def contrastive_loss(audio: Tensor, picture: Tensor, clips: Tensor, temperature: float) -> Tensor:
+    """Bi-modal Contrastive Learning (*paper*): symmetric InfoNCE between the sound and the sounding pixels of a frame.
+
+    *Lineage*: temperature, projectors, L2 norm; the positive is the same frame, negatives are frames of other clips only.
+    *Ours*: the frames of all processes are gathered, so that small batches have negatives; the picture is pooled before any
+    fusion, so that the loss cannot be met by copying the sound into the picture.
+
+    Args:
+        audio, picture: `(n, C)`, row i of both is the same frame; n may be 0.
+        clips: `(n,)` int64, number within this process's batch of the clip each row comes from.
+    """
+    if dist.is_available() and dist.is_initialized():
+        clips = clips + dist.get_rank() * 2**32  # tells apart the clips of different processes
+    audio = gather_rows(F.normalize(audio.float(), dim=1))
+    picture = gather_rows(F.normalize(picture.float(), dim=1))
+    clips = gather_rows(clips)
+    if len(clips) == 0:
+        return (audio.sum() + picture.sum()) * 0.0
+    similarity = audio @ picture.T / temperature
+    same_clip = clips[:, None] == clips[None]
+    itself = torch.eye(len(clips), dtype=torch.bool, device=clips.device)
+    similarity = similarity.masked_fill(same_clip & ~itself, float("-inf"))
+    target = torch.arange(len(clips), device=clips.device)
+    return (F.cross_entropy(similarity, target) + F.cross_entropy(similarity.T, target)) / 2

@@ -1,0 +1,1 @@
+"""Scores of audio-visual segmentation: pure functions on additive statistics."""

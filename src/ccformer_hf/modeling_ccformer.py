@@ -1,0 +1,770 @@
+"""CCFormer: audio-visual segmentation, from frames and sound to a class map per frame.
+
+What differs from Mask2Former, the well-known baseline: the queries are made from the sound of their second; sound and picture are
+fused at all four scales before the pixel decoder (Early Integration Module, EIM); every decoder layer works on the frame and on
+the clip at the same time (Multi-query Transformer Module, MTM); and both modalities are trained into one space (BCL, in the loss).
+Each docstring says where a part comes from: *paper* (its abstract), *lineage* (public sister code), *ours*.
+
+Read from leaf to root; the public class, `CCFormerForAudioVisualSegmentation`, comes last. Letters in the shapes:
+B clips, T frames, Q frame queries, V video queries, D width, K labels, H W picture, h w feature map, N tokens of a frame.
+"""
+
+import math
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from transformers import initialization as init
+from transformers.backbone_utils import load_backbone
+from transformers.modeling_layers import GradientCheckpointingLayer
+from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS, PreTrainedModel
+from transformers.processing_utils import Unpack
+from transformers.utils import ModelOutput, TransformersKwargs
+from transformers.utils.generic import can_return_tuple, merge_with_config_defaults
+from transformers.utils.output_capturing import OutputRecorder, capture_outputs
+
+from .configuration_ccformer import CCFormerConfig
+from .loss_ccformer import contrastive_loss, mask_pool, segmentation_losses
+
+STRIDES = (4, 8, 16, 32)
+
+
+@dataclass
+class CCFormerModelOutput(ModelOutput):
+    """What `CCFormerModel` returns.
+
+    Args:
+        last_hidden_state: frame queries after the last layer, `(B, T, Q, D)`.
+        class_logits: per prediction, `(B, T, Q, K)`; label 0 means "no object". In training one per decoder layer and one
+            before the first; otherwise the last only.
+        mask_logits: per prediction, `(B, T, Q, H/4, W/4)`, as many as `class_logits`.
+        audio_embedding: sound of each frame before any fusion, `(B, T, D)`.
+        visual_embedding: picture at stride 8 before any fusion, `(B, T, D, H/8, W/8)`.
+        hidden_states: frame queries after each decoder layer, on request.
+        attentions: attention of the frame queries to the pixels, on request (`attn_implementation="eager"`).
+    """
+
+    last_hidden_state: torch.FloatTensor | None = None
+    class_logits: tuple[torch.FloatTensor, ...] | None = None
+    mask_logits: tuple[torch.FloatTensor, ...] | None = None
+    audio_embedding: torch.FloatTensor | None = None
+    visual_embedding: torch.FloatTensor | None = None
+    hidden_states: tuple[torch.FloatTensor, ...] | None = None
+    attentions: tuple[torch.FloatTensor, ...] | None = None
+
+
+@dataclass
+class CCFormerOutput(ModelOutput):
+    """What `CCFormerForAudioVisualSegmentation` returns.
+
+    Args:
+        loss: weighted sum of all losses, with `labels` only.
+        loss_dict: each loss by name, detached and unweighted.
+        logits: log-probability of each label at each cell of stride 4, `(B, T, K, H/4, W/4)`; label 0 is the background and
+            the probabilities of a cell sum to 1.
+        class_logits: label of each query, `(B, T, Q, K)`; 0 means "no object".
+        mask_logits: mask of each query, `(B, T, Q, H/4, W/4)`.
+        hidden_states: see `CCFormerModelOutput`.
+        attentions: see `CCFormerModelOutput`.
+    """
+
+    loss: torch.FloatTensor | None = None
+    loss_dict: dict[str, torch.FloatTensor] | None = None
+    logits: torch.FloatTensor | None = None
+    class_logits: torch.FloatTensor | None = None
+    mask_logits: torch.FloatTensor | None = None
+    hidden_states: tuple[torch.FloatTensor, ...] | None = None
+    attentions: tuple[torch.FloatTensor, ...] | None = None
+
+
+# ------------------------------------------------------------------------------------------------------------ building blocks
+def sine_code(positions: Tensor, size: int) -> Tensor:
+    """Sine/cosine code of positions: `(...,)` -> `(..., size)`; `size` even."""
+    frequencies = torch.exp(-math.log(10000.0) * torch.arange(size // 2, device=positions.device) / (size // 2))
+    angles = positions[..., None] * frequencies
+    return torch.cat([angles.sin(), angles.cos()], dim=-1)
+
+
+def position_code(height: int, width: int, like: Tensor) -> Tensor:
+    """2-D sine positions of a map, `(h*w, D)`: half of D for the row, half for the column, both scaled to 0..2*pi*10."""
+    size, scale = like.shape[-1] // 2, 2 * math.pi * 10
+    rows = (torch.arange(height, device=like.device) + 0.5) / height * scale
+    columns = (torch.arange(width, device=like.device) + 0.5) / width * scale
+    rows = sine_code(rows, size)[:, None].expand(-1, width, -1)
+    columns = sine_code(columns, size)[None].expand(height, -1, -1)
+    return torch.cat([rows, columns], dim=-1).flatten(0, 1).to(like.dtype)
+
+
+def additive_mask(allowed: Tensor, dtype: torch.dtype) -> Tensor:
+    """True = may be attended to -> 0, False -> the lowest number of `dtype`, as every attention implementation takes it."""
+    return torch.zeros(allowed.shape, dtype=dtype, device=allowed.device).masked_fill(~allowed, torch.finfo(dtype).min)
+
+
+def eager_attention_forward(module, query, key, value, attention_mask, scaling, dropout=0.0, **kwargs):
+    weights = query @ key.transpose(2, 3) * scaling
+    if attention_mask is not None:
+        weights = weights + attention_mask
+    weights = weights.softmax(dim=-1, dtype=torch.float32).to(query.dtype)
+    weights = F.dropout(weights, p=dropout, training=module.training)
+    return (weights @ value).transpose(1, 2), weights
+
+
+class CCFormerAttention(nn.Module):
+    """Multi-head attention: queries `(B, M, D)` read `(B, N, D)` -> `(B, M, D)` and the weights (eager only)."""
+
+    def __init__(self, config: CCFormerConfig):
+        super().__init__()
+        self.config = config
+        self.head_size = config.hidden_size // config.num_heads
+        self.scaling = self.head_size**-0.5
+        self.is_causal = False
+        self.query = nn.Linear(config.hidden_size, config.hidden_size)
+        self.key = nn.Linear(config.hidden_size, config.hidden_size)
+        self.value = nn.Linear(config.hidden_size, config.hidden_size)
+        self.output = nn.Linear(config.hidden_size, config.hidden_size)
+
+    def forward(self, queries: Tensor, keys: Tensor, values: Tensor, attention_mask: Tensor | None = None):
+        batch, num_queries, width = queries.shape
+        query = self.query(queries).view(batch, num_queries, -1, self.head_size).transpose(1, 2)
+        key = self.key(keys).view(batch, keys.shape[1], -1, self.head_size).transpose(1, 2)
+        value = self.value(values).view(batch, keys.shape[1], -1, self.head_size).transpose(1, 2)
+        attend = ALL_ATTENTION_FUNCTIONS.get_interface(self.config._attn_implementation, eager_attention_forward)
+        dropout = self.config.dropout if self.training else 0.0
+        output, weights = attend(self, query, key, value, attention_mask, dropout=dropout, scaling=self.scaling)
+        return self.output(output.reshape(batch, num_queries, width)), weights
+
+
+class CCFormerFeedForward(nn.Module):
+    """Pre-norm feed-forward network with a residual."""
+
+    def __init__(self, config: CCFormerConfig):
+        super().__init__()
+        self.norm = nn.LayerNorm(config.hidden_size)
+        self.expand = nn.Linear(config.hidden_size, config.feed_forward_size)
+        self.dropout = nn.Dropout(config.dropout)
+        self.contract = nn.Linear(config.feed_forward_size, config.hidden_size)
+
+    def forward(self, hidden: Tensor) -> Tensor:
+        return hidden + self.contract(self.dropout(F.relu(self.expand(self.norm(hidden)))))
+
+
+class CCFormerMLP(nn.Sequential):
+    """Three linear layers with ReLU between them."""
+
+    def __init__(self, in_size: int, hidden_size: int, out_size: int):
+        super().__init__(
+            nn.Linear(in_size, hidden_size), nn.ReLU(), nn.Linear(hidden_size, hidden_size), nn.ReLU(), nn.Linear(hidden_size, out_size)
+        )  # fmt: skip
+
+
+# ------------------------------------------------------------------------------------------------------------- audio backbone
+class CCFormerVGGish(nn.Module):
+    """VGGish (*lineage*): one log-mel example `(B, 1, 96, 64)` -> one embedding `(B, audio_embed_size)`.
+
+    The layout and the names are those of the public `vggish-10086976.pth`, which loads key for key at the default widths.
+    """
+
+    def __init__(self, config: CCFormerConfig):
+        super().__init__()
+        first, second, third, fourth = config.audio_hidden_sizes
+        layers: list[nn.Module] = []
+        in_channels = 1
+        for channels in (first, "pool", second, "pool", third, third, "pool", fourth, fourth, "pool"):
+            if channels == "pool":
+                layers.append(nn.MaxPool2d(2, 2))
+            else:
+                layers += [nn.Conv2d(in_channels, channels, 3, padding=1), nn.ReLU()]
+                in_channels = channels
+        self.features = nn.Sequential(*layers)
+        self.embeddings = nn.Sequential(
+            nn.Linear(fourth * 6 * 4, config.audio_fc_size), nn.ReLU(),
+            nn.Linear(config.audio_fc_size, config.audio_fc_size), nn.ReLU(),
+            nn.Linear(config.audio_fc_size, config.audio_embed_size), nn.ReLU(),
+        )  # fmt: skip
+
+    def forward(self, log_mel: Tensor) -> Tensor:
+        features = self.features(log_mel)  # (B, C, 6, 4)
+        return self.embeddings(features.permute(0, 2, 3, 1).flatten(1))  # flattened as (6, 4, C), as in the TensorFlow original
+
+
+# ------------------------------------------------------------------------------------------------------------------------ EIM
+class CCFormerAudioToVision(nn.Module):
+    """Sound into picture: each cell reads the sound of the whole clip, and locally that of its own second.
+
+    *Lineage*: cross-attention multiplied into the picture with a residual, one module for all scales. *Ours*: the local branch
+    (*paper*: "local and global"), a depth-wise convolution scaled per channel by the sound of the same second.
+    """
+
+    def __init__(self, config: CCFormerConfig):
+        super().__init__()
+        width = config.hidden_size
+        self.norm = nn.LayerNorm(width)
+        self.attention = CCFormerAttention(config)
+        self.local = nn.Conv2d(width, width, 3, padding=1, groups=width)
+        self.local_scale = nn.Linear(width, width)
+
+    def forward(
+        self, picture: Tensor, sound: Tensor, positions: Tensor, times: Tensor, sound_mask: Tensor | None, size: tuple[int, int]
+    ) -> Tensor:
+        batch, frames, tokens, width = picture.shape
+        query = self.norm(picture) + positions + times[:, None]
+        heard, _ = self.attention(query.flatten(1, 2), sound + times, sound, sound_mask)  # (B, T*N, D)
+        heard = heard.view_as(picture)
+        maps = picture.flatten(0, 1).transpose(1, 2).unflatten(2, size)  # (B*T, D, h, w)
+        local = self.local(maps).flatten(2).transpose(1, 2).view_as(picture) * self.local_scale(sound)[:, :, None]
+        return picture + picture * heard + local
+
+
+class CCFormerVisionToAudio(nn.Module):
+    """Picture into sound: each second of sound reads the cells of all frames (*lineage*, one module for all scales).
+
+    *Ours*: cells finer than stride 16 are averaged first; a second of sound has no use for them, and they cost most of the time.
+    """
+
+    def __init__(self, config: CCFormerConfig):
+        super().__init__()
+        self.sound_norm = nn.LayerNorm(config.hidden_size)
+        self.picture_norm = nn.LayerNorm(config.hidden_size)
+        self.attention = CCFormerAttention(config)
+
+    def forward(
+        self, sound: Tensor, picture: Tensor, times: Tensor, frame_mask: Tensor | None, size: tuple[int, int], stride: int
+    ) -> Tensor:
+        batch, frames, _, width = picture.shape
+        pool = max(1, 16 // stride)
+        maps = picture.flatten(0, 1).transpose(1, 2).unflatten(2, size)
+        cells = F.avg_pool2d(maps, pool) if pool > 1 else maps  # (B*T, D, h', w')
+        positions = position_code(cells.shape[2], cells.shape[3], like=sound)
+        cells = self.picture_norm(cells.flatten(2).transpose(1, 2)).view(batch, frames, -1, width)
+        keys = (cells + positions + times[:, None]).flatten(1, 2)
+        attention_mask = None
+        if frame_mask is not None:
+            allowed = frame_mask[:, :, None].expand(-1, -1, cells.shape[2]).flatten(1)
+            attention_mask = additive_mask(allowed, sound.dtype)[:, None, None].expand(-1, 1, frames, -1)
+        seen, _ = self.attention(self.sound_norm(sound) + times, keys, cells.flatten(1, 2), attention_mask)
+        return sound + sound * seen
+
+
+class CCFormerEarlyIntegration(nn.Module):
+    """Early Integration Module (*paper*: early, parallel, bilateral, multi-scale).
+
+    Every scale's picture reads the ORIGINAL sound; in parallel the sound reads every scale's original picture, one scale after
+    the other (*lineage*).
+    """
+
+    def __init__(self, config: CCFormerConfig):
+        super().__init__()
+        self.audio_to_vision = CCFormerAudioToVision(config)
+        self.vision_to_audio = CCFormerVisionToAudio(config)
+
+    def forward(
+        self, maps: list[Tensor], sound: Tensor, times: Tensor, frame_mask: Tensor | None
+    ) -> tuple[list[Tensor], list[Tensor]]:
+        """maps: per scale `(B*T, D, h, w)`; sound `(B, T, D)`. Returns the fused maps and the sound after each scale."""
+        batch, frames, width = sound.shape
+        sounds, fused = [], []
+        heard = sound
+        for stride, feature_map in zip(STRIDES, maps, strict=True):
+            size = feature_map.shape[-2:]
+            picture = feature_map.flatten(2).transpose(1, 2).reshape(batch, frames, -1, width)  # (B, T, N, D)
+            positions = position_code(*size, like=picture)
+            sound_mask = None
+            if frame_mask is not None:
+                sound_mask = additive_mask(frame_mask, sound.dtype)[:, None, None].expand(-1, 1, picture.shape[1] * picture.shape[2], -1)
+            both = self.audio_to_vision(picture, sound, positions, times, sound_mask, size)
+            heard = self.vision_to_audio(heard, picture, times, frame_mask, size, stride)
+            fused.append(both.flatten(0, 1).transpose(1, 2).unflatten(2, size))
+            sounds.append(heard)
+        return fused, sounds
+
+
+# -------------------------------------------------------------------------------------------------------------- pixel decoder
+class CCFormerDeformableAttention(nn.Module):
+    """Multi-scale deformable attention (*lineage*, Deformable DETR eq. 2) in pure PyTorch: no op to compile."""
+
+    def __init__(self, config: CCFormerConfig, num_levels: int = 3):
+        super().__init__()
+        self.num_heads, self.num_levels, self.num_points = config.num_heads, num_levels, config.num_sampling_points
+        samples = self.num_heads * num_levels * self.num_points
+        self.offsets = nn.Linear(config.hidden_size, samples * 2)
+        self.weights = nn.Linear(config.hidden_size, samples)
+        self.value = nn.Linear(config.hidden_size, config.hidden_size)
+        self.output = nn.Linear(config.hidden_size, config.hidden_size)
+
+    def initial_offsets(self) -> Tensor:
+        """Bias that lets head i look in direction i, point p at distance p + 1 (cells)."""
+        angles = torch.arange(self.num_heads) * (2 * math.pi / self.num_heads)
+        directions = torch.stack([angles.cos(), angles.sin()], dim=-1)
+        directions = directions / directions.abs().max(dim=-1, keepdim=True).values
+        distances = torch.arange(1, self.num_points + 1)
+        offsets = directions[:, None, None] * distances[:, None]  # (heads, 1, points, 2)
+        return offsets.expand(-1, self.num_levels, -1, -1).flatten()
+
+    def forward(self, tokens: Tensor, positions: Tensor, centres: Tensor, sizes: list[tuple[int, int]]) -> Tensor:
+        """tokens `(B, N, D)` of all scales in a row; centres `(N, 2)` of the cells as x, y in 0..1."""
+        batch, num_tokens, width = tokens.shape
+        heads, levels, points = self.num_heads, self.num_levels, self.num_points
+        query = tokens + positions
+        offsets = self.offsets(query).view(batch, num_tokens, heads, levels, points, 2)
+        weights = self.weights(query).view(batch, num_tokens, heads, levels * points).softmax(-1)
+        weights = weights.transpose(1, 2).reshape(batch * heads, 1, num_tokens, levels, points)
+        values = self.value(tokens).view(batch, num_tokens, heads, -1).permute(0, 2, 3, 1).flatten(0, 1)  # (B*heads, d, N)
+        output = torch.zeros_like(values)
+        for level, (size, value) in enumerate(zip(sizes, values.split([h * w for h, w in sizes], dim=2), strict=True)):
+            scale = torch.tensor([2 / size[1], 2 / size[0]], dtype=tokens.dtype, device=tokens.device)
+            grid = (2 * centres - 1)[:, None, None] + offsets[:, :, :, level] * scale  # (B, N, heads, points, 2), -1..1
+            grid = grid.transpose(1, 2).flatten(0, 1)
+            sampled = F.grid_sample(value.unflatten(2, size), grid, align_corners=False)  # (B*heads, d, N, points)
+            output = output + (sampled * weights[:, :, :, level]).sum(-1)  # (B*heads, d, N)
+        return self.output(output.view(batch, width, num_tokens).transpose(1, 2))
+
+
+class CCFormerPixelDecoderLayer(GradientCheckpointingLayer):
+    """Pre-norm deformable self-attention over strides 8, 16, 32, then a feed-forward network."""
+
+    def __init__(self, config: CCFormerConfig):
+        super().__init__()
+        self.norm = nn.LayerNorm(config.hidden_size)
+        self.attention = CCFormerDeformableAttention(config)
+        self.feed_forward = CCFormerFeedForward(config)
+
+    def forward(self, tokens: Tensor, positions: Tensor, centres: Tensor, sizes: list[tuple[int, int]]) -> Tensor:
+        return self.feed_forward(tokens + self.attention(self.norm(tokens), positions, centres, sizes))
+
+
+class CCFormerPixelDecoder(nn.Module):
+    """Deformable encoder over strides 8/16/32, joined to stride 4 (*lineage*).
+
+    *Ours*: at stride 4 a depth-wise separable convolution instead of a full 3x3 one, which alone costs 45 % of a ResNet-50.
+    """
+
+    def __init__(self, config: CCFormerConfig):
+        super().__init__()
+        width = config.hidden_size
+        self.level_code = nn.Embedding(3, width)
+        self.layers = nn.ModuleList([CCFormerPixelDecoderLayer(config) for _ in range(config.pixel_decoder_layers)])
+        self.norm = nn.LayerNorm(width)
+        self.depthwise = nn.Conv2d(width, width, 3, padding=1, groups=width)
+        self.depthwise_norm = nn.GroupNorm(config.num_heads, width)
+        self.pointwise = nn.Conv2d(width, width, 1)
+
+    def forward(self, maps: list[Tensor]) -> tuple[list[Tensor], Tensor]:
+        """maps: four of `(B, D, h, w)`. Returns those of strides 8, 16, 32 as maps, and the mask features at stride 4."""
+        sizes = [(m.shape[2], m.shape[3]) for m in maps[1:]]
+        tokens = torch.cat([m.flatten(2).transpose(1, 2) for m in maps[1:]], dim=1)  # (B, N, D)
+        positions = torch.cat(
+            [position_code(*size, like=tokens) + self.level_code.weight[i] for i, size in enumerate(sizes)]
+        )
+        centres = torch.cat([self.cell_centres(*size, like=tokens) for size in sizes])
+        for layer in self.layers:
+            tokens = layer(tokens, positions, centres, sizes)
+        tokens = self.norm(tokens)
+        memory = [
+            m.transpose(1, 2).unflatten(2, size)
+            for m, size in zip(tokens.split([h * w for h, w in sizes], dim=1), sizes, strict=True)
+        ]
+        fine = maps[0] + F.interpolate(memory[0], size=maps[0].shape[2:], mode="bilinear", align_corners=False)
+        fine = fine + self.pointwise(F.relu(self.depthwise_norm(self.depthwise(fine))))
+        return memory, fine
+
+    @staticmethod
+    def cell_centres(height: int, width: int, like: Tensor) -> Tensor:
+        rows = (torch.arange(height, device=like.device) + 0.5) / height
+        columns = (torch.arange(width, device=like.device) + 0.5) / width
+        centres = torch.stack([columns.expand(height, -1), rows[:, None].expand(-1, width)], dim=-1)
+        return centres.flatten(0, 1).to(like.dtype)
+
+
+# ------------------------------------------------------------------------------------------------------------------------ MTM
+class CCFormerQueryGenerator(nn.Module):
+    """Learned queries read the sound of their second and become audio queries (*lineage*); `(B, T, L, D)` -> `(B, T, Q, D)`.
+
+    *Ours*: the L sounds of a second are the original one and those that EIM enriched with each scale's picture.
+    """
+
+    def __init__(self, config: CCFormerConfig):
+        super().__init__()
+        self.query = nn.Embedding(config.num_queries, config.hidden_size)
+        self.attention = CCFormerAttention(config)
+        self.norm = nn.LayerNorm(config.hidden_size)
+        self.feed_forward = CCFormerFeedForward(config)
+
+    def forward(self, sounds: Tensor) -> Tensor:
+        batch, frames, levels, width = sounds.shape
+        query = self.query.weight.expand(batch * frames, -1, -1)
+        sounds = self.norm(sounds).flatten(0, 1)
+        heard, _ = self.attention(query, sounds, sounds)
+        return self.feed_forward(query + heard).view(batch, frames, -1, width)
+
+
+class CCFormerVideoExchange(nn.Module):
+    """Video queries gather from the queries of all frames, exchange, and hand back; its cost is linear in T.
+
+    *Lineage*: the cross-attention and feed-forward network. *Ours*: doing it in every decoder layer.
+    """
+
+    def __init__(self, config: CCFormerConfig):
+        super().__init__()
+        width = config.hidden_size
+        self.gather_norm, self.frame_norm = nn.LayerNorm(width), nn.LayerNorm(width)
+        self.gather = CCFormerAttention(config)
+        self.exchange_norm = nn.LayerNorm(width)
+        self.exchange = CCFormerAttention(config)
+        self.feed_forward = CCFormerFeedForward(config)
+        self.return_norm, self.video_norm = nn.LayerNorm(width), nn.LayerNorm(width)
+        self.hand_back = CCFormerAttention(config)
+
+    def forward(self, queries: Tensor, video: Tensor, times: Tensor, query_mask: Tensor | None) -> tuple[Tensor, Tensor]:
+        """queries `(B, T, Q, D)`, video `(B, V, D)`, query_mask additive `(B, 1, V, T*Q)`."""
+        frames = self.frame_norm(queries)
+        keys = (frames + times[:, None]).flatten(1, 2)
+        video = video + self.gather(self.gather_norm(video), keys, frames.flatten(1, 2), query_mask)[0]
+        normed = self.exchange_norm(video)
+        video = self.feed_forward(video + self.exchange(normed, normed, normed)[0])
+        readers = (self.return_norm(queries) + times[:, None]).flatten(1, 2)
+        normed = self.video_norm(video)
+        return queries + self.hand_back(readers, normed, normed)[0].view_as(queries), video
+
+
+class CCFormerDecoderLayer(GradientCheckpointingLayer):
+    """One MTM layer (*paper*: frame and video relations modelled at the same time).
+
+    Frame level: masked cross-attention to the pixels of that frame, self-attention, feed-forward. Video level: see
+    `CCFormerVideoExchange`.
+    """
+
+    def __init__(self, config: CCFormerConfig):
+        super().__init__()
+        width = config.hidden_size
+        self.cross_norm = nn.LayerNorm(width)
+        self.cross_attn = CCFormerAttention(config)
+        self.self_norm = nn.LayerNorm(width)
+        self.self_attn = CCFormerAttention(config)
+        self.feed_forward = CCFormerFeedForward(config)
+        self.video_exchange = CCFormerVideoExchange(config) if config.use_video_queries else None
+
+    def forward(
+        self,
+        queries: Tensor,  # (B, T, Q, D)
+        video: Tensor | None,  # (B, V, D)
+        query_code: Tensor,  # (Q, D)
+        pixels: Tensor,  # (B*T, N, D)
+        pixel_code: Tensor,  # (N, D)
+        pixel_mask: Tensor,  # additive (B*T, 1, Q, N)
+        times: Tensor,  # (T, D)
+        query_mask: Tensor | None,  # additive (B, 1, V, T*Q)
+    ) -> tuple[Tensor, Tensor | None]:
+        shape = queries.shape
+        queries = queries.flatten(0, 1)
+        queries = queries + self.cross_attn(self.cross_norm(queries) + query_code, pixels + pixel_code, pixels, pixel_mask)[0]
+        normed = self.self_norm(queries)
+        queries = queries + self.self_attn(normed + query_code, normed + query_code, normed)[0]
+        queries = self.feed_forward(queries).view(shape)
+        if self.video_exchange is not None:
+            queries, video = self.video_exchange(queries, video, times, query_mask)
+        return queries, video
+
+
+class CCFormerMaskHead(nn.Module):
+    """Queries -> their label and mask embedding (*lineage*, Mask2Former)."""
+
+    def __init__(self, config: CCFormerConfig):
+        super().__init__()
+        self.norm = nn.LayerNorm(config.hidden_size)
+        self.label = nn.Linear(config.hidden_size, config.num_labels)
+        self.mask = CCFormerMLP(config.hidden_size, config.hidden_size, config.hidden_size)
+
+    def forward(self, queries: Tensor) -> tuple[Tensor, Tensor]:
+        queries = self.norm(queries)
+        return self.label(queries), self.mask(queries)
+
+
+class CCFormerMultiQueryTransformer(nn.Module):
+    """Multi-query Transformer Module (*paper*): audio queries, frame queries and video queries in one stack of layers."""
+
+    def __init__(self, config: CCFormerConfig):
+        super().__init__()
+        self.query_generator = CCFormerQueryGenerator(config)
+        self.query_code = nn.Embedding(config.num_queries, config.hidden_size)
+        self.video_query = nn.Embedding(config.num_video_queries, config.hidden_size) if config.use_video_queries else None
+        self.layers = nn.ModuleList([CCFormerDecoderLayer(config) for _ in range(config.decoder_layers)])
+        self.head = CCFormerMaskHead(config)
+
+    def forward(
+        self, memory: list[Tensor], fine: Tensor, sounds: Tensor, times: Tensor, frame_mask: Tensor | None
+    ) -> tuple[Tensor, list[Tensor], list[Tensor]]:
+        """memory: maps `(B*T, D, h, w)` of strides 8, 16, 32; fine: mask features at stride 4; sounds `(B, T, L, D)`.
+
+        Returns the queries, and per prediction the label logits `(B, T, Q, K)` and mask logits `(B, T, Q, h, w)`.
+        """
+        batch, frames = sounds.shape[:2]
+        queries = self.query_generator(sounds)  # (B, T, Q, D)
+        num_queries = queries.shape[2]
+        video, query_mask = None, None
+        if self.video_query is not None:
+            video = self.video_query.weight.expand(batch, -1, -1)
+            if frame_mask is not None:
+                allowed = frame_mask[:, :, None].expand(-1, -1, num_queries).flatten(1)  # (B, T*Q)
+                query_mask = additive_mask(allowed, fine.dtype)[:, None, None].expand(-1, 1, video.shape[1], -1)
+        # Bilinear resizing and the product with the mask embedding commute, so a layer's attention mask is made from resized
+        # features: the same numbers as resizing the full mask, at a fraction of the work.
+        small = [F.interpolate(fine, size=m.shape[2:], mode="bilinear", align_corners=False).flatten(2) for m in memory]
+        pixels = [m.flatten(2).transpose(1, 2) for m in memory]
+        codes = [position_code(*m.shape[2:], like=p) for m, p in zip(memory, pixels, strict=True)]
+
+        labels, masks = [], []
+        for index, layer in enumerate(self.layers):
+            label_logits, mask_embedding = self.head(queries)
+            if self.training:  # deep supervision
+                labels.append(label_logits)
+                masks.append(self.full_masks(mask_embedding, fine))
+            level = 2 - index % 3  # strides 32, 16, 8, 32, ...
+            inside = (mask_embedding.flatten(0, 1) @ small[level]).detach() > 0  # (B*T, Q, N)
+            inside = inside | ~inside.any(dim=-1, keepdim=True)  # an empty mask may look everywhere
+            pixel_mask = additive_mask(inside, fine.dtype)[:, None]
+            queries, video = layer(
+                queries, video, self.query_code.weight, pixels[level], codes[level], pixel_mask, times, query_mask
+            )
+        label_logits, mask_embedding = self.head(queries)
+        labels.append(label_logits)
+        masks.append(self.full_masks(mask_embedding, fine))
+        return queries, labels, masks
+
+    @staticmethod
+    def full_masks(mask_embedding: Tensor, fine: Tensor) -> Tensor:
+        batch, frames, num_queries, _ = mask_embedding.shape
+        masks = mask_embedding.flatten(0, 1) @ fine.flatten(2)  # (B*T, Q, h*w)
+        return masks.view(batch, frames, num_queries, *fine.shape[2:])
+
+
+def join_queries(class_logits: Tensor, mask_logits: Tensor) -> Tensor:
+    """Queries -> log-probability of each label at each cell (*ours*), `(..., Q, K)`, `(..., Q, h, w)` -> `(..., K, h, w)`.
+
+    A cell is background if no query claims it, each claiming it with p(object) * p(mask): the product over all queries. What is
+    left goes to the labels in proportion to sum_q p_q(label) * p_q(mask). For one query this is Mask2Former's map; for many,
+    unlike their sum, it never passes 1 and keeps a gradient everywhere.
+    """
+    label = class_logits.float().softmax(-1)[..., 1:]  # (..., Q, K-1)
+    mask = mask_logits.float().sigmoid()  # (..., Q, h, w)
+    claim = mask * label.sum(-1)[..., None, None]
+    log_background = torch.log1p(-claim.clamp(max=1 - 1e-6)).sum(-3, keepdim=True)  # (..., 1, h, w)
+    share = torch.einsum("...qk,...qhw->...khw", label, mask).clamp(min=1e-12)
+    foreground = -torch.expm1(log_background)
+    log_labels = (foreground * share / share.sum(-3, keepdim=True)).clamp(min=1e-7).log()
+    return torch.cat([log_background.clamp(min=math.log(1e-7)), log_labels], dim=-3)
+
+
+# ----------------------------------------------------------------------------------------------------------------- the models
+class CCFormerPreTrainedModel(PreTrainedModel):
+    config_class = CCFormerConfig
+    base_model_prefix = "model"
+    main_input_name = "pixel_values"
+    input_modalities = ("video", "audio")
+    supports_gradient_checkpointing = True
+    _no_split_modules = ["CCFormerPixelDecoderLayer", "CCFormerDecoderLayer"]
+    _supports_sdpa = True
+    _can_compile_fullgraph = True
+    _can_record_outputs = {
+        "hidden_states": CCFormerDecoderLayer,
+        "attentions": OutputRecorder(CCFormerAttention, index=1, layer_name="cross_attn"),
+    }
+
+    @torch.no_grad()
+    def _init_weights(self, module: nn.Module):
+        super()._init_weights(module)
+        if isinstance(module, CCFormerVGGish):
+            # Nine layers without a norm: with the small default the sound would vanish on its way through.
+            for layer in (*module.features, *module.embeddings):
+                if isinstance(layer, nn.Conv2d | nn.Linear):
+                    init.kaiming_normal_(layer.weight, nonlinearity="relu")
+                    init.zeros_(layer.bias)
+        elif isinstance(module, nn.Conv2d):
+            init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
+        elif isinstance(module, CCFormerAttention | CCFormerMLP | CCFormerFeedForward):
+            for layer in module.modules():
+                if isinstance(layer, nn.Linear):
+                    init.xavier_uniform_(layer.weight)
+        elif isinstance(module, CCFormerDeformableAttention):
+            init.zeros_(module.offsets.weight)
+            init.copy_(module.offsets.bias, module.initial_offsets())
+            init.zeros_(module.weights.weight)
+            for layer in (module.value, module.output):
+                init.xavier_uniform_(layer.weight)
+        elif isinstance(module, CCFormerModel):
+            init.normal_(module.no_sound)
+
+
+class CCFormerModel(CCFormerPreTrainedModel):
+    """The whole network up to labels and masks of the queries; `CCFormerForAudioVisualSegmentation` joins and trains them."""
+
+    def __init__(self, config: CCFormerConfig):
+        super().__init__(config)
+        width = config.hidden_size
+        self.backbone = load_backbone(config)
+        self.projections = nn.ModuleList(
+            [nn.Sequential(nn.Conv2d(c, width, 1), nn.GroupNorm(config.num_heads, width)) for c in self.backbone.channels]
+        )
+        self.audio_backbone = CCFormerVGGish(config)
+        self.audio_projection = nn.Sequential(nn.Linear(config.audio_embed_size, width), nn.LayerNorm(width))
+        self.no_sound = nn.Parameter(torch.empty(width))
+        self.eim = CCFormerEarlyIntegration(config) if config.use_eim else None
+        self.pixel_decoder = CCFormerPixelDecoder(config)
+        self.mtm = CCFormerMultiQueryTransformer(config)
+        self.post_init()
+
+    def check_inputs(self, pixel_values: Tensor, input_features: Tensor):
+        if pixel_values.ndim != 5 or pixel_values.shape[2] != 3:
+            raise ValueError(f"pixel_values has shape {tuple(pixel_values.shape)}, it must be (clips, frames, 3, height, width)")
+        height, width = pixel_values.shape[-2:]
+        if height % 32 or width % 32:
+            raise ValueError(
+                f"pixel_values is {height}x{width}, both must be multiples of 32: resize to "
+                f"{max(1, round(height / 32)) * 32}x{max(1, round(width / 32)) * 32} (AudioVisualProcessor resizes for you)"
+            )
+        if input_features.ndim != 5 or input_features.shape[2:] != (1, 96, 64):
+            raise ValueError(
+                f"input_features has shape {tuple(input_features.shape)}, it must be (clips, frames, 1, 96, 64): one log-mel "
+                "example per frame, as AudioVisualProcessor makes it"
+            )
+        if input_features.shape[:2] != pixel_values.shape[:2]:
+            raise ValueError(
+                f"pixel_values has {tuple(pixel_values.shape[:2])} clips and frames, input_features "
+                f"{tuple(input_features.shape[:2])}: both need one entry per frame"
+            )
+
+    def see(self, pixel_values: Tensor, frame_mask: Tensor | None) -> list[Tensor]:
+        """Frames `(B, T, 3, H, W)` -> maps `(B*T, D, h, w)` at strides 4, 8, 16, 32; padding frames are not computed."""
+        frames = pixel_values.flatten(0, 1)
+        real = None if frame_mask is None or bool(frame_mask.all()) else frame_mask.flatten()
+        features = self.backbone(frames if real is None else frames[real]).feature_maps
+        maps = [projection(f) for projection, f in zip(self.projections, features, strict=True)]
+        if real is None:
+            return maps
+        return [m.new_zeros(len(frames), *m.shape[1:]).masked_scatter(real[:, None, None, None], m) for m in maps]
+
+    def hear(self, input_features: Tensor, audio_mask: Tensor | None) -> Tensor:
+        """Log-mel `(B, T, 1, 96, 64)` -> `(B, T, D)`; where there is no sound the learned "no sound" token (*ours*)."""
+        batch, frames = input_features.shape[:2]
+        sound = self.audio_projection(self.audio_backbone(input_features.flatten(0, 1))).view(batch, frames, -1)
+        if audio_mask is None:
+            return sound
+        return torch.where(audio_mask[..., None], sound, self.no_sound.to(sound.dtype))
+
+    @merge_with_config_defaults
+    @capture_outputs(tie_last_hidden_states=False)
+    def forward(
+        self,
+        pixel_values: Tensor,
+        input_features: Tensor,
+        frame_mask: Tensor | None = None,
+        audio_mask: Tensor | None = None,
+        **kwargs: Unpack[TransformersKwargs],
+    ) -> CCFormerModelOutput:
+        """Arguments as in `CCFormerForAudioVisualSegmentation.forward`."""
+        self.check_inputs(pixel_values, input_features)
+        batch, frames = pixel_values.shape[:2]
+        maps = self.see(pixel_values, frame_mask)
+        sound = self.hear(input_features, audio_mask)
+        visual_embedding = maps[1].unflatten(0, (batch, frames))
+        times = sine_code(torch.arange(frames, device=sound.device), sound.shape[-1]).to(sound.dtype)  # (T, D)
+        sounds = [sound]
+        if self.eim is not None:
+            maps, heard = self.eim(maps, sound, times, frame_mask)
+            sounds += heard
+        memory, fine = self.pixel_decoder(maps)
+        queries, labels, masks = self.mtm(memory, fine, torch.stack(sounds, dim=2), times, frame_mask)
+        return CCFormerModelOutput(
+            last_hidden_state=queries,
+            class_logits=tuple(labels),
+            mask_logits=tuple(masks),
+            audio_embedding=sound,
+            visual_embedding=visual_embedding,
+        )
+
+
+class CCFormerForAudioVisualSegmentation(CCFormerPreTrainedModel):
+    """CCFormer for audio-visual segmentation: which pixels of each frame are making the sound, and as what.
+
+    Example:
+        >>> processor = AudioVisualProcessor.from_pretrained(path)
+        >>> model = CCFormerForAudioVisualSegmentation.from_pretrained(path)
+        >>> inputs = processor("clip.mp4")
+        >>> maps = processor.post_process_semantic_segmentation(model(**inputs), target_sizes=[(480, 640)])
+    """
+
+    def __init__(self, config: CCFormerConfig):
+        super().__init__(config)
+        self.model = CCFormerModel(config)
+        if config.contrastive_weight > 0:
+            width, size = config.hidden_size, config.contrastive_size
+            self.audio_projector = CCFormerMLP(width, width, size)
+            self.visual_projector = CCFormerMLP(width, width, size)
+        self.post_init()
+
+    def losses(self, outputs: CCFormerModelOutput, logits: Tensor, labels: Tensor, used: Tensor) -> dict[str, Tensor]:
+        losses = segmentation_losses(outputs.class_logits, outputs.mask_logits, logits, labels, used, self.config)
+        if self.config.contrastive_weight > 0:
+            clips = torch.arange(labels.shape[0], device=labels.device)[:, None].expand(labels.shape[:2])
+            pooled, sounding = mask_pool(outputs.visual_embedding, labels, used)
+            losses["contrastive"] = contrastive_loss(
+                self.audio_projector(outputs.audio_embedding[sounding]),
+                self.visual_projector(pooled),
+                clips[sounding],
+                temperature=self.config.contrastive_temperature,
+            )
+        return losses
+
+    @can_return_tuple
+    def forward(
+        self,
+        pixel_values: Tensor,
+        input_features: Tensor,
+        frame_mask: Tensor | None = None,
+        audio_mask: Tensor | None = None,
+        labels: Tensor | None = None,
+        label_mask: Tensor | None = None,
+        **kwargs: Unpack[TransformersKwargs],
+    ) -> CCFormerOutput:
+        """Segments clips.
+
+        Args:
+            pixel_values: frames `(B, T, 3, H, W)`, ImageNet-normalised; H and W multiples of 32.
+            input_features: log-mel `(B, T, 1, 96, 64)`, one example per frame.
+            frame_mask: `(B, T)` bool, False on padding; None: all frames are real.
+            audio_mask: `(B, T)` bool, False where there is no sound; None: there is sound everywhere.
+            labels: `(B, T, H', W')` int64 label ids of any size, 0 = background, 255 = ignored. Adds the loss.
+            label_mask: `(B, T)` bool, True on annotated frames; None: all real frames are annotated.
+
+        Raises:
+            ValueError: for inputs of a wrong shape; the message names the right one.
+        """
+        outputs = self.model(pixel_values, input_features, frame_mask, audio_mask, **kwargs)
+        logits = join_queries(outputs.class_logits[-1], outputs.mask_logits[-1])
+        loss, loss_dict = None, None
+        if labels is not None:
+            used = torch.ones(labels.shape[:2], dtype=torch.bool, device=labels.device)
+            for mask in (frame_mask, label_mask):
+                used = used if mask is None else used & mask
+            loss_dict = self.losses(outputs, logits, labels, used)
+            weights = {name: getattr(self.config, f"{name}_weight") for name in loss_dict}
+            loss = sum(weights[name] * value for name, value in loss_dict.items())
+            loss_dict = {name: value.detach() for name, value in loss_dict.items()}
+        return CCFormerOutput(
+            loss=loss,
+            loss_dict=loss_dict,
+            logits=logits,
+            class_logits=outputs.class_logits[-1],
+            mask_logits=outputs.mask_logits[-1],
+            hidden_states=outputs.hidden_states,
+            attentions=outputs.attentions,
+        )
+
+
+__all__ = [
+    "CCFormerForAudioVisualSegmentation",
+    "CCFormerModel",
+    "CCFormerModelOutput",
+    "CCFormerOutput",
+    "CCFormerPreTrainedModel",
+]

@@ -1,0 +1,377 @@
+"""Clips -> inputs of the model, and its output -> maps at the size of the pictures.
+
+Picture and sound are aligned by the times of the frames (ours), never by equal lengths: each frame gets the sound
+around its own time, and clips of different lengths or picture sizes share a batch through padding and masks.
+
+Letters: `B` clips, `T` frames, `K` classes with background first, `H W` picture, `h w` the model's map.
+"""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import torch
+from PIL import Image
+from transformers import BatchFeature, ProcessorMixin
+
+from .feature_extraction_ccformer import CCFormerFeatureExtractor, Waveform, is_batch_of_sounds, per_clip
+from .image_processing_ccformer import CCFormerImageProcessor
+from .media_ccformer import read_clip
+from .timeline_ccformer import Timeline
+
+IGNORE_LABEL = 255
+# A path with one of these endings is a frame, any other a video.
+IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".webp", ".tif", ".tiff")
+
+Array = np.ndarray | torch.Tensor
+Frame = Array | Image.Image | str | Path
+Clip = Array | Sequence[Frame] | str | Path
+
+
+class AudioVisualProcessor(ProcessorMixin):
+    """Frames and sound of clips -> inputs of `CCFormerForAudioVisualSegmentation`, and its output -> maps.
+
+    Args:
+        image_processor: `CCFormerImageProcessor`; left out: one with its defaults.
+        feature_extractor: `CCFormerFeatureExtractor`, which also holds the alignment rule; left out: one with its
+            defaults.
+        fps: frames looked at per second, for video files and for frames given without timestamps.
+
+    Raises:
+        ValueError: for an fps that is not positive.
+    """
+
+    def __init__(
+        self,
+        image_processor: CCFormerImageProcessor | None = None,
+        feature_extractor: CCFormerFeatureExtractor | None = None,
+        fps: float = 1.0,
+    ):
+        self.fps = Timeline(fps=fps).fps
+        super().__init__(image_processor or CCFormerImageProcessor(), feature_extractor or CCFormerFeatureExtractor())
+
+    @property
+    def model_input_names(self) -> list[str]:
+        return ["pixel_values", "input_features", "frame_mask", "audio_mask"]
+
+    def __call__(
+        self,
+        frames: Clip | Sequence[Clip],
+        audio: Waveform | Sequence[Waveform] = None,
+        sampling_rate: float | Sequence[float | None] | None = None,
+        timestamps: Sequence[float] | Sequence[Sequence[float] | None] | None = None,
+        segmentation_maps: Clip | Sequence[Clip] | None = None,
+        label_mask: Sequence[bool] | Sequence[Sequence[bool] | None] | None = None,
+        return_tensors: str | None = "pt",
+    ) -> BatchFeature:
+        """Prepares one clip or several. Whether it is one or several is read off `frames`; all else has to follow.
+
+        Args:
+            frames: one clip is any of: a uint8 array or tensor `(T, H, W, 3)`; a list of frames, each a uint8
+                `(H, W, 3)` array or tensor, a PIL image, or the path of a picture (.png, .jpg); the path of a video.
+                Several clips: a list of those, or a uint8 `(B, T, H, W, 3)`. Pictures may differ in size, clips in
+                length.
+            audio: sound of the clip, see `CCFormerFeatureExtractor`; None: no sound, or for a video file its own
+                sound. Several clips: None, or a list with one entry per clip.
+            sampling_rate: samples per second of `audio`, one for all or one per clip; needed where there is `audio`.
+            timestamps: times (s) of the frames, counted from the first sample of the sound, one per frame. Left out:
+                15/16 into each step of 1/fps, as AVSBench does. Not for video files, which have their own times.
+            segmentation_maps: class maps of the frames, 0 = background, 255 = ignore: an integer array or tensor
+                `(T, H, W)`, or a list of `(H, W)` arrays, PIL images holding class numbers, or paths of those. Several
+                clips: a list of those.
+            label_mask: one bool per frame, False where it is not annotated; left out: all are.
+            return_tensors: `"pt"`, `"np"` or None.
+
+        Returns:
+            `pixel_values` float32 `(B, T, 3, h, w)`, `input_features` float32 `(B, T, 1, 96, 64)`, `frame_mask` bool
+            `(B, T)` False on padding, `audio_mask` bool `(B, T)` False where there is no sound; with segmentation
+            maps also `labels` int64 `(B, T, h, w)` (nearest; 255 where padded or not annotated) and `label_mask` bool
+            `(B, T)`.
+
+        Raises:
+            ValueError: for frames, sound, times or maps that cannot be used; the text says what to give instead.
+            MediaError: for a video that cannot be read (a ValueError too).
+            OSError: for a picture that cannot be read.
+        """
+        several = _is_several_clips(frames)
+        clips = list(frames) if several else [frames]
+        if not clips:
+            raise ValueError("frames holds no clip; give at least one")
+        sounds = self._sounds_per_clip(audio, len(clips), several)
+        rates = per_clip(sampling_rate, len(clips), "sampling_rate")
+        times = per_clip(timestamps, len(clips), "timestamps") if several else [timestamps]
+
+        pictures = []
+        for i, clip in enumerate(clips):
+            if isinstance(clip, (str, Path)):
+                if times[i] is not None:
+                    raise ValueError(
+                        f"timestamps are given for the video {clip}, which has its own; leave them out and set fps"
+                    )
+                video = read_clip(clip, self.fps)
+                pictures.append(video.frames)
+                times[i] = video.timestamps
+                if sounds[i] is None:
+                    sounds[i], rates[i] = video.waveform, video.sampling_rate
+            else:
+                pictures.append(_read_frames(clip))
+                times[i] = self._frame_times(times[i], len(pictures[i]))
+
+        lengths = [len(clip) for clip in pictures]
+        pixels = [
+            self.image_processor(list(clip), input_data_format="channels_last", return_tensors="pt").pixel_values
+            for clip in pictures
+        ]
+        data = {
+            "pixel_values": _padded(pixels, 0.0),
+            **self.feature_extractor(sounds, sampling_rate=rates, timestamps=times, return_tensors="pt"),
+            "frame_mask": _padded([torch.ones(length, dtype=torch.bool) for length in lengths], False),
+        }
+        if segmentation_maps is not None:
+            maps = segmentation_maps if several else [segmentation_maps]
+            masks = label_mask if several and label_mask is not None else [label_mask] * len(clips)
+            size = data["pixel_values"].shape[-2:]
+            data |= _labels(maps, masks, lengths, size)
+        elif label_mask is not None:
+            raise ValueError("label_mask is given without segmentation_maps; give the maps too, or leave it out")
+        if return_tensors != "pt":
+            data = {name: tensor.numpy() for name, tensor in data.items()}
+        return BatchFeature(data, tensor_type=return_tensors)
+
+    def post_process_scores(
+        self,
+        outputs,
+        target_sizes: Sequence[tuple[int, int]] | None = None,
+        num_frames: Sequence[int] | None = None,
+    ) -> list[torch.Tensor]:
+        """Probability of every class at every pixel.
+
+        Args:
+            outputs: what the model returned; its `logits (B, T, K, h, w)` are used.
+            target_sizes: (height, width) per clip, in pixels; left out: the size of the logits.
+            num_frames: real frames of each clip (`frame_mask.sum(1)`), to cut the padding off; left out: all.
+
+        Returns:
+            Per clip float32 `(T, K, H, W)`, 0..1, summing to 1 over K. All of it is in memory at once:
+            `post_process_semantic_segmentation` is the one for large pictures and many classes.
+
+        Raises:
+            ValueError: for sizes or frame counts that do not fit the outputs.
+        """
+        return [
+            _resized(probabilities, size)
+            for probabilities, size in _clip_probabilities(outputs, target_sizes, num_frames)
+        ]
+
+    def post_process_semantic_segmentation(
+        self,
+        outputs,
+        target_sizes: Sequence[tuple[int, int]] | None = None,
+        threshold: float = 0.5,
+        num_frames: Sequence[int] | None = None,
+    ) -> list[torch.Tensor]:
+        """The class that sounds at every pixel.
+
+        A pixel is not background where 1 - P(background) > threshold; there the likeliest of the other classes wins.
+
+        Args:
+            outputs: what the model returned; its `logits (B, T, K, h, w)` are used.
+            target_sizes: (height, width) per clip, in pixels; left out: the size of the logits.
+            threshold: 0..1, higher marks less.
+            num_frames: real frames of each clip (`frame_mask.sum(1)`), to cut the padding off; left out: all.
+
+        Returns:
+            Per clip uint8 `(T, H, W)`, 0 = background, K up to 255. Memory beyond that does not grow with T or K.
+
+        Raises:
+            ValueError: for a threshold outside 0..1, or sizes or frame counts that do not fit the outputs.
+        """
+        if not 0 <= threshold <= 1:
+            raise ValueError(f"threshold is {threshold}, it must be from 0 (marks most) to 1 (marks nothing)")
+        return [
+            torch.stack([_class_map(frame, size, threshold) for frame in probabilities])
+            for probabilities, size in _clip_probabilities(outputs, target_sizes, num_frames)
+        ]
+
+    def _sounds_per_clip(self, audio, num_clips: int, several: bool) -> list[Waveform]:
+        if not several:
+            if is_batch_of_sounds(audio):
+                raise ValueError(
+                    "audio is a list of sounds but frames is one clip; give the one waveform, or a list of clips"
+                )
+            return [audio]
+        if audio is None:
+            return [None] * num_clips
+        if not is_batch_of_sounds(audio) or len(audio) != num_clips:
+            given = f"{len(audio)} sounds" if is_batch_of_sounds(audio) else "one waveform"
+            raise ValueError(
+                f"audio is {given} for {num_clips} clips; give a list with one entry per clip, None for no sound"
+            )
+        return list(audio)
+
+    def _frame_times(self, timestamps: Sequence[float] | None, num_frames: int) -> np.ndarray:
+        if timestamps is None:
+            return Timeline(fps=self.fps).frame_times(num_frames)
+        times = np.asarray(timestamps, dtype=np.float64)
+        if times.shape != (num_frames,):
+            raise ValueError(
+                f"timestamps have shape {times.shape} for a clip of {num_frames} frames; give one time (s) per frame"
+            )
+        return times
+
+
+def _is_several_clips(frames) -> bool:
+    """Whether `frames` is a list of clips (or an array with one more dimension) and not one clip."""
+    if isinstance(frames, (str, Path)):
+        if _is_picture_path(frames):
+            raise ValueError(f"frames is one picture, {frames}; put it into a list to make it a clip of one frame")
+        return False
+    if isinstance(frames, (np.ndarray, torch.Tensor)):
+        if frames.ndim not in (4, 5):
+            raise ValueError(
+                f"frames have shape {tuple(frames.shape)}; wanted is (frames, height, width, 3) for one clip, "
+                "one dimension more for several"
+            )
+        return frames.ndim == 5
+    if not isinstance(frames, (list, tuple)):
+        raise ValueError(
+            f"frames is a {type(frames).__name__}; wanted is an array or tensor, a list of frames or clips, or a path"
+        )
+    are_clips = {_is_clip(item) for item in frames}
+    if len(are_clips) == 2:
+        raise ValueError("frames mixes single frames with whole clips; give a list of the ones or of the others")
+    return True in are_clips
+
+
+def _is_clip(item) -> bool:
+    if isinstance(item, (str, Path)):
+        return not _is_picture_path(item)
+    if isinstance(item, (np.ndarray, torch.Tensor)):
+        return item.ndim == 4
+    return isinstance(item, (list, tuple))
+
+
+def _is_picture_path(path: str | Path) -> bool:
+    return Path(path).suffix.lower() in IMAGE_SUFFIXES
+
+
+def _read_frames(clip: Array | Sequence[Frame]) -> list[np.ndarray]:
+    """The frames of one clip, each uint8 `(H, W, 3)`."""
+    if not len(clip):
+        raise ValueError("a clip has no frames; give at least one")
+    frames = []
+    for frame in clip:
+        if isinstance(frame, (str, Path)):
+            with Image.open(frame) as image:
+                frame = image.convert("RGB")
+        elif isinstance(frame, Image.Image):
+            frame = frame.convert("RGB")
+        frame = _as_array(frame)
+        if frame.ndim != 3 or frame.shape[-1] != 3:
+            raise ValueError(f"a frame has shape {frame.shape}; wanted is (height, width, 3), RGB, channels last")
+        if frame.dtype != np.uint8:
+            raise ValueError(
+                f"a frame is {frame.dtype}; wanted is uint8, 0..255 (floats of 0..1: (frames * 255).round() as uint8)"
+            )
+        if not frame.size:
+            raise ValueError(f"a frame has shape {frame.shape}, no pixels at all; wanted is (height, width, 3)")
+        frames.append(frame)
+    return frames
+
+
+def _as_array(values) -> np.ndarray:
+    return values.detach().cpu().numpy() if isinstance(values, torch.Tensor) else np.asarray(values)
+
+
+def _padded(clips: Sequence[torch.Tensor], value: float) -> torch.Tensor:
+    """Tensors `(T_i, ...)` -> `(B, max T, ...)`, filled up with `value`."""
+    return torch.nn.utils.rnn.pad_sequence(list(clips), batch_first=True, padding_value=value)
+
+
+def _labels(maps, masks, lengths: list[int], size: tuple[int, int]) -> dict[str, torch.Tensor]:
+    """Class maps and annotated-frame masks, one entry per clip -> `labels (B, T, h, w)`, `label_mask (B, T)`."""
+    for name, entries in (("segmentation_maps", maps), ("label_mask", masks)):
+        if len(entries) != len(lengths):
+            raise ValueError(f"{name} has {len(entries)} entries for {len(lengths)} clips; give one entry per clip")
+    labels, label_masks = [], []
+    for clip_maps, mask, length in zip(maps, masks, lengths, strict=True):
+        if len(clip_maps) != length:
+            raise ValueError(
+                f"{len(clip_maps)} segmentation maps are given for a clip of {length} frames; give one per frame"
+            )
+        mask = np.ones(length, dtype=bool) if mask is None else _as_array(mask).astype(bool)
+        if mask.shape != (length,):
+            raise ValueError(
+                f"label_mask has shape {mask.shape} for a clip of {length} frames; give one bool per frame"
+            )
+        clip_labels = torch.from_numpy(np.stack([_read_map(class_map, size) for class_map in clip_maps]))
+        label_masks.append(torch.from_numpy(mask))
+        clip_labels[~label_masks[-1]] = IGNORE_LABEL
+        labels.append(clip_labels)
+    return {"labels": _padded(labels, IGNORE_LABEL), "label_mask": _padded(label_masks, False)}
+
+
+def _read_map(class_map: Frame, size: tuple[int, int]) -> np.ndarray:
+    """One class map of any form, nearest to `size`, int64 `(h, w)`."""
+    if isinstance(class_map, (str, Path)):
+        with Image.open(class_map) as image:
+            class_map = np.asarray(image)
+    class_map = _as_array(class_map)
+    if class_map.ndim != 2 or class_map.dtype.kind not in "biu" or not class_map.size:
+        raise ValueError(
+            f"a segmentation map has shape {class_map.shape} and type {class_map.dtype}; wanted are class numbers as "
+            "integers, (height, width), 0 = background"
+        )
+    rows, columns = (
+        ((np.arange(wanted) + 0.5) * given / wanted).astype(np.int64)
+        for wanted, given in zip(size, class_map.shape, strict=True)
+    )
+    return class_map[rows[:, None], columns].astype(np.int64)
+
+
+def _clip_probabilities(outputs, target_sizes, num_frames) -> list[tuple[torch.Tensor, tuple[int, int]]]:
+    """Per clip: its probabilities `(T, K, h, w)` without padded frames, and the size they are wanted at."""
+    logits = outputs.logits
+    num_clips, most_frames = logits.shape[:2]
+    sizes = (
+        [tuple(logits.shape[-2:])] * num_clips if target_sizes is None else [_as_size(size) for size in target_sizes]
+    )
+    lengths = [most_frames] * num_clips if num_frames is None else [int(length) for length in num_frames]
+    for name, entries in (("target_sizes", sizes), ("num_frames", lengths)):
+        if len(entries) != num_clips:
+            raise ValueError(f"{name} has {len(entries)} entries for {num_clips} clips; give one entry per clip")
+    if not all(1 <= length <= most_frames for length in lengths):
+        raise ValueError(f"num_frames is {lengths}, but the outputs hold 1..{most_frames} frames per clip")
+    return [
+        (logits[i, :length].float().softmax(dim=1), size)
+        for i, (length, size) in enumerate(zip(lengths, sizes, strict=True))
+    ]
+
+
+def _as_size(size: Sequence[int]) -> tuple[int, int]:
+    values = tuple(int(value) for value in size) if isinstance(size, (tuple, list, torch.Tensor, np.ndarray)) else ()
+    if len(values) != 2 or min(values) < 1:
+        raise ValueError(
+            f"an entry of target_sizes is {size!r}; wanted is a list of (height, width) in pixels, one per clip"
+        )
+    return values
+
+
+def _resized(probabilities: torch.Tensor, size: tuple[int, int]) -> torch.Tensor:
+    """`(N, K, h, w)` -> `(N, K, H, W)`. Bilinear weights sum to 1, so the probabilities still do."""
+    return torch.nn.functional.interpolate(probabilities, size=size, mode="bilinear", align_corners=False)
+
+
+def _class_map(probabilities: torch.Tensor, size: tuple[int, int], threshold: float) -> torch.Tensor:
+    """One frame `(K, h, w)` -> uint8 `(H, W)`, class by class: all 71 of AVSS at 1280 x 720 would take 260 MB."""
+    sounding = 1 - _resized(probabilities[None, :1], size)[0, 0] > threshold
+    # Where the others together exceed the threshold, the likeliest of them exceeds its K-th part.
+    candidates = probabilities.amax(dim=(1, 2)) > threshold / len(probabilities)
+    best = torch.zeros(size, device=probabilities.device)
+    classes = torch.zeros(size, device=probabilities.device, dtype=torch.uint8)
+    for number in range(1, len(probabilities)):
+        if candidates[number]:
+            probability = _resized(probabilities[None, number, None], size)[0, 0]
+            classes.masked_fill_(sounding & (probability > best), number)
+            best = torch.maximum(best, probability)
+    return classes

@@ -1,0 +1,81 @@
+"""All time arithmetic between a clip's picture and its sound, in one place.
+
+Two rules exist (`alignment`):
+
+* `"frame"` (ours, for real videos): the frame at time t hears the sound that starts 15/16 s before it, clamped to the
+  start of the clip. Any frame rate, any length, no drift, always one sound example per frame.
+* `"avsbench"` (lineage, the published protocol): example l starts at 0.96 * l seconds, so sound runs ahead of the picture by
+  0.04 s every second. For reproducing published figures and for the official `audio_log_mel` files only.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+# AVSBench takes the last of 16 uniform samples of each second.
+FRAME_OFFSET = 15 / 16
+# VGGish examples: 96 spectrogram columns, 10 ms apart, each 25 ms wide.
+EXAMPLE_SECONDS = 0.96
+EXAMPLE_COLUMNS = 96
+HOP_SECONDS = 0.010
+WINDOW_SECONDS = 0.025
+
+ALIGNMENTS = ("frame", "avsbench")
+
+
+@dataclass(frozen=True)
+class Timeline:
+    """Which frames of a clip are looked at, and which sound belongs to each.
+
+    Args:
+        fps: frames looked at per second of video (AVSBench: 1).
+        sampling_rate: samples per second of the waveform (VGGish: 16000).
+        alignment: `"frame"` or `"avsbench"`, see the module's docstring.
+
+    Raises:
+        ValueError: for an fps or a sampling rate that is not positive, or an unknown alignment.
+    """
+
+    fps: float = 1.0
+    sampling_rate: int = 16000
+    alignment: str = "frame"
+
+    def __post_init__(self):
+        if not self.fps > 0:
+            raise ValueError(f"fps is {self.fps}, it must be greater than 0 (AVSBench uses 1)")
+        if not self.sampling_rate > 0:
+            raise ValueError(f"sampling_rate is {self.sampling_rate}, it must be greater than 0 (VGGish uses 16000)")
+        if self.alignment not in ALIGNMENTS:
+            raise ValueError(f"alignment is {self.alignment!r}, it must be one of {', '.join(map(repr, ALIGNMENTS))}")
+
+    @property
+    def hop_samples(self) -> int:
+        return round(HOP_SECONDS * self.sampling_rate)
+
+    @property
+    def window_samples(self) -> int:
+        return round(WINDOW_SECONDS * self.sampling_rate)
+
+    @property
+    def example_samples(self) -> int:
+        """Samples that one example's 96 columns reach over (0.975 s: 15600 at 16 kHz)."""
+        return (EXAMPLE_COLUMNS - 1) * self.hop_samples + self.window_samples
+
+    def num_frames(self, duration: float) -> int:
+        """How many frames of a clip of `duration` seconds are looked at: one per 1/fps seconds, rounded, at least one."""
+        return max(1, round(duration * self.fps))
+
+    def frame_times(self, num_frames: int, duration: float | None = None) -> np.ndarray:
+        """Times (s), shape `(num_frames,)`: 15/16 into each step of 1/fps, never beyond `duration`."""
+        times = (np.arange(num_frames) + FRAME_OFFSET) / self.fps
+        return times if duration is None else np.minimum(times, duration)
+
+    def sound_starts(self, times: np.ndarray) -> np.ndarray:
+        """Where (s) the sound example of each frame time starts, same shape as `times`."""
+        if self.alignment == "avsbench":
+            return EXAMPLE_SECONDS * np.arange(len(times))
+        return np.maximum(0.0, np.asarray(times, dtype=np.float64) - FRAME_OFFSET)
+
+    def frame_at(self, time: float, num_frames: int) -> int:
+        """Index of the frame whose step of 1/fps seconds holds `time`; the last one reaches to the end of the clip."""
+        return min(max(0, int(time * self.fps + 1e-6)), num_frames - 1)

@@ -1,0 +1,134 @@
+"""Small media files made up for tests: any mix of picture and sound tracks, written with PyAV."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from fractions import Fraction
+from pathlib import Path
+
+import av
+import numpy as np
+
+
+def grey_level(index: int) -> int:
+    """Level of the index-th frame of a `VideoTrack`: ten levels 20 apart, so that a frame is known after lossy coding."""
+    return 30 + 20 * (index % 10)
+
+
+def paint_grey(index: int, width: int, height: int) -> np.ndarray:
+    return np.full((height, width, 3), grey_level(index), dtype=np.uint8)
+
+
+def paint_corners(index: int, width: int, height: int) -> np.ndarray:
+    """Top left red, top right green, bottom left blue, bottom right black."""
+    picture = np.zeros((height, width, 3), dtype=np.uint8)
+    picture[: height // 2, : width // 2, 0] = 255
+    picture[: height // 2, width // 2 :, 1] = 255
+    picture[height // 2 :, : width // 2, 2] = 255
+    return picture
+
+
+def click_at(time: float, seconds: float, rate: int) -> np.ndarray:
+    """Silence (S,) with one 2 ms click."""
+    samples = np.zeros(round(seconds * rate), dtype=np.float32)
+    samples[round(time * rate) : round((time + 0.002) * rate)] = 0.8
+    return samples
+
+
+@dataclass
+class VideoTrack:
+    """Frames `paint(index, width, height)` at `times` (s), or at `fps` for `seconds` from `start` on."""
+
+    size: tuple[int, int] = (64, 48)  # width, height
+    fps: float = 10
+    seconds: float = 1.0
+    start: float = 0.0
+    times: Sequence[float] | None = None
+    paint: Callable[[int, int, int], np.ndarray] = paint_grey
+    codec: str = "libx264"
+    pix_fmt: str = "yuv420p"
+    disposition: str | None = None
+    ticks: int = 90000  # of its clock per second
+
+
+@dataclass
+class SoundTrack:
+    """`waveform` (S,) or (C, S) at `rate`, or a 440 Hz tone of `seconds`, starting at `start` s."""
+
+    rate: int = 16000
+    channels: int = 1
+    seconds: float = 1.0
+    start: float = 0.0
+    waveform: np.ndarray | None = None
+    codec: str = "aac"
+    disposition: str | None = None
+
+
+def write_media(path: Path, *tracks: VideoTrack | SoundTrack, format: str | None = None) -> Path:
+    """Writes the tracks as streams in the order given; the container follows from the name, or is `format`."""
+    with av.open(str(path), "w", format=format) as output:
+        encode = [_video(output, t) if isinstance(t, VideoTrack) else _sound(output, t) for t in tracks]
+        packets = [packet for packets in encode for packet in packets()]
+        packets.sort(key=lambda packet: packet.dts * packet.time_base)
+        for packet in packets:
+            output.mux(packet)
+    return path
+
+
+def set_display_matrix(path: Path, matrix: tuple[int, int, int, int], track: int = 0) -> None:
+    """Overwrites a, b, c, d (whole numbers) of the track-th `tkhd` box of an MP4, as phones do to say how it was held."""
+    content = bytearray(path.read_bytes())
+    at = -1
+    for _ in range(track + 1):
+        at = content.index(b"tkhd", at + 1)
+    # Version 0: name 4, version and flags 4, times and id 20, reserved 8, layer .. reserved 8, then 9 numbers of 4 bytes.
+    start = at + 4 + 4 + 20 + 8 + 8
+    a, b, c, d = (int(value * 65536).to_bytes(4, "big", signed=True) for value in matrix)
+    zero = bytes(4)
+    content[start : start + 20] = a + b + zero + c + d
+    path.write_bytes(content)
+
+
+def _video(output: "av.container.OutputContainer", track: VideoTrack) -> Callable[[], list[av.Packet]]:
+    stream = output.add_stream(track.codec, rate=Fraction(track.fps).limit_denominator(10000))
+    stream.width, stream.height = track.size
+    stream.pix_fmt = track.pix_fmt
+    stream.codec_context.time_base = stream.time_base = Fraction(1, track.ticks)
+    if track.disposition:
+        stream.disposition = av.stream.Disposition[track.disposition]
+    if track.codec == "libx264":
+        stream.options = {"preset": "ultrafast", "crf": "12"}
+    times = track.times
+    if times is None:
+        times = track.start + np.arange(round(track.seconds * track.fps)) / track.fps
+
+    def encode() -> list[av.Packet]:
+        packets = []
+        for index, time in enumerate(times):
+            frame = av.VideoFrame.from_ndarray(track.paint(index, *track.size), format="rgb24")
+            frame.pts, frame.time_base = round(time * track.ticks), Fraction(1, track.ticks)
+            packets += stream.encode(frame)
+        packets += stream.encode(None)
+        for packet in packets:
+            packet.duration = round(track.ticks / track.fps)
+        return packets
+
+    return encode
+
+
+def _sound(output: "av.container.OutputContainer", track: SoundTrack) -> Callable[[], list[av.Packet]]:
+    layout = {1: "mono", 2: "stereo", 6: "5.1"}[track.channels]
+    stream = output.add_stream(track.codec, rate=track.rate, layout=layout)
+    if track.disposition:
+        stream.disposition = av.stream.Disposition[track.disposition]
+    samples = track.waveform
+    if samples is None:
+        samples = 0.5 * np.sin(2 * np.pi * 440 * np.arange(round(track.seconds * track.rate)) / track.rate)
+    samples = np.broadcast_to(np.asarray(samples, np.float32), (track.channels, np.shape(samples)[-1]))
+
+    def encode() -> list[av.Packet]:
+        frame = av.AudioFrame.from_ndarray(np.ascontiguousarray(samples), format="fltp", layout=layout)
+        frame.sample_rate, frame.time_base = track.rate, Fraction(1, track.rate)
+        frame.pts = round(track.start * track.rate)
+        return [*stream.encode(frame), *stream.encode(None)]
+
+    return encode
