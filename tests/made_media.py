@@ -60,12 +60,13 @@ class SoundTrack:
     start: float = 0.0
     waveform: np.ndarray | None = None
     codec: str = "aac"
+    gap: float | None = None  # play it a second time, this many seconds after the first time has ended
     disposition: str | None = None
 
 
-def write_media(path: Path, *tracks: VideoTrack | SoundTrack, format: str | None = None) -> Path:
-    """Writes the tracks as streams in the order given; the container follows from the name, or is `format`."""
-    with av.open(str(path), "w", format=format) as output:
+def write_media(path: Path, *tracks: VideoTrack | SoundTrack) -> Path:
+    """Writes the tracks as streams in the order given; the container follows from the name."""
+    with av.open(str(path), "w") as output:
         encode = [_video(output, t) if isinstance(t, VideoTrack) else _sound(output, t) for t in tracks]
         packets = [packet for packets in encode for packet in packets()]
         packets.sort(key=lambda packet: packet.dts * packet.time_base)
@@ -126,9 +127,15 @@ def _sound(output: "av.container.OutputContainer", track: SoundTrack) -> Callabl
     samples = np.broadcast_to(np.asarray(samples, np.float32), (track.channels, np.shape(samples)[-1]))
 
     def encode() -> list[av.Packet]:
-        frame = av.AudioFrame.from_ndarray(np.ascontiguousarray(samples), format="fltp", layout=layout)
-        frame.sample_rate, frame.time_base = track.rate, Fraction(1, track.rate)
-        frame.pts = round(track.start * track.rate)
-        return [*stream.encode(frame), *stream.encode(None)]
+        starts = [track.start]
+        if track.gap is not None:
+            starts.append(track.start + samples.shape[1] / track.rate + track.gap)
+        packets = []
+        for start in starts:
+            frame = av.AudioFrame.from_ndarray(np.ascontiguousarray(samples), format="fltp", layout=layout)
+            frame.sample_rate, frame.time_base = track.rate, Fraction(1, track.rate)
+            frame.pts = round(start * track.rate)
+            packets += stream.encode(frame)
+        return packets + stream.encode(None)
 
     return encode

@@ -2,6 +2,7 @@
 
 from huggingface_hub.dataclasses import strict
 from transformers import AutoConfig, PreTrainedConfig
+from transformers.backbone_utils import BackboneConfigMixin
 from transformers.models.auto import CONFIG_MAPPING
 
 STAGES = ["stage1", "stage2", "stage3", "stage4"]
@@ -86,20 +87,30 @@ class CCFormerConfig(PreTrainedConfig):
 
     def validate_architecture(self):
         """Raises ValueError for sizes that cannot work together; runs at construction and at `save_pretrained`."""
+        backbone = self.backbone_config
+        if not isinstance(backbone, BackboneConfigMixin) or len(backbone.out_features) != 4:
+            raise ValueError(
+                f"backbone_config ({backbone.model_type}) must be that of a backbone that gives four maps, at strides 4, 8, 16 and "
+                f"32; most do with out_features={STAGES}"
+            )
+        positive = ("hidden_size", "num_heads", "feed_forward_size", "audio_fc_size", "audio_embed_size", "num_sampling_points")
+        positive += ("pixel_decoder_layers", "decoder_layers", "num_queries", "num_video_queries", "contrastive_size", "num_loss_points")
+        for name in (*positive, "contrastive_temperature"):
+            if getattr(self, name) <= 0:
+                raise ValueError(f"{name} is {getattr(self, name)}, it must be positive")
+        for name in ("no_object", "class", "mask", "dice", "dense", "contrastive"):
+            if getattr(self, f"{name}_weight") < 0:
+                raise ValueError(f"{name}_weight is {getattr(self, f'{name}_weight')}, it must be at least 0")
+        if not 0 <= self.dropout < 1:
+            raise ValueError(f"dropout is {self.dropout}, it must be at least 0 and below 1")
         if self.hidden_size % self.num_heads or self.hidden_size % 4:
             raise ValueError(
                 f"hidden_size is {self.hidden_size}, it must be a multiple of num_heads ({self.num_heads}) and of 4"
             )
         if len(self.audio_hidden_sizes) != 4:
             raise ValueError(f"audio_hidden_sizes is {self.audio_hidden_sizes}, it must hold 4 widths, e.g. (64, 128, 256, 512)")
-        if self.num_labels < 2:
-            raise ValueError(f"id2label has {self.num_labels} label, it must have at least 2: background (id 0) and one class")
-        if self.num_queries < 1 or (self.use_video_queries and self.num_video_queries < 1):
+        if not 2 <= self.num_labels <= 255 or sorted(self.id2label) != list(range(self.num_labels)):
             raise ValueError(
-                f"num_queries is {self.num_queries} and num_video_queries {self.num_video_queries}, both must be at least 1"
-            )
-        if self.decoder_layers < 1 or self.pixel_decoder_layers < 0:
-            raise ValueError(
-                f"decoder_layers is {self.decoder_layers} and pixel_decoder_layers {self.pixel_decoder_layers}, they must be "
-                "at least 1 and 0"
+                f"id2label has the ids {sorted(self.id2label)}, they must be 0 (background), 1, 2, ... with at least one class and "
+                "at most 254 (255 marks ignored pixels)"
             )

@@ -93,10 +93,14 @@ def match(class_logits: Tensor, mask_logits: Tensor, ids: Tensor, masks: Tensor,
 
 
 @torch.no_grad()
-def uncertain_points(mask_logits: Tensor, num_points: int) -> Tensor:
-    """PointRend's choice, `(n, P, 2)`: three quarters where the mask is least sure among three times as many, the rest anywhere."""
+def uncertain_points(mask_logits: Tensor, valid: Tensor, num_points: int) -> Tensor:
+    """PointRend's choice, `(n, P, 2)`: three quarters where the mask is least sure among three times as many, the rest anywhere.
+
+    Ignored pixels (`valid`, `(n, 1, H, W)`, is 0 there) come last, so that what the mask says of them moves no point.
+    """
     candidates = torch.rand(len(mask_logits), 3 * num_points, 2, device=mask_logits.device)
     doubt = -sample(mask_logits[:, None], candidates)[:, 0].abs()
+    doubt = doubt.masked_fill(sample(valid, candidates, "nearest")[:, 0] == 0, float("-inf"))
     chosen = doubt.topk(num_points * 3 // 4, dim=1).indices
     chosen = candidates.gather(1, chosen[:, :, None].expand(-1, -1, 2))
     anywhere = torch.rand(len(mask_logits), num_points - chosen.shape[1], 2, device=mask_logits.device)
@@ -118,7 +122,7 @@ def matched_losses(class_logits: Tensor, mask_logits: Tensor, ids: Tensor, masks
     if len(frames) == 0:
         nothing = mask_logits.sum() * 0.0
         return {"class": label, "mask": nothing, "dice": nothing}
-    points = uncertain_points(chosen, config.num_loss_points)
+    points = uncertain_points(chosen, valid[frames], config.num_loss_points)
     logits = sample(chosen[:, None], points)[:, 0]
     truth = sample(masks[frames, targets][:, None], points, "nearest")[:, 0]
     weight = sample(valid[frames], points, "nearest")[:, 0]

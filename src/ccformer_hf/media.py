@@ -8,12 +8,14 @@ from pathlib import Path
 
 import av
 import numpy as np
-from av.video.reformatter import ColorPrimaries, ColorRange, Colorspace, ColorTrc
+from av.video.reformatter import ColorRange, Colorspace
 
 from .media_ccformer import best_streams, clock_zero, decode_stream, open_media
 
 # Ticks of picture time: fine enough for any frame rate (24000/1001 is off by 6 us at most), so that frames keep their times.
 TICKS_PER_SECOND = 90000
+# Its number as matrix, primaries and transfer curve alike (H.273); PyAV 15 has no names for them.
+BT709 = 1
 # Sound that players accept inside MP4; it is copied. Anything else becomes AAC.
 COPIED_SOUND = frozenset({"aac", "ac3", "alac", "eac3", "flac", "mp3", "opus"})
 AAC_RATES = (8000, 11025, 12000, 16000, 22050, 24000, 32000, 44100, 48000, 64000, 88200, 96000)
@@ -24,7 +26,7 @@ class VideoWriter:
 
     Written under a temporary name beside `path`, which it takes only when `close` has finished; leaving a `with` statement by an
     error deletes it. Memory does not depend on the length. H.264 in yuv420p has even sizes only: an odd width or height is
-    rounded up by repeating the last column or row.
+    rounded up by repeating the last column or row. Pixels are square.
 
     Args:
         path: the file to write, `.mp4`; one that exists is replaced.
@@ -47,17 +49,18 @@ class VideoWriter:
             raise ValueError(f"width, height and fps must be greater than 0, got {width} x {height} at {fps} fps")
         self.width, self.height = width, height
         self._frame_ticks = max(1, round(TICKS_PER_SECOND / fps))
-        self._last_tick: int | None = None
+        self._last_time, self._last_tick = -float("inf"), -1
+        self._finished = False
         self._output: av.container.OutputContainer | None = None
         self._temporary = self.path.with_name(f".{self.path.name}.{os.getpid()}.part")
         self._sound = None if sound_from is None else _Sound(sound_from)
         try:
-            # PyAV opens the file at the first frame only; an unwritable place is to be known before any work.
-            self._temporary.touch()
             if self.path.is_dir():
                 raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR))
+            # PyAV opens the file at the first frame only; an unwritable place is to be known before any work.
+            self._temporary.touch()
         except OSError as error:
-            self.abort()
+            self._close_sound()
             raise OSError(
                 f"{path}: cannot be written ({error.strerror}); name a file in a folder that exists and is writable"
             ) from None
@@ -87,14 +90,16 @@ class VideoWriter:
             raise ValueError(
                 f"a frame is {rgb.shape} {rgb.dtype}, it must be ({self.height}, {self.width}, 3) uint8 as told to VideoWriter"
             )
-        tick = round(time * TICKS_PER_SECOND)
-        if tick < 0 or (self._last_tick is not None and tick <= self._last_tick):
-            last = "" if self._last_tick is None else f" after one at {self._last_tick / TICKS_PER_SECOND} s"
-            raise ValueError(f"a frame at {time} s{last}: times must rise and start at 0 or later")
-        self._last_tick = tick
+        if time < 0 or time <= self._last_time:
+            raise ValueError(
+                f"a frame at {time} s after one at {self._last_time} s: times must rise and start at 0 or later"
+            )
+        # Frames closer together than a tick still follow each other.
+        tick = max(round(time * TICKS_PER_SECOND), self._last_tick + 1)
+        self._last_time, self._last_tick = time, tick
         if self.width % 2 or self.height % 2:
             rgb = np.pad(rgb, ((0, self.height % 2), (0, self.width % 2), (0, 0)), mode="edge")
-        frame = av.VideoFrame.from_ndarray(np.ascontiguousarray(rgb), format="rgb24")
+        frame = av.VideoFrame.from_numpy_buffer(np.ascontiguousarray(rgb), format="rgb24")
         frame = frame.reformat(format="yuv420p", dst_colorspace=Colorspace.ITU709, dst_color_range=ColorRange.MPEG)
         frame.pts, frame.time_base = tick, Fraction(1, TICKS_PER_SECOND)
         self._mux(frame, time)
@@ -106,7 +111,9 @@ class VideoWriter:
             ValueError: where no frame was written.
             OSError: where the file cannot be written.
         """
-        if self._last_tick is None:
+        if self._finished:
+            return
+        if self._last_tick < 0:
             self.abort()
             raise ValueError(f"{self.path}: a video needs at least one frame, none was written")
         self._mux(None, float("inf"))
@@ -116,6 +123,7 @@ class VideoWriter:
         except (OSError, av.FFmpegError) as error:
             self._fail(error)
         self._close_sound()
+        self._finished = True
 
     def abort(self) -> None:
         """Gives up and deletes what was written so far."""
@@ -141,8 +149,8 @@ class VideoWriter:
         encoder.width, encoder.height = self.width + self.width % 2, self.height + self.height % 2
         encoder.pix_fmt = "yuv420p"
         encoder.time_base = self._video.time_base = Fraction(1, TICKS_PER_SECOND)
-        encoder.colorspace, encoder.color_range = Colorspace.ITU709, ColorRange.MPEG
-        encoder.color_primaries, encoder.color_trc = ColorPrimaries.BT709, ColorTrc.BT709
+        encoder.colorspace = encoder.color_primaries = encoder.color_trc = BT709
+        encoder.color_range = ColorRange.MPEG
         if self._sound is not None:
             self._sound.add_to(self._output)
 

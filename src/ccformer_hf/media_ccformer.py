@@ -238,8 +238,8 @@ class SoundReader:
             raise MediaError(f"{path}: has no sound track; ask `probe(path).has_audio` first")
         self._chunks: deque[tuple[int, np.ndarray]] = deque()  # (index of first sample, samples), rising
         self._source = self._decoded_chunks(audio, clock_zero(video, audio))
-        self._decoded_end = 0
-        self._dropped_end = 0
+        self._decoded_end: float = -math.inf
+        self._dropped_end: float = -math.inf
 
     def __enter__(self) -> "SoundReader":
         return self

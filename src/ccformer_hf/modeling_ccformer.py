@@ -96,12 +96,22 @@ def position_code(height: int, width: int, like: Tensor) -> Tensor:
     return torch.cat([rows, columns], dim=-1).flatten(0, 1).to(like.dtype)
 
 
+def check_mask(name: str, mask: Tensor | None, frames: Tensor) -> None:
+    """Raises ValueError unless `mask` is None or bool with one entry per frame of `frames`, `(B, T, ...)`."""
+    if mask is not None and (mask.dtype != torch.bool or mask.shape != frames.shape[:2]):
+        raise ValueError(
+            f"{name} is {mask.dtype} of shape {tuple(mask.shape)}, it must be torch.bool of shape {tuple(frames.shape[:2])}: one "
+            "entry per frame"
+        )
+
+
 def additive_mask(allowed: Tensor, dtype: torch.dtype) -> Tensor:
     """True = may be attended to -> 0, False -> the lowest number of `dtype`, as every attention implementation takes it."""
     return torch.zeros(allowed.shape, dtype=dtype, device=allowed.device).masked_fill(~allowed, torch.finfo(dtype).min)
 
 
 def eager_attention_forward(module, query, key, value, attention_mask, scaling, dropout=0.0, **kwargs):
+    """Attention written out, for those who want its weights; arguments and result as transformers defines them."""
     weights = query @ key.transpose(2, 3) * scaling
     if attention_mask is not None:
         weights = weights + attention_mask
@@ -557,6 +567,8 @@ def join_queries(class_logits: Tensor, mask_logits: Tensor) -> Tensor:
 
 # ----------------------------------------------------------------------------------------------------------------- the models
 class CCFormerPreTrainedModel(PreTrainedModel):
+    """What both models share: initial weights, and what transformers needs to know to load, record and checkpoint them."""
+
     config_class = CCFormerConfig
     base_model_prefix = "model"
     main_input_name = "pixel_values"
@@ -613,7 +625,7 @@ class CCFormerModel(CCFormerPreTrainedModel):
         self.mtm = CCFormerMultiQueryTransformer(config)
         self.post_init()
 
-    def check_inputs(self, pixel_values: Tensor, input_features: Tensor):
+    def check_inputs(self, pixel_values: Tensor, input_features: Tensor, **masks: Tensor | None):
         if pixel_values.ndim != 5 or pixel_values.shape[2] != 3:
             raise ValueError(f"pixel_values has shape {tuple(pixel_values.shape)}, it must be (clips, frames, 3, height, width)")
         height, width = pixel_values.shape[-2:]
@@ -632,23 +644,28 @@ class CCFormerModel(CCFormerPreTrainedModel):
                 f"pixel_values has {tuple(pixel_values.shape[:2])} clips and frames, input_features "
                 f"{tuple(input_features.shape[:2])}: both need one entry per frame"
             )
+        for name, mask in masks.items():
+            check_mask(name, mask, pixel_values)
 
     def see(self, pixel_values: Tensor, frame_mask: Tensor | None) -> list[Tensor]:
         """Frames `(B, T, 3, H, W)` -> maps `(B*T, D, h, w)` at strides 4, 8, 16, 32; padding frames are not computed."""
         frames = pixel_values.flatten(0, 1)
         real = None if frame_mask is None or bool(frame_mask.all()) else frame_mask.flatten()
         features = self.backbone(frames if real is None else frames[real]).feature_maps
+        strides = tuple(frames.shape[-1] // f.shape[-1] for f in features)
+        if strides != STRIDES:
+            raise ValueError(f"the backbone gives maps at strides {strides}, they must be {STRIDES}: choose another backbone_config")
         maps = [projection(f) for projection, f in zip(self.projections, features, strict=True)]
         if real is None:
             return maps
         return [m.new_zeros(len(frames), *m.shape[1:]).masked_scatter(real[:, None, None, None], m) for m in maps]
 
-    def hear(self, input_features: Tensor, audio_mask: Tensor | None) -> Tensor:
+    def hear(self, input_features: Tensor, audio_mask: Tensor) -> Tensor:
         """Log-mel `(B, T, 1, 96, 64)` -> `(B, T, D)`; where there is no sound the learned "no sound" token (*ours*)."""
         batch, frames = input_features.shape[:2]
+        # Zeros first: what lies there may be anything, and NaN would come through the gradient even if not chosen.
+        input_features = input_features.masked_fill(~audio_mask[:, :, None, None, None], 0)
         sound = self.audio_projection(self.audio_backbone(input_features.flatten(0, 1))).view(batch, frames, -1)
-        if audio_mask is None:
-            return sound
         return torch.where(audio_mask[..., None], sound, self.no_sound.to(sound.dtype))
 
     @merge_with_config_defaults
@@ -662,8 +679,11 @@ class CCFormerModel(CCFormerPreTrainedModel):
         **kwargs: Unpack[TransformersKwargs],
     ) -> CCFormerModelOutput:
         """Arguments as in `CCFormerForAudioVisualSegmentation.forward`."""
-        self.check_inputs(pixel_values, input_features)
+        self.check_inputs(pixel_values, input_features, frame_mask=frame_mask, audio_mask=audio_mask)
         batch, frames = pixel_values.shape[:2]
+        # A mask always, so that the "no sound" token is part of every step: distributed training wants no idle parameter.
+        audio_mask = torch.ones_like(pixel_values[:, :, 0, 0, 0], dtype=torch.bool) if audio_mask is None else audio_mask
+        audio_mask = audio_mask if frame_mask is None else audio_mask & frame_mask
         maps = self.see(pixel_values, frame_mask)
         sound = self.hear(input_features, audio_mask)
         visual_embedding = maps[1].unflatten(0, (batch, frames))
@@ -743,6 +763,12 @@ class CCFormerForAudioVisualSegmentation(CCFormerPreTrainedModel):
         logits = join_queries(outputs.class_logits[-1], outputs.mask_logits[-1])
         loss, loss_dict = None, None
         if labels is not None:
+            check_mask("label_mask", label_mask, pixel_values)
+            if labels.dtype != torch.int64 or labels.ndim != 4 or labels.shape[:2] != pixel_values.shape[:2]:
+                raise ValueError(
+                    f"labels are {labels.dtype} of shape {tuple(labels.shape)}, they must be torch.int64 of shape (clips, frames, "
+                    f"height, width), with {tuple(pixel_values.shape[:2])} clips and frames as in pixel_values"
+                )
             used = torch.ones(labels.shape[:2], dtype=torch.bool, device=labels.device)
             for mask in (frame_mask, label_mask):
                 used = used if mask is None else used & mask

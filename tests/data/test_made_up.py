@@ -356,6 +356,12 @@ def test_a_folder_in_use_is_refused_and_an_empty_one_taken(tmp_path):
     shutil.rmtree(empty)
 
 
+def test_a_folder_that_cannot_be_made_is_named(tmp_path):
+    (tmp_path / "file").write_text("")
+    with pytest.raises(OSError, match="file/set cannot be made .*: name a folder where you may write"):
+        write_made_up_set(tmp_path / "file" / "set", "ms3", 3, 0, workers=1, progress=False, size=32)
+
+
 def test_a_failure_leaves_nothing_behind(tmp_path, monkeypatch):
     def fail_late(setting, seed, index, size):
         if index == 2:

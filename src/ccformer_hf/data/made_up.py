@@ -52,7 +52,7 @@ class MadeUpClip:
         name: unique in its set.
         setting: `"s4"`, `"ms3"` or `"avss"`.
         label: `"v1s"` (one source, 5 frames), `"v1m"` (several, 5 frames) or `"v2"` (several, 10 frames).
-        category: classes of the marked objects, joined by `_`; for s4 the class of the first one that sounds.
+        category: classes of the marked objects, joined by `_`; for s4 the class of its single source.
         frames: `(T, H, W, 3)` uint8, frame l at l + 15/16 seconds unless other times were asked for.
         labels: `(T, H, W)` uint8, index into `CLASS_NAMES` where a visible object sounds, else 0.
         object_ids: `(N,)` index into `CLASS_NAMES` of every visible object.
@@ -118,7 +118,7 @@ def make_clip(
     """Makes one clip; the same arguments give the same clip, whatever was made before.
 
     Args:
-        setting: `"s4"`: 2-3 objects, exactly one of them sounds; `"ms3"`: 2-4 objects, 1-3 of them sound; `"avss"`: a quarter
+        setting: `"s4"`: 2-3 objects, one of them is the source; `"ms3"`: 2-4 objects, 1-3 of them sound; `"avss"`: a quarter
             of the clips as s4 (`v1s`), a quarter as ms3 (`v1m`), half of 10 seconds with 1-3 sounding (`v2`).
         seed: of the set.
         index: of the clip in the set.
@@ -173,9 +173,6 @@ def make_clip(
     waveform = (stems * playing[:, :, None]).sum(axis=0).reshape(-1) + noise
     headroom = min(1.0, 0.99 / float(np.abs(waveform).max() + 1e-9))
     sources = [CLASS_NAMES[object_ids[i]] for i in np.flatnonzero(sounding.any(axis=1))]
-    if setting == "s4":  # its folders are named after one class
-        first_sound = int(sounding.any(axis=0).argmax())
-        sources = [CLASS_NAMES[object_ids[int(sounding[:, first_sound].argmax())]]]
     return MadeUpClip(
         name=f"made-up-{setting}-{seed}-{index:05d}",
         setting=setting,
@@ -304,6 +301,7 @@ def write_made_up_set(
     Raises:
         ValueError: for an unknown setting, fewer than 3 clips, fewer than 1 worker, or what `make_clip` refuses.
         FileExistsError: if `root` is a file or a folder with something in it.
+        OSError: if `root` cannot be made.
     """
     root = Path(root)
     if setting not in SETTINGS:
@@ -321,7 +319,10 @@ def write_made_up_set(
     target = root.resolve()
     temporary = target.with_name(f".{target.name}.{os.getpid()}.partial")
     make = partial(_make_and_write, setting=setting, clips=clips, seed=seed, size=size, root=temporary)
-    temporary.mkdir(parents=True)
+    try:
+        temporary.mkdir(parents=True)
+    except OSError as error:
+        raise OSError(f"{root} cannot be made ({error.strerror}): name a folder where you may write") from error
     try:
         bar = {"total": clips, "desc": f"making {setting} clips", "unit": "clip", "disable": not progress}
         if workers == 1:

@@ -312,6 +312,7 @@ def _reflect(value: float) -> float:
 class Layer:
     """A sprite and its motion: drift between the frame's edges, wobble, steady turning, slow change of scale.
 
+    `sprite` has premultiplied alpha (PIL's `RGBa`), in which PIL interpolates: converted once here, not at every frame.
     `diameter`, `start`, `wobble` in sides of the frame, `speed` in sides per second, `turning` in degrees per second.
     """
 
@@ -328,10 +329,10 @@ class Layer:
 
     @classmethod
     def draw(cls, sprite: Image.Image, rng: np.random.Generator, smallest: float, largest: float) -> "Layer":
-        """The sprite with a random size between two diameters, place and motion."""
+        """An RGBA sprite with a random size between two diameters, place and motion."""
         direction, speed = rng.uniform(0, 2 * np.pi), rng.uniform(0.01, 0.09)
         return cls(
-            sprite=sprite,
+            sprite=sprite.convert("RGBa"),
             diameter=rng.uniform(smallest, largest),
             start=(rng.uniform(0, 1), rng.uniform(0, 1)),
             speed=(speed * np.cos(direction), speed * np.sin(direction)),
@@ -344,7 +345,7 @@ class Layer:
         )
 
     def place(self, time: float, size: int) -> tuple[Image.Image, tuple[int, int]]:
-        """The sprite as it is at `time` (s) in a frame of `size` pixels, and where its left upper corner lies."""
+        """The RGBA sprite as it is at `time` (s) in a frame of `size` pixels, and where its left upper corner lies."""
         swing = np.sin(2 * np.pi * self.rate * time + self.phase)
         diameter = float(np.clip(self.diameter * (1 + self.breathing * swing), SMALLEST, LARGEST)) * size
         margin = 0.46 * diameter / size  # the bounding circle may leave the frame a little
@@ -361,10 +362,8 @@ class Layer:
         cos, sin = step * np.cos(turn), step * np.sin(turn)
         x, y = x - left, y - top
         affine = (cos, sin, half - cos * x - sin * y, -sin, cos, half + sin * x - cos * y)
-        return self.sprite.transform((side, side), Image.Transform.AFFINE, affine, Image.Resampling.BILINEAR), (
-            left,
-            top,
-        )
+        placed = self.sprite.transform((side, side), Image.Transform.AFFINE, affine, Image.Resampling.BILINEAR)
+        return placed.convert("RGBA"), (left, top)
 
 
 def render(background: np.ndarray, layers: list[Layer], time: float) -> tuple[np.ndarray, np.ndarray, np.ndarray]:

@@ -1,0 +1,310 @@
+"""Lays masks over frames, and draws the contact sheet and the timeline of what sounds when (ours).
+
+Everything works on arrays and small records; files are read and written elsewhere. Letters: `H W` picture.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from PIL import Image, ImageDraw, ImageFont
+from scipy import ndimage
+
+# Okabe and Ito's colours, told apart with any colour vision.
+OKABE_ITO = ("#E69F00", "#56B4E9", "#009E73", "#F0E442", "#0072B2", "#D55E00", "#CC79A7")
+# Classes beyond the seventh get them again mixed with white (share > 0) or black (< 0): lightness is seen by everyone too.
+TINTS = (0.0, 0.5, -0.45, 0.72, -0.7, 0.28, -0.25, 0.85)
+
+SHEET_WIDTH = 1400
+MARGIN = 40
+GAP = 16
+INK, GREY, LINE, TRACK = (33, 37, 41), (120, 126, 132), (205, 209, 213), (243, 244, 246)
+ROW, ROW_GAP, STRIP = 22, 7, 56
+# Sound quieter than this (dB below full scale) draws as a flat line.
+QUIETEST = -60.0
+TICK_SECONDS = (0.1, 0.2, 0.5, 1, 2, 5, 10, 15, 30, 60, 120, 300, 600, 900, 1800, 3600, 7200, 14400)
+
+
+def _make_palette() -> np.ndarray:
+    palette = np.zeros((256, 3), dtype=np.uint8)
+    base = np.array([[int(colour[i : i + 2], 16) for i in (1, 3, 5)] for colour in OKABE_ITO], dtype=np.float64)
+    for class_id in range(1, 256):
+        turn, hue = divmod(class_id - 1, len(base))
+        tint = TINTS[turn % len(TINTS)]
+        palette[class_id] = np.round(base[hue] + abs(tint) * ((255 if tint > 0 else 0) - base[hue]))
+    return palette
+
+
+# Colour (256, 3) uint8 of every class id; 0, the background, is black. Ids 1-56 all differ.
+PALETTE = _make_palette()
+
+
+@dataclass(frozen=True)
+class Tile:
+    """One picture of the contact sheet.
+
+    Attributes:
+        time: of the frame in seconds.
+        frame: `(h, w, 3)` uint8, any size.
+        class_map: `(h, w)` uint8.
+        sounding: class id -> name of what sounds in it.
+    """
+
+    time: float
+    frame: np.ndarray
+    class_map: np.ndarray
+    sounding: Mapping[int, str]
+
+
+@dataclass(frozen=True)
+class Bar:
+    """One stretch of the timeline: class `class_id` sounds from `start` to `end` (s), with `score` 0..1."""
+
+    class_id: int
+    start: float
+    end: float
+    score: float
+
+
+class Overlay:
+    """The masks of one moment, ready to be laid over any number of frames.
+
+    All that does not depend on the frame is computed here once; `draw_on` then touches only the box around the masks, in
+    integers.
+
+    Args:
+        class_map: `(H, W)` uint8 class ids, 0 = background.
+        opacity: 0..1 of the colour inside a mask; its outline is opaque.
+        legend: class id -> name, written into the top left corner; empty: none.
+
+    Raises:
+        ValueError: for a class map that is not `(H, W)` uint8, or an opacity outside 0..1.
+    """
+
+    def __init__(self, class_map: np.ndarray, opacity: float = 0.5, legend: Mapping[int, str] | None = None):
+        if class_map.ndim != 2 or class_map.dtype != np.uint8:
+            raise ValueError(f"class_map is {class_map.shape} {class_map.dtype}, it must be (H, W) uint8")
+        if not 0 <= opacity <= 1:
+            raise ValueError(f"opacity is {opacity}, it must be from 0 (unseen) to 1 (opaque)")
+        self.size = class_map.shape
+        self._patches = []
+        if class_map.any():
+            self._add_masks(class_map, opacity)
+        if legend:
+            self._add_legend(legend)
+
+    def draw_on(self, frame: np.ndarray) -> None:
+        """Changes `frame` (H, W, 3) uint8 in place.
+
+        Raises:
+            ValueError: for a frame of another size or type.
+        """
+        if frame.shape != (*self.size, 3) or frame.dtype != np.uint8:
+            raise ValueError(
+                f"the frame is {frame.shape} {frame.dtype}, it must be {(*self.size, 3)} uint8 like its class map"
+            )
+        for rows, columns, keep, add in self._patches:
+            region = frame[rows, columns]
+            mixed = np.multiply(region, keep, dtype=np.uint16)
+            mixed += add
+            mixed >>= 8
+            region[...] = mixed
+
+    def _add_masks(self, class_map: np.ndarray, opacity: float) -> None:
+        rows, columns = ndimage.find_objects(class_map > 0)[0]
+        # One pixel around, for the outline.
+        rows, columns = (
+            slice(max(0, rows.start - 1), rows.stop + 1),
+            slice(max(0, columns.start - 1), columns.stop + 1),
+        )
+        ids = class_map[rows, columns]
+        # Two pixels wide at 480 lines, one on each side of the border; wider in proportion.
+        width = 1 + 2 * max(1, round(min(self.size) / 480))
+        highest = ndimage.maximum_filter(ids, width)
+        outline = highest != ndimage.minimum_filter(ids, width)
+        alpha = np.where(outline, 256, np.where(ids > 0, round(256 * opacity), 0))
+        self._add_patch(rows, columns, PALETTE[np.where(outline, highest, ids)], alpha)
+
+    def _add_legend(self, legend: Mapping[int, str]) -> None:
+        label = _legend_picture(legend, font_size=max(10, round(min(self.size) / 26)))
+        inset = max(2, round(min(self.size) / 50))
+        pixels = np.asarray(label)[: self.size[0] - inset, : self.size[1] - inset]
+        height, width = pixels.shape[:2]
+        alpha = np.round(pixels[..., 3] * (256 / 255))
+        self._add_patch(slice(inset, inset + height), slice(inset, inset + width), pixels[..., :3], alpha)
+
+    def _add_patch(self, rows: slice, columns: slice, colour: np.ndarray, alpha: np.ndarray) -> None:
+        """Colour `(h, w, 3)` uint8 with alpha `(h, w)` 0..256: frame * keep + add, divided by 256, fits into 16 bits."""
+        alpha = np.repeat(alpha.astype(np.uint16)[..., None], 3, axis=2)
+        self._patches.append((rows, columns, 256 - alpha, colour * alpha + np.uint16(128)))
+
+
+def overlay(frame: np.ndarray, class_map: np.ndarray, opacity: float = 0.5) -> np.ndarray:
+    """A copy of `frame` (H, W, 3) uint8 with the masks of `class_map` (H, W) uint8 laid over it; errors as `Overlay`."""
+    result = frame.copy()
+    Overlay(class_map, opacity).draw_on(result)
+    return result
+
+
+def clock(seconds: float, decimals: int = 0) -> str:
+    """`65.25` -> `1:05`, with one decimal `1:05.2`; from an hour on `1:00:00`."""
+    ticks = int(seconds * 10**decimals + 1e-6)
+    whole, fraction = divmod(ticks, 10**decimals)
+    minutes, text = whole // 60, f"{whole % 60:02d}"
+    text = f"{minutes // 60}:{minutes % 60:02d}:{text}" if minutes >= 60 else f"{minutes}:{text}"
+    return f"{text}.{fraction:0{decimals}d}" if decimals else text
+
+
+def timeline_picture(
+    bars: Sequence[Bar],
+    names: Mapping[int, str],
+    duration: float,
+    loudness: np.ndarray | None,
+    width: int = SHEET_WIDTH - 2 * MARGIN,
+) -> Image.Image:
+    """What sounds when: the loudness of the sound, one row per class that ever sounds, and an axis in seconds.
+
+    Args:
+        bars: one per class and step; the opacity of a bar is its score.
+        names: class id -> name, for every class in `bars`; rows follow this order.
+        duration: of the clip in seconds.
+        loudness: root mean square of the sound in equal parts of the clip, `(N,)`, 1 = full scale; None: no sound track.
+        width: of the picture in pixels.
+    """
+    used = {bar.class_id for bar in bars}
+    rows = {class_id: row for row, class_id in enumerate(i for i in names if i in used)}
+    font, small = ImageFont.load_default(15), ImageFont.load_default(13)
+    texts = [names[class_id] for class_id in rows]
+    gutter = round(max(font.getlength(text) for text in [*texts, "loudness"])) + 34
+    gutter = min(gutter, width // 3)
+    top = STRIP + 2 * ROW_GAP
+    bottom = top + max(1, len(rows)) * (ROW + ROW_GAP)
+    picture = Image.new("RGB", (width, bottom + 30), "white")
+    draw = ImageDraw.Draw(picture)
+
+    def column(seconds: float) -> float:
+        return gutter + seconds / duration * (width - 1 - gutter)
+
+    step = next((tick for tick in TICK_SECONDS if duration / tick <= 14), TICK_SECONDS[-1])
+    ticks = np.arange(int(duration / step + 1e-6) + 1) * step
+    for class_id, row in rows.items():
+        upper = top + row * (ROW + ROW_GAP)
+        draw.rectangle([gutter, upper, width - 1, upper + ROW - 1], fill=TRACK)
+    for tick in ticks:
+        draw.line([column(tick), STRIP + ROW_GAP, column(tick), bottom + 3], fill=(226, 229, 232))
+
+    draw.text((22, STRIP / 2), "loudness", fill=GREY, font=font, anchor="lm")
+    if loudness is None:
+        draw.text((gutter, STRIP / 2), "no sound track", fill=GREY, font=font, anchor="lm")
+    else:
+        level = np.clip(1 - 20 * np.log10(np.maximum(loudness, 1e-9)) / QUIETEST, 0, 1)
+        places = np.arange(gutter, width)
+        for place, height in zip(places, level[(places - gutter) * len(level) // len(places)], strict=True):
+            half = height * (STRIP / 2 - 2)
+            draw.line([place, STRIP / 2 - half, place, STRIP / 2 + half], fill=(150, 157, 165))
+
+    for class_id, row in rows.items():
+        middle = top + row * (ROW + ROW_GAP) + ROW / 2
+        _swatch(draw, 2, middle, 12, class_id)
+        draw.text((22, middle), _fitted(names[class_id], font, gutter - 30), fill=INK, font=font, anchor="lm")
+    for bar in bars:
+        upper = top + rows[bar.class_id] * (ROW + ROW_GAP)
+        left, right = round(column(bar.start)), round(column(bar.end))
+        # A gap of a pixel tells the steps apart where there is room.
+        right = max(left, right - 1 if right - left < 6 else right - 2)
+        colour = np.array(TRACK) + bar.score * (PALETTE[bar.class_id] - np.array(TRACK, dtype=np.float64))
+        draw.rectangle([left, upper, right, upper + ROW - 1], fill=tuple(int(part) for part in colour.round()))
+    if not rows:
+        draw.text((gutter, top + ROW / 2), "nothing above the threshold", fill=GREY, font=font, anchor="lm")
+
+    draw.line([gutter, bottom, width - 1, bottom], fill=LINE)
+    for tick in ticks:
+        text = clock(tick, 1 if step < 1 else 0)
+        place = min(column(tick), width - 2 - small.getlength(text) / 2)
+        draw.text((place, bottom + 8), text, fill=GREY, font=small, anchor="mt")
+    return picture
+
+
+def contact_sheet(title: str, subtitle: str, tiles: Sequence[Tile], timeline: Image.Image) -> Image.Image:
+    """One picture to look at: frames with their masks and times, and beneath them the timeline.
+
+    Args:
+        title: written on top; cut where it is too long, like every text.
+        subtitle: written smaller beneath it.
+        tiles: 1 to 12 frames of one shape.
+        timeline: see `timeline_picture`.
+    """
+    height, width = tiles[0].frame.shape[:2]
+    rows = -(-len(tiles) // (5 if width >= height else 6))
+    columns = -(-len(tiles) // rows)
+    inner = SHEET_WIDTH - 2 * MARGIN
+    tile_width = min((inner - (columns - 1) * GAP) // columns, 420)
+    tile_height = max(1, round(tile_width * height / width))
+    caption = 30
+    head = 100
+    foot = head + rows * (tile_height + caption + GAP)
+    sheet = Image.new("RGB", (SHEET_WIDTH, foot + GAP + timeline.height + MARGIN), "white")
+    draw = ImageDraw.Draw(sheet)
+    large, font = ImageFont.load_default(26), ImageFont.load_default(15)
+    draw.text((MARGIN, 30), _fitted(title, large, inner), fill=INK, font=large)
+    draw.text((MARGIN, 66), _fitted(subtitle, font, inner), fill=GREY, font=font)
+    for place, tile in enumerate(tiles):
+        left = MARGIN + place % columns * (tile_width + GAP)
+        upper = head + place // columns * (tile_height + caption + GAP)
+        frame = Image.fromarray(tile.frame).resize((tile_width, tile_height), Image.Resampling.LANCZOS)
+        ids = Image.fromarray(tile.class_map).resize((tile_width, tile_height), Image.Resampling.NEAREST)
+        sheet.paste(Image.fromarray(overlay(np.asarray(frame), np.asarray(ids))), (left, upper))
+        _caption(draw, tile, left, upper + tile_height + 17, tile_width, font)
+    sheet.paste(timeline, (MARGIN, foot + GAP))
+    return sheet
+
+
+def _caption(
+    draw: ImageDraw.ImageDraw, tile: Tile, left: int, middle: int, width: int, font: ImageFont.FreeTypeFont
+) -> None:
+    """The time, then swatches and names as far as there is room; `+2` for those that do not fit."""
+    text = clock(tile.time, 1)
+    draw.text((left, middle), text, fill=GREY, font=font, anchor="lm")
+    place, end = left + font.getlength(text) + 14, left + width
+    for number, (class_id, name) in enumerate(tile.sounding.items()):
+        left_out = f"+{len(tile.sounding) - number}"
+        is_last = number + 1 == len(tile.sounding)
+        if place + 16 + font.getlength(name) + (0 if is_last else 14 + font.getlength("+99")) > end:
+            draw.text((place, middle), left_out, fill=GREY, font=font, anchor="lm")
+            return
+        _swatch(draw, place, middle, 10, class_id)
+        draw.text((place + 16, middle), name, fill=INK, font=font, anchor="lm")
+        place += 16 + font.getlength(name) + 14
+
+
+def _legend_picture(legend: Mapping[int, str], font_size: int) -> Image.Image:
+    """RGBA: a dark box with one line per class."""
+    font = ImageFont.load_default(font_size)
+    line = round(1.5 * font_size)
+    pad = round(0.6 * font_size)
+    indent = round(1.1 * font_size)
+    width = round(max(font.getlength(name) for name in legend.values())) + indent + 2 * pad
+    label = Image.new("RGBA", (width, len(legend) * line + pad), (0, 0, 0, 0))
+    draw = ImageDraw.Draw(label)
+    draw.rounded_rectangle([0, 0, label.width - 1, label.height - 1], radius=pad, fill=(20, 22, 25, 190))
+    for row, (class_id, name) in enumerate(legend.items()):
+        middle = pad / 2 + (row + 0.5) * line
+        _swatch(draw, pad, middle, round(0.7 * font_size), class_id)
+        draw.text((pad + indent, middle), name, fill=(255, 255, 255, 255), font=font, anchor="lm")
+    return label
+
+
+def _swatch(draw: ImageDraw.ImageDraw, left: float, middle: float, side: int, class_id: int) -> None:
+    box = [left, middle - side / 2, left + side, middle + side / 2]
+    draw.rounded_rectangle(box, radius=2, fill=tuple(PALETTE[class_id].tolist()))
+
+
+def _fitted(text: str, font: ImageFont.FreeTypeFont, width: float) -> str:
+    """`text`, cut in the middle where it is wider than `width` pixels: both ends of a file name say something."""
+    if font.getlength(text) <= width:
+        return text
+    for kept in range(len(text) - 1, 1, -1):
+        short = f"{text[: (kept + 1) // 2]}...{text[-(kept // 2) :]}"
+        if font.getlength(short) <= width:
+            return short
+    return text[:1]
