@@ -368,7 +368,7 @@ def decode_stream(container: "av.container.InputContainer", stream: "av.stream.S
     for packet in container.demux(stream):
         try:
             frames = packet.decode()
-        except av.error.InvalidDataError:
+        except av.FFmpegError:  # decoders fail on garbage with many codes, "not permitted" among them
             continue
         yield from frames
 

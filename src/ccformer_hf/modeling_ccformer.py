@@ -682,7 +682,7 @@ class CCFormerModel(CCFormerPreTrainedModel):
         self.check_inputs(pixel_values, input_features, frame_mask=frame_mask, audio_mask=audio_mask)
         batch, frames = pixel_values.shape[:2]
         # A mask always, so that the "no sound" token is part of every step: distributed training wants no idle parameter.
-        audio_mask = torch.ones_like(pixel_values[:, :, 0, 0, 0], dtype=torch.bool) if audio_mask is None else audio_mask
+        audio_mask = pixel_values.new_ones((batch, frames), dtype=torch.bool) if audio_mask is None else audio_mask
         audio_mask = audio_mask if frame_mask is None else audio_mask & frame_mask
         maps = self.see(pixel_values, frame_mask)
         sound = self.hear(input_features, audio_mask)

@@ -111,7 +111,7 @@ class Overlay:
             region[...] = mixed
 
     def _add_masks(self, class_map: np.ndarray, opacity: float) -> None:
-        rows, columns = ndimage.find_objects(class_map > 0)[0]
+        rows, columns = ndimage.find_objects((class_map > 0).astype(np.uint8))[0]
         # One pixel around, for the outline.
         rows, columns = (
             slice(max(0, rows.start - 1), rows.stop + 1),
@@ -187,7 +187,7 @@ def timeline_picture(
 
     step = next((tick for tick in TICK_SECONDS if duration / tick <= 14), TICK_SECONDS[-1])
     ticks = np.arange(int(duration / step + 1e-6) + 1) * step
-    for class_id, row in rows.items():
+    for row in rows.values():
         upper = top + row * (ROW + ROW_GAP)
         draw.rectangle([gutter, upper, width - 1, upper + ROW - 1], fill=TRACK)
     for tick in ticks:

@@ -1,0 +1,7 @@
+"""`python -m ccformer_hf`: the `ccformer` command."""
+
+import sys
+
+from .cli import main
+
+sys.exit(main())

@@ -1,0 +1,34 @@
+"""The README's Python blocks run as they stand, on the clip that ships with the package."""
+
+import re
+import shutil
+from importlib.resources import files
+from pathlib import Path
+
+import pytest
+
+README = (Path(__file__).parents[1] / "README.md").read_text()
+BLOCKS = re.findall(r"```python\n(.*?)```", README, flags=re.DOTALL)
+
+
+def test_the_readme_has_both_examples():
+    assert len(BLOCKS) == 2
+
+
+@pytest.mark.parametrize("block", range(len(BLOCKS)))
+def test_block_runs(block, tmp_path, monkeypatch, capsys):
+    shutil.copy(str(files("ccformer_hf") / "checkpoints" / "example.mp4"), tmp_path / "clip.mp4")
+    monkeypatch.chdir(tmp_path)
+    names: dict = {}
+    exec(compile(BLOCKS[block], f"README.md block {block}", "exec"), names)
+    if block == 0:
+        assert "emergency-car on" in capsys.readouterr().out
+        assert (tmp_path / "results" / "clip" / "segments.json").is_file()
+    else:
+        assert names["maps"].shape == (10, 480, 640)
+        assert 0 < (names["maps"] > 0).float().mean() < 0.5
+
+
+def test_picture_and_links_exist():
+    for target in re.findall(r"\]\(([^)#]+)\)", README):
+        assert (Path(__file__).parents[1] / target).exists(), f"README.md links to {target}, which is not there"
