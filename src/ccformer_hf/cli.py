@@ -1,6 +1,7 @@
 """The `ccformer` command: reads arguments, calls the library, reports (ours). Heavy imports happen inside functions."""
 
 import argparse
+import math
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -60,7 +61,7 @@ def _add_segment(commands) -> None:
     add(
         "--model", default=BUILT_IN_MODEL, help="model folder or Hub id (default: %(default)s, ships with the package)"
     )
-    add("--fps", type=_positive, default=1.0, help="frames looked at per second (default: %(default)g)")
+    add("--fps", type=_rate, default=1.0, help="frames looked at per second (default: %(default)g)")
     add("--threshold", type=_share, default=0.5, help="0..1, higher marks less (default: %(default)g)")
     add("--device", choices=("auto", "cpu", "cuda"), default="auto", help="default: a GPU where there is one")
     add(
@@ -195,15 +196,15 @@ def _fail(error: Exception) -> int:
     return 2
 
 
-def _positive(text: str) -> float:
-    value = float(text)
-    if not 0 < value < float("inf"):
-        raise argparse.ArgumentTypeError(f"{text} must be greater than 0")
+def _rate(text: str) -> float:
+    value = _number(text)
+    if not 0 < value <= 1000:
+        raise argparse.ArgumentTypeError(f"{text} must be greater than 0, and at most 1000")
     return value
 
 
 def _share(text: str) -> float:
-    value = float(text)
+    value = _number(text)
     if not 0 <= value <= 1:
         raise argparse.ArgumentTypeError(f"{text} must be from 0 to 1")
     return value
@@ -211,9 +212,19 @@ def _share(text: str) -> float:
 
 def _at_least(lowest: int) -> Callable[[str], int]:
     def whole_number(text: str) -> int:
-        value = int(text)
-        if value < lowest:
-            raise argparse.ArgumentTypeError(f"{text} must be at least {lowest}")
-        return value
+        value = _number(text)
+        if value < lowest or value != int(value):
+            raise argparse.ArgumentTypeError(f"{text} must be a whole number, at least {lowest}")
+        return int(value)
 
     return whole_number
+
+
+def _number(text: str) -> float:
+    try:
+        value = float(text)
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"{text!r} is no number") from None
+    if not math.isfinite(value):
+        raise argparse.ArgumentTypeError(f"{text} must be a finite number")
+    return value

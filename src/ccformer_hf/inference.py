@@ -103,7 +103,8 @@ def load(
         ValueError: where it is another kind of model, or the device is not there.
     """
     place = _device(device)
-    path = CHECKPOINTS / BUILT_IN_MODEL if str(model) == BUILT_IN_MODEL else Path(model)
+    built_in = str(model) == BUILT_IN_MODEL and not Path(model).is_dir()
+    path = CHECKPOINTS / BUILT_IN_MODEL if built_in else Path(model)
     is_hub_id = isinstance(model, str) and model.count("/") == 1 and not model.startswith((".", "/", "~"))
     if path.is_dir():
         for name in ("config.json", "processor_config.json", "model.safetensors"):
@@ -115,6 +116,8 @@ def load(
         name = str(path)
     elif is_hub_id and not path.exists():
         name = str(model)
+    elif built_in:
+        raise FileNotFoundError(f"{BUILT_IN_MODEL}: {path} is missing, which ships with the package; install it again")
     else:
         raise FileNotFoundError(
             f"{model}: there is no such model folder; name a folder, a Hub id (owner/name), or {BUILT_IN_MODEL}, which ships "
@@ -569,12 +572,15 @@ def _sheet(info: MediaInfo, segments: dict, tiles: Sequence[Tile], names: dict[i
         for record in segments["frames"]
         for entry in record["sounding"]
     ]
-    subtitle = (
-        f"{clock(info.duration, 1)}   {info.width} x {info.height}   {segments['fps']:g} frames per second looked at   "
-        f"threshold {segments['threshold']:g}   {segments['model']['name']}"
+    facts = (
+        clock(info.duration, 1),
+        f"{info.width} x {info.height}",
+        f"looked at every {1 / segments['fps']:g} s",
+        f"threshold {segments['threshold']:g}",
+        segments["model"]["name"],
     )
-    loudness = _loudness(info) if info.has_audio else None
-    return contact_sheet(Path(info.path).name, subtitle, tiles, timeline_picture(bars, names, info.duration, loudness))
+    timeline = timeline_picture(bars, names, info.duration, _loudness(info) if info.has_audio else None)
+    return contact_sheet(Path(info.path).name, "  \u00b7  ".join(facts), tiles, timeline)
 
 
 def _loudness(info: MediaInfo) -> np.ndarray:

@@ -15,6 +15,11 @@ try:
 except ImportError:  # inference from the Hub needs no scipy
     linear_sum_assignment = None
 
+try:
+    from torch.distributed.nn.functional import all_gather
+except ImportError:  # a torch built without torch.distributed
+    all_gather = None
+
 IGNORE = 255
 
 
@@ -196,7 +201,7 @@ def gather_rows(rows: Tensor) -> Tensor:
     sizes = [int(size) for size in sizes]
     padded = torch.cat([rows, rows.new_zeros(max(sizes) - len(rows), *rows.shape[1:])])
     if rows.is_floating_point():
-        gathered = dist.nn.functional.all_gather(padded)
+        gathered = all_gather(padded)
     else:
         gathered = [torch.empty_like(padded) for _ in sizes]
         dist.all_gather(gathered, padded)

@@ -185,7 +185,7 @@ def timeline_picture(
     def column(seconds: float) -> float:
         return gutter + seconds / duration * (width - 1 - gutter)
 
-    step = next((tick for tick in TICK_SECONDS if duration / tick <= 14), TICK_SECONDS[-1])
+    step = next((tick for tick in TICK_SECONDS if duration / tick <= 9), TICK_SECONDS[-1])
     ticks = np.arange(int(duration / step + 1e-6) + 1) * step
     for row in rows.values():
         upper = top + row * (ROW + ROW_GAP)

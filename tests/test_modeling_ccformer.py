@@ -1,0 +1,563 @@
+import copy
+
+import pytest
+import torch
+import torch.nn.functional as F
+from safetensors.torch import load_file, save_file
+from transformers import AutoModelForSemanticSegmentation
+
+from ccformer_hf import CCFormerConfig, CCFormerForAudioVisualSegmentation, CCFormerModel
+from ccformer_hf.modeling_ccformer import (
+    CCFormerDeformableAttention,
+    CCFormerPixelDecoder,
+    CCFormerVGGish,
+    join_queries,
+    position_code,
+    sine_code,
+)
+
+SMALL_RESNET = {"model_type": "resnet", "layer_type": "basic", "embedding_size": 8, "hidden_sizes": [8, 8, 8, 16], "depths": [1] * 4}
+
+
+def small_config(**changes) -> CCFormerConfig:
+    """The whole network at a size that runs in milliseconds; four labels."""
+    values = {
+        "backbone_config": SMALL_RESNET,
+        "audio_hidden_sizes": (2, 4, 4, 8),
+        "audio_fc_size": 16,
+        "audio_embed_size": 8,
+        "hidden_size": 16,
+        "num_heads": 2,
+        "feed_forward_size": 16,
+        "pixel_decoder_layers": 1,
+        "decoder_layers": 3,
+        "num_queries": 5,
+        "num_video_queries": 3,
+        "contrastive_size": 8,
+        "num_loss_points": 64,
+        "num_labels": 4,
+    }
+    return CCFormerConfig(**{**values, **changes})
+
+
+def small_model(seed: int = 0, **changes) -> CCFormerForAudioVisualSegmentation:
+    torch.manual_seed(seed)
+    return CCFormerForAudioVisualSegmentation(small_config(**changes)).eval()
+
+
+def random_inputs(clips: int = 2, frames: int = 3, height: int = 64, width: int = 64, seed: int = 0) -> dict[str, torch.Tensor]:
+    generator = torch.Generator().manual_seed(seed)
+    return {
+        "pixel_values": torch.randn(clips, frames, 3, height, width, generator=generator),
+        "input_features": torch.randn(clips, frames, 1, 96, 64, generator=generator),
+    }
+
+
+def random_labels(clips: int = 2, frames: int = 3, size: int = 64) -> torch.Tensor:
+    """Two objects in most frames; in the second frame nothing sounds."""
+    labels = torch.zeros(clips, frames, size, size, dtype=torch.long)
+    labels[:, :, 8:32, 8:24] = 1
+    labels[:, :, 40:56, 32:64] = 3
+    labels[:, 1] = 0
+    return labels
+
+
+def masks_with_padding() -> dict[str, torch.Tensor]:
+    """The second clip has two real frames, the first of them silent."""
+    return {
+        "frame_mask": torch.tensor([[True, True, True], [True, True, False]]),
+        "audio_mask": torch.tensor([[True, True, True], [False, True, False]]),
+    }
+
+
+def seeded_loss(model, **batch) -> torch.Tensor:
+    torch.manual_seed(5)  # the points of the losses
+    return model(**batch).loss
+
+
+# ------------------------------------------------------------------------------------------------------------------ training
+@pytest.mark.parametrize("changes", [{}, {"use_eim": False}, {"use_video_queries": False}, {"contrastive_weight": 0}, {"decoder_layers": 1}])
+def test_each_switch_trains_and_leaves_no_parameter_idle(changes):
+    model = small_model(**changes).train()
+    names = {name for name, _ in model.named_parameters()}
+    assert any(".eim." in name for name in names) == ("use_eim" not in changes)
+    assert any("video" in name for name in names) == ("use_video_queries" not in changes)
+    assert any("projector" in name for name in names) == ("contrastive_weight" not in changes)
+    batch = {**random_inputs(), "labels": random_labels(), **masks_with_padding()}
+    loss = seeded_loss(model, **batch)
+    loss.backward()
+    # The bias of an attention's keys shifts all scores alike, and a bias before a batch norm is taken out again.
+    idle = {name for name, p in model.named_parameters() if p.grad is None or not p.grad.any()}
+    assert {name for name in idle if not name.endswith("key.bias")} == set()
+    with torch.no_grad():
+        for parameter in model.parameters():
+            parameter -= 1e-3 * parameter.grad / max(1.0, float(parameter.grad.norm()))
+        assert seeded_loss(model, **batch) < loss
+
+
+BATCHES = {
+    "all frames real": {},
+    "padding and silence": masks_with_padding(),
+    "nothing sounds": {"labels": torch.zeros(2, 3, 64, 64, dtype=torch.long)},
+    "silence everywhere": {"audio_mask": torch.zeros(2, 3, dtype=torch.bool)},
+    "nothing annotated": {"label_mask": torch.zeros(2, 3, dtype=torch.bool)},
+    "all ignored": {"labels": torch.full((2, 3, 64, 64), 255)},
+    "first frame annotated": {"label_mask": torch.tensor([[True, False, False]]).repeat(2, 1)},
+}
+
+
+@pytest.mark.parametrize("special", BATCHES.values(), ids=BATCHES.keys())
+def test_every_batch_reaches_every_parameter(special):
+    """Distributed training waits for a gradient of every parameter, whatever the batch."""
+    model = small_model().train()
+    output = model(**{**random_inputs(), "labels": random_labels(), **special})
+    assert set(output.loss_dict) == {"class", "mask", "dice", "dense", "contrastive"}
+    assert output.loss.isfinite() and all(value.isfinite() and not value.requires_grad for value in output.loss_dict.values())
+    output.loss.backward()
+    assert [name for name, p in model.named_parameters() if p.grad is None or not p.grad.isfinite().all()] == []
+
+
+def test_loss_is_the_weighted_sum_of_its_parts():
+    weights = {"class": 1.0, "mask": 2.0, "dice": 3.0, "dense": 4.0, "contrastive": 5.0}
+    model = small_model(**{f"{name}_weight": value for name, value in weights.items()}).train()
+    output = model(**random_inputs(), labels=random_labels())
+    assert float(output.loss.detach()) == pytest.approx(sum(weights[n] * float(v) for n, v in output.loss_dict.items()), rel=1e-5)
+
+
+def test_frames_without_annotation_do_not_count():
+    model = small_model().train()
+    labels, label_mask = random_labels(), torch.tensor([[True, True, False], [True, False, True]])
+    other = labels.clone()
+    other[~label_mask] = 2
+    inputs = random_inputs()
+    assert seeded_loss(model, **inputs, labels=labels, label_mask=label_mask) == seeded_loss(
+        model, **inputs, labels=other, label_mask=label_mask
+    )
+    assert seeded_loss(model, **inputs, labels=labels) != seeded_loss(model, **inputs, labels=other)
+
+
+def test_labels_may_have_another_size_than_the_pictures():
+    model = small_model().train()
+    assert model(**random_inputs(), labels=random_labels(size=100)).loss.isfinite()
+
+
+def test_gradient_checkpointing_changes_no_gradient():
+    batch = {**random_inputs(), "labels": random_labels(), **masks_with_padding()}
+    gradients = []
+    for checkpointing in (False, True):
+        model = small_model().train()
+        if checkpointing:
+            model.model.pixel_decoder.layers[0].gradient_checkpointing = False
+            model.gradient_checkpointing_enable()
+            assert model.is_gradient_checkpointing
+            assert all(layer.gradient_checkpointing for layer in (*model.model.mtm.layers, *model.model.pixel_decoder.layers))
+        seeded_loss(model, **batch).backward()
+        gradients.append({name: p.grad for name, p in model.named_parameters()})
+    for name, gradient in gradients[0].items():
+        torch.testing.assert_close(gradients[1][name], gradient, rtol=1e-5, atol=1e-7, msg=name)
+
+
+# ----------------------------------------------------------------------------------------------------------- padding, silence
+def test_a_padded_clip_gives_what_it_gives_alone():
+    model = small_model()
+    batch = random_inputs(clips=2, frames=4)
+    masks = {"frame_mask": torch.ones(2, 4, dtype=torch.bool), "audio_mask": torch.ones(2, 4, dtype=torch.bool)}
+    masks["frame_mask"][1, 2:] = masks["audio_mask"][1, 2:] = False
+    masks["audio_mask"][1, 0] = False
+    together = model(**batch, **masks)
+    for clip, frames in ((0, 4), (1, 2)):
+        rows = slice(clip, clip + 1)
+        inputs = {name: value[rows, :frames] for name, value in (batch | {"audio_mask": masks["audio_mask"]}).items()}
+        alone = model(**inputs)
+        for name in ("logits", "class_logits", "mask_logits"):
+            torch.testing.assert_close(together[name][rows, :frames], alone[name], rtol=0, atol=1e-5)
+
+
+@pytest.mark.parametrize("garbage", [1e4, float("nan")])
+def test_what_lies_in_padding_or_silence_changes_nothing(garbage):
+    """Neither results nor gradients, with and without a mask of the sound."""
+    model = small_model()
+    masks, clean = masks_with_padding(), random_inputs()
+    for given in (masks, {"frame_mask": masks["frame_mask"]}):
+        dirty = {name: value.clone() for name, value in clean.items()}
+        dirty["pixel_values"][~masks["frame_mask"]] = garbage
+        dirty["input_features"][~given.get("audio_mask", masks["frame_mask"])] = garbage
+        results = []
+        for inputs in (clean, dirty):
+            model.zero_grad()
+            torch.manual_seed(0)
+            output = model(**inputs, labels=random_labels(), **given)
+            output.loss.backward()
+            real = output.logits.detach()[masks["frame_mask"]]
+            results.append((real, output.loss.detach(), [p.grad.clone() for p in model.parameters()]))
+        torch.testing.assert_close(results[1], results[0], rtol=1e-5, atol=1e-6)
+
+
+def test_silence_is_not_sound():
+    model = small_model()
+    inputs = random_inputs()
+    heard = model(**inputs).logits
+    silent = model(**inputs, audio_mask=torch.zeros(2, 3, dtype=torch.bool)).logits
+    assert (heard - silent).abs().max() > 1e-3
+
+
+def test_sound_and_order_of_frames_matter():
+    model = small_model()
+    inputs = random_inputs()
+    first = model(**inputs).logits
+    other_sound = model(inputs["pixel_values"], inputs["input_features"].flip(0)).logits
+    assert (first - other_sound).abs().max() > 1e-3
+    backwards = model(**{name: value.flip(1) for name, value in inputs.items()}).logits.flip(1)
+    assert (first - backwards).abs().max() > 1e-4  # times are coded
+
+
+@pytest.mark.parametrize("changes", [{"use_video_queries": False, "use_eim": False}, {"use_video_queries": False}, {"use_eim": False}])
+def test_frames_talk_through_eim_and_video_queries_only(changes):
+    model = small_model(**changes)
+    inputs = random_inputs(clips=1)
+    before = model(**inputs).logits
+    inputs["pixel_values"][:, 2] += 1
+    inputs["input_features"][:, 2] += 1
+    talk = (model(**inputs).logits - before)[:, :2].abs().max()
+    assert (talk > 1e-5) == (len(changes) == 1)
+
+
+# --------------------------------------------------------------------------------------------------------------------- shapes
+@pytest.mark.parametrize(("frames", "height", "width"), [(1, 64, 64), (7, 32, 96), (23, 32, 32), (2, 160, 64)])
+def test_any_length_and_any_multiple_of_32(frames, height, width):
+    output = small_model()(**random_inputs(1, frames, height, width))
+    assert output.logits.shape == (1, frames, 4, height // 4, width // 4)
+    assert output.class_logits.shape == (1, frames, 5, 4)
+    assert output.mask_logits.shape == (1, frames, 5, height // 4, width // 4)
+    torch.testing.assert_close(output.logits.exp().sum(2), torch.ones(1, frames, height // 4, width // 4), rtol=0, atol=1e-5)
+
+
+def changed(**changes):
+    return {**random_inputs(1, 2), **changes}
+
+
+@pytest.mark.parametrize(
+    ("inputs", "message"),
+    [
+        (random_inputs(1, 1, 60, 100), "pixel_values is 60x100, both must be multiples of 32: resize to 64x96"),
+        (random_inputs(1, 1, 10, 32), "resize to 32x32"),
+        (changed(pixel_values=torch.zeros(2, 3, 64, 64)), r"pixel_values has shape \(2, 3, 64, 64\), it must be \(clips, frames, 3"),
+        (changed(pixel_values=torch.zeros(1, 2, 64, 64, 3)), r"it must be \(clips, frames, 3, height, width\)"),
+        (changed(input_features=torch.zeros(1, 2, 96, 64)), r"input_features has shape .* \(clips, frames, 1, 96, 64\)"),
+        (changed(input_features=torch.zeros(1, 3, 1, 96, 64)), "both need one entry per frame"),
+        (changed(frame_mask=torch.ones(1, 2)), r"frame_mask is torch.float32 .* must be torch.bool of shape \(1, 2\)"),
+        (changed(frame_mask=torch.ones(2, 2, dtype=torch.bool)), r"frame_mask is torch.bool of shape \(2, 2\)"),
+        (changed(audio_mask=torch.ones(1, 2, dtype=torch.long)), "audio_mask is torch.int64"),
+        (changed(labels=torch.zeros(1, 2, 64, 64)), "labels are torch.float32 .* they must be torch.int64"),
+        (changed(labels=torch.zeros(2, 64, 64, dtype=torch.long)), r"with \(1, 2\) clips and frames"),
+        (changed(labels=torch.full((1, 2, 8, 8), 4)), r"labels hold the ids \[4\], but the model has 4 labels"),
+        (
+            changed(labels=torch.zeros(1, 2, 8, 8, dtype=torch.long), label_mask=torch.ones(1, 2)),
+            "label_mask is torch.float32",
+        ),
+    ],
+)
+def test_wrong_inputs_are_refused_with_what_is_wanted(inputs, message):
+    with pytest.raises(ValueError, match=message):
+        small_model()(**inputs)
+
+
+def test_a_backbone_with_other_strides_is_refused():
+    focal = {"model_type": "focalnet", "embed_dim": 8, "hidden_sizes": [8, 8, 8, 8], "depths": [1] * 4}
+    with pytest.raises(ValueError, match=r"maps at strides \(8, 16, 32, 32\), they must be \(4, 8, 16, 32\)"):
+        small_model(backbone_config=focal)(**random_inputs(1, 1))
+
+
+@torch.no_grad()
+def test_the_batch_is_left_untouched():
+    batch = {**random_inputs(), "labels": random_labels(), **masks_with_padding()}
+    before = copy.deepcopy(batch)
+    small_model().train()(**batch)
+    assert all(torch.equal(batch[name], before[name]) for name in before)
+
+
+# ------------------------------------------------------------------------------------------------------ transformers' manners
+def test_eager_and_sdpa_agree():
+    config = small_config()
+    models = [CCFormerForAudioVisualSegmentation._from_config(config, attn_implementation=name).eval() for name in ("sdpa", "eager")]
+    models[1].load_state_dict(models[0].state_dict())
+    assert [model.model.config._attn_implementation for model in models] == ["sdpa", "eager"]
+    batch = {**random_inputs(), **masks_with_padding()}
+    outputs = [model(**batch).logits[batch["frame_mask"]] for model in models]
+    torch.testing.assert_close(outputs[0], outputs[1], rtol=0, atol=1e-5)
+
+
+def test_hidden_states_and_attentions_on_request():
+    torch.manual_seed(0)
+    model = CCFormerForAudioVisualSegmentation._from_config(small_config(), attn_implementation="eager").eval()
+    inputs = random_inputs()
+    plain = model(**inputs)
+    assert plain.hidden_states is None and plain.attentions is None
+    output = model(**inputs, output_hidden_states=True, output_attentions=True)
+    assert [state.shape for state in output.hidden_states] == [(2, 3, 5, 16)] * 3
+    # Strides 32, 16, 8 in turn; (B*T, heads, Q, cells), rows sum to 1.
+    assert [weights.shape for weights in output.attentions] == [(6, 2, 5, cells) for cells in (4, 16, 64)]
+    for weights in output.attentions:
+        torch.testing.assert_close(weights.sum(-1), torch.ones(6, 2, 5))
+    torch.testing.assert_close(output.logits, plain.logits)
+    states = model.model(**inputs, output_hidden_states=True)
+    assert torch.equal(states.hidden_states[-1], states.last_hidden_state)
+    assert torch.equal(model(**inputs, return_dict=False)[0], plain.logits)
+
+
+def test_one_prediction_in_use_and_one_per_layer_in_training():
+    model = small_model().model
+    assert len(model(**random_inputs()).class_logits) == 1
+    assert len(model.train()(**random_inputs()).mask_logits) == 4
+
+
+def test_save_and_load_are_exact(tmp_path):
+    model = small_model()
+    model.save_pretrained(tmp_path)
+    again, info = CCFormerForAudioVisualSegmentation.from_pretrained(tmp_path, output_loading_info=True)
+    assert not info["missing_keys"] and not info["unexpected_keys"] and not info["mismatched_keys"]
+    inputs = random_inputs()
+    assert torch.equal(model(**inputs).logits, again(**inputs).logits)
+    assert type(AutoModelForSemanticSegmentation.from_pretrained(tmp_path)) is CCFormerForAudioVisualSegmentation
+    body, info = CCFormerModel.from_pretrained(tmp_path, output_loading_info=True)
+    assert not info["missing_keys"]
+    assert torch.equal(body(**inputs).mask_logits[0], model(**inputs).mask_logits)
+
+
+def test_what_a_checkpoint_lacks_is_made_anew(tmp_path):
+    small_model().save_pretrained(tmp_path)
+    weights = load_file(tmp_path / "model.safetensors")
+    deformable = "model.pixel_decoder.layers.0.attention"
+    left_out = {
+        "model.no_sound", f"{deformable}.offsets.bias", f"{deformable}.offsets.weight", "model.mtm.video_query.weight",
+        "model.audio_backbone.features.0.weight", "model.mtm.head.label.bias", "model.pixel_decoder.norm.weight",
+    }  # fmt: skip
+    assert left_out < set(weights)
+    save_file({n: w for n, w in weights.items() if n not in left_out}, tmp_path / "model.safetensors", {"format": "pt"})
+    again, info = CCFormerForAudioVisualSegmentation.from_pretrained(tmp_path, output_loading_info=True)
+    assert set(info["missing_keys"]) == left_out
+    attention = again.model.pixel_decoder.layers[0].attention
+    assert torch.equal(attention.offsets.bias, attention.initial_offsets()) and not attention.offsets.weight.any()
+    assert 0.3 < again.model.no_sound.std() < 2
+    assert 0.005 < again.model.mtm.video_query.weight.std() < 2
+    assert 0.2 < again.model.audio_backbone.features[0].weight.std() < 1  # sqrt(2 / 9) = 0.47
+    assert not again.model.mtm.head.label.bias.any()
+    assert torch.equal(again.model.pixel_decoder.norm.weight, torch.ones(16))
+    kept = again.state_dict()
+    assert all(torch.equal(kept[name], weight) for name, weight in weights.items() if name not in left_out)
+
+
+def test_bfloat16_and_autocast_are_finite_and_near():
+    model = small_model()
+    inputs = {**random_inputs(), **masks_with_padding()}
+    exact = model(**inputs).logits.exp()
+    with torch.autocast("cpu", torch.bfloat16):
+        mixed = model(**inputs, labels=random_labels())
+    half = copy.deepcopy(model).bfloat16()
+    rounded = half(**{n: v.bfloat16() if v.is_floating_point() else v for n, v in inputs.items()}, labels=random_labels())
+    for output in (mixed, rounded):
+        assert output.loss.isfinite() and output.logits.isfinite().all()
+        assert (output.logits.float().exp() - exact)[inputs["frame_mask"]].abs().max() < 0.1
+
+
+# ------------------------------------------------------------------------------------------------------------------ backbones
+BACKBONES = {
+    "resnet50": {"model_type": "resnet"},
+    "pvt_v2_b0": {"model_type": "pvt_v2"},
+    "swin": {"model_type": "swin", "embed_dim": 8, "depths": [1, 1, 2, 1], "num_heads": [1, 2, 2, 4], "window_size": 4},
+    "convnext": {"model_type": "convnext", "hidden_sizes": [8, 8, 8, 8], "depths": [1, 1, 1, 1]},
+}
+
+
+@pytest.mark.parametrize("backbone", BACKBONES.values(), ids=BACKBONES.keys())
+def test_backbones(backbone, tmp_path):
+    model = small_model(backbone_config=backbone)
+    inputs = random_inputs(1, 2, 64, 96)
+    output = model(**inputs)
+    assert output.logits.shape == (1, 2, 4, 16, 24) and output.logits.isfinite().all()
+    model.save_pretrained(tmp_path)
+    again, info = CCFormerForAudioVisualSegmentation.from_pretrained(tmp_path, output_loading_info=True)
+    assert not info["missing_keys"] and not info["unexpected_keys"]
+    assert torch.equal(again(**inputs).logits, output.logits)
+
+
+def test_the_published_sizes_of_the_backbones():
+    with torch.device("meta"):
+        r50 = CCFormerForAudioVisualSegmentation(CCFormerConfig())
+        b5 = CCFormerForAudioVisualSegmentation(
+            CCFormerConfig(
+                backbone_config={
+                    "model_type": "pvt_v2",
+                    "hidden_sizes": [64, 128, 320, 512],
+                    "depths": [3, 6, 40, 3],
+                    "mlp_ratios": [4, 4, 4, 4],
+                }
+            )
+        )
+    sizes = [sum(p.numel() for p in model.model.backbone.parameters()) / 1e6 for model in (r50, b5)]
+    assert sizes == pytest.approx([23.5, 81.4], abs=0.1)
+
+
+# --------------------------------------------------------------------------------------------------------------------- VGGish
+PUBLIC_VGGISH = {
+    "features.0.weight": (64, 1, 3, 3),
+    "features.0.bias": (64,),
+    "features.3.weight": (128, 64, 3, 3),
+    "features.3.bias": (128,),
+    "features.6.weight": (256, 128, 3, 3),
+    "features.6.bias": (256,),
+    "features.8.weight": (256, 256, 3, 3),
+    "features.8.bias": (256,),
+    "features.11.weight": (512, 256, 3, 3),
+    "features.11.bias": (512,),
+    "features.13.weight": (512, 512, 3, 3),
+    "features.13.bias": (512,),
+    "embeddings.0.weight": (4096, 12288),
+    "embeddings.0.bias": (4096,),
+    "embeddings.2.weight": (4096, 4096),
+    "embeddings.2.bias": (4096,),
+    "embeddings.4.weight": (128, 4096),
+    "embeddings.4.bias": (128,),
+}
+
+
+def test_vggish_has_the_keys_and_shapes_of_the_public_file():
+    with torch.device("meta"):
+        vggish = CCFormerVGGish(CCFormerConfig())
+    assert {name: tuple(value.shape) for name, value in vggish.state_dict().items()} == PUBLIC_VGGISH
+
+
+def test_vggish_against_a_plain_one():
+    """Convolutions and pools by function, and the map flattened row by row, column by column, channel last."""
+    torch.manual_seed(0)
+    vggish = CCFormerVGGish(small_config(audio_hidden_sizes=(2, 3, 4, 512), audio_fc_size=6, audio_embed_size=5))
+    weights = vggish.state_dict()
+    log_mel = torch.randn(2, 1, 96, 64)
+    maps = log_mel
+    for number, pool in ((0, True), (3, True), (6, False), (8, True), (11, False), (13, True)):
+        maps = F.conv2d(maps, weights[f"features.{number}.weight"], weights[f"features.{number}.bias"], padding=1).relu()
+        maps = F.max_pool2d(maps, 2) if pool else maps
+    assert maps.shape == (2, 512, 6, 4)
+    flat = torch.stack([maps[:, :, row, column] for row in range(6) for column in range(4)], dim=1).reshape(2, 12288)
+    for number in (0, 2, 4):
+        flat = (flat @ weights[f"embeddings.{number}.weight"].T + weights[f"embeddings.{number}.bias"]).relu()
+    assert flat.abs().max() > 0
+    torch.testing.assert_close(vggish(log_mel), flat, rtol=1e-5, atol=1e-7)
+
+
+# --------------------------------------------------------------------------------------------------------------------- leaves
+def test_codes():
+    assert sine_code(torch.tensor([0.0, 2.0]), 4).tolist() == [
+        [0, 0, 1, 1],
+        [pytest.approx(x, abs=1e-6) for x in (0.9092974, 0.0199987, -0.4161468, 0.9998)],
+    ]
+    code = position_code(3, 2, like=torch.zeros(1, 8))
+    assert code.shape == (6, 8)
+    assert torch.equal(code[0, :4], code[1, :4]) and not torch.equal(code[0, 4:], code[1, 4:])  # same row, next column
+    assert torch.equal(code[0, 4:], code[2, 4:]) and not torch.equal(code[0, :4], code[2, :4])
+
+
+def bilinear(value: torch.Tensor, x: float, y: float) -> torch.Tensor:
+    """Value `(d, h, w)` at x, y in cells (centre of the first cell: 0, 0), zero outside, by hand."""
+    total = torch.zeros(value.shape[0], dtype=value.dtype)
+    left, top = int(x // 1), int(y // 1)
+    for column in (left, left + 1):
+        for row in (top, top + 1):
+            if 0 <= column < value.shape[2] and 0 <= row < value.shape[1]:
+                total += (1 - abs(x - column)) * (1 - abs(y - row)) * value[:, row, column]
+    return total
+
+
+@torch.no_grad()
+def test_deformable_attention_against_loops():
+    torch.manual_seed(0)
+    config = small_config(hidden_size=8, num_heads=2, num_sampling_points=3)
+    attention = CCFormerDeformableAttention(config).double()
+    torch.nn.init.normal_(attention.offsets.weight, std=0.4)
+    sizes = [(4, 6), (2, 3), (1, 2)]
+    tokens, positions = torch.randn(2, 32, 8).double(), torch.randn(32, 8).double()
+    centres = torch.cat([CCFormerPixelDecoder.cell_centres(*size, like=tokens) for size in sizes])
+    found = attention(tokens, positions, centres, sizes)
+
+    values = attention.value(tokens)
+    levels = [v.transpose(1, 2).unflatten(2, size) for v, size in zip(values.split([24, 6, 2], dim=1), sizes, strict=True)]
+    mixed = torch.zeros(2, 32, 8).double()
+    outside = 0
+    for clip in range(2):
+        for token in range(32):
+            query = tokens[clip, token] + positions[token]
+            offsets = attention.offsets(query).view(2, 3, 3, 2)  # heads, levels, points, (x, y) in cells
+            weights = attention.weights(query).view(2, 9).softmax(-1).view(2, 3, 3)
+            for head in range(2):
+                for level, (height, width) in enumerate(sizes):
+                    value = levels[level][clip, 4 * head : 4 * head + 4]
+                    for point in range(3):
+                        x = float(centres[token, 0] * width - 0.5 + offsets[head, level, point, 0])
+                        y = float(centres[token, 1] * height - 0.5 + offsets[head, level, point, 1])
+                        outside += not (0 <= x <= width - 1 and 0 <= y <= height - 1)
+                        mixed[clip, token, 4 * head : 4 * head + 4] += weights[head, level, point] * bilinear(value, x, y)
+    assert 100 < outside < 1100  # of 1152: both kinds are tested
+    torch.testing.assert_close(found, attention.output(mixed), rtol=0, atol=1e-9)
+
+
+def test_deformable_offsets_start_as_rays():
+    attention = CCFormerDeformableAttention(small_config(num_heads=4, num_sampling_points=2))
+    offsets = attention.initial_offsets().view(4, 3, 2, 2)
+    for head, direction in enumerate([(1, 0), (0, 1), (-1, 0), (0, -1)]):
+        wanted = torch.tensor([direction, direction]) * torch.tensor([[1.0], [2.0]])
+        torch.testing.assert_close(offsets[head], wanted.expand(3, 2, 2), rtol=0, atol=1e-6)
+
+
+def test_resized_features_give_the_resized_mask():
+    """The decoder's attention masks come from resized features: resizing and the product commute."""
+    torch.manual_seed(0)
+    embedding, fine = torch.randn(2, 5, 8), torch.randn(2, 8, 16, 24)
+    for size in ((8, 12), (4, 6), (2, 3)):
+        resized_masks = F.interpolate((embedding @ fine.flatten(2)).unflatten(2, (16, 24)), size=size, mode="bilinear")
+        resized_features = F.interpolate(fine, size=size, mode="bilinear")
+        product = (embedding @ resized_features.flatten(2)).unflatten(2, size)
+        torch.testing.assert_close(product, resized_masks, rtol=1e-5, atol=1e-5)
+
+
+@torch.no_grad()
+def test_queries_look_only_inside_their_masks():
+    torch.manual_seed(0)
+    model = CCFormerForAudioVisualSegmentation._from_config(small_config(decoder_layers=1), attn_implementation="eager").eval()
+    pictures = []
+    model.model.mtm.layers[0].register_forward_pre_hook(lambda module, args: pictures.append(args[5]))
+    attention = model(**random_inputs(), output_attentions=True).attentions[0]  # (B*T, heads, Q, 4)
+    allowed = (pictures[0] == 0).expand_as(attention)
+    assert 0 < (~allowed).sum() and allowed.any(-1).all()  # some cells are shut, no query is blind
+    assert attention[~allowed].max() == 0 and attention[allowed].min() > 0
+
+
+# --------------------------------------------------------------------------------------------------------------- join_queries
+def test_join_queries_of_one_query_is_mask2formers_map():
+    torch.manual_seed(0)
+    class_logits, mask_logits = torch.randn(1, 4), torch.randn(1, 3, 5)
+    joined = join_queries(class_logits, mask_logits).exp()
+    foreground = class_logits.softmax(-1)[0, 1:, None, None] * mask_logits.sigmoid()
+    torch.testing.assert_close(joined[1:], foreground, rtol=1e-4, atol=1e-6)
+    torch.testing.assert_close(joined[0], 1 - foreground.sum(0), rtol=1e-4, atol=1e-6)
+
+
+def test_join_queries_by_hand():
+    """Query 0 says label 1 (0.8) on half a mask, query 1 label 2 (0.5) on all of it."""
+    class_logits = torch.tensor([[0.2, 0.8, 1e-9], [0.5, 1e-9, 0.5]]).log()
+    mask_logits = torch.tensor([[[0.0]], [[30.0]]])
+    joined = join_queries(class_logits, mask_logits).exp().flatten().tolist()
+    background = (1 - 0.4) * (1 - 0.5)
+    wanted = [background, (1 - background) * 0.4 / 0.9, (1 - background) * 0.5 / 0.9]
+    assert joined == pytest.approx(wanted, rel=1e-4)
+
+
+@pytest.mark.parametrize("scale", [1, 30, 1000])
+def test_join_queries_sums_to_one_with_finite_gradients(scale):
+    torch.manual_seed(0)
+    class_logits = (scale * torch.randn(2, 3, 30, 5)).requires_grad_()
+    mask_logits = (scale * torch.randn(2, 3, 30, 4, 6)).requires_grad_()
+    joined = join_queries(class_logits, mask_logits)
+    assert joined.shape == (2, 3, 5, 4, 6) and joined.isfinite().all()
+    torch.testing.assert_close(joined.exp().sum(2), torch.ones(2, 3, 4, 6), rtol=0, atol=1e-5)
+    joined[:, :, 1].sum().backward()
+    assert class_logits.grad.isfinite().all() and mask_logits.grad.isfinite().all()
