@@ -11,6 +11,7 @@ from pathlib import Path
 
 import torch
 from accelerate import PartialState
+from accelerate.utils import set_seed
 
 from ccformer_hf import (
     AudioVisualProcessor,
@@ -67,6 +68,7 @@ def parser() -> argparse.ArgumentParser:
 
 def main() -> None:
     args = parser().parse_args()
+    set_seed(args.seed)  # before the model draws its weights
     images = CCFormerImageProcessor(size={"height": args.size, "width": args.size})
     processor = AudioVisualProcessor(images, CCFormerFeatureExtractor())
     if args.model:

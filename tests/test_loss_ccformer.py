@@ -78,7 +78,9 @@ def test_frame_targets_of_nothing():
 
 
 def test_wrong_label_ids_are_named():
-    with pytest.raises(ValueError, match=r"labels hold the ids \[4, 7\], but the model has 4 labels \(0..3, 255 = ignored\)"):
+    with pytest.raises(
+        ValueError, match=r"labels hold the ids \[4, 7\], but the model has 4 labels \(0..3, 255 = ignored\)"
+    ):
         frame_targets(torch.tensor([[[0, 4], [7, 255]]]), num_labels=4)
     with pytest.raises(ValueError, match="labels hold ids from -1 to 1, they must lie in 0..255"):
         frame_targets(torch.tensor([[[-1, 1]]]), num_labels=4)
@@ -126,18 +128,30 @@ def test_match_is_the_cheapest_of_all_assignments(seed, fixed_points):
     )
     ids, masks, valid = targets(labels)
     class_logits, mask_logits = torch.randn(3, 4, 4), 2 * torch.randn(3, 4, 8, 8)
-    found = list(zip(*(index.tolist() for index in match(class_logits, mask_logits, ids, masks, valid, config)), strict=True))
+    found = list(
+        zip(*(index.tolist() for index in match(class_logits, mask_logits, ids, masks, valid, config)), strict=True)
+    )
     assert len(found) == 2 + 0 + 3
     points = same_points_for_all(1, 50, 2)
     for frame, number in ((0, 2), (2, 3)):
         cost = [
             [
-                slow_cost(class_logits[frame, q], mask_logits[frame, q], ids[frame, t], masks[frame, t], valid[frame], points, config)
+                slow_cost(
+                    class_logits[frame, q],
+                    mask_logits[frame, q],
+                    ids[frame, t],
+                    masks[frame, t],
+                    valid[frame],
+                    points,
+                    config,
+                )
                 for t in range(number)
             ]
             for q in range(4)
         ]
-        cheapest = min(itertools.permutations(range(4), number), key=lambda rows: sum(cost[q][t] for t, q in enumerate(rows)))
+        cheapest = min(
+            itertools.permutations(range(4), number), key=lambda rows: sum(cost[q][t] for t, q in enumerate(rows))
+        )
         assert sorted((q, t) for f, q, t in found if f == frame) == sorted((q, t) for t, q in enumerate(cheapest))
 
 
@@ -183,7 +197,9 @@ def test_losses_by_hand(fixed_points):
     labels = torch.ones(1, 8, 8, dtype=torch.long)
     class_logits = torch.tensor([[[0.0, 2.0], [0.0, 0.0]]])
     mask_logits = torch.tensor([3.0, -1.0])[None, :, None, None].expand(1, 2, 4, 4)
-    losses = matched_losses(class_logits, mask_logits, *targets(labels, 2), loss_config(num_labels=2, num_loss_points=100))
+    losses = matched_losses(
+        class_logits, mask_logits, *targets(labels, 2), loss_config(num_labels=2, num_loss_points=100)
+    )
     # Query 0 is matched: -log p(1); query 1 is not: 0.1 * -log p(0); over the sum of the weights.
     label = (math.log(1 + math.exp(-2)) + 0.1 * math.log(2)) / 1.1
     p = 1 / (1 + math.exp(-3))
@@ -194,7 +210,9 @@ def test_losses_by_hand(fixed_points):
 
 def test_a_better_prediction_costs_less():
     torch.manual_seed(0)
-    labels = squares({1: (slice(0, 8), slice(4, 12))}, {2: (slice(8, 16), slice(0, 8)), 3: (slice(0, 4), slice(0, 16))})
+    labels = squares(
+        {1: (slice(0, 8), slice(4, 12))}, {2: (slice(8, 16), slice(0, 8)), 3: (slice(0, 4), slice(0, 16))}
+    )
     best = perfect(labels)
     worst = torch.randn(2, 5, 4), torch.randn(2, 5, 16, 16)
     totals = []
@@ -293,13 +311,12 @@ def slow_contrastive_loss(audio, picture, clips, temperature) -> float:
     total = 0.0
     for first, second in ((audio, picture), (picture, audio)):
         for i in range(len(clips)):
-            scores = []
+            scores = {}
             for j in range(len(clips)):
                 if j == i or clips[j] != clips[i]:
                     cosine = float(first[i] @ second[j] / first[i].norm() / second[j].norm())
-                    scores.append(math.exp(cosine / temperature))
-                    positive = scores[-1] if j == i else positive if j > i else None
-            total -= math.log(positive / sum(scores)) / len(clips) / 2
+                    scores[j] = math.exp(cosine / temperature)
+            total -= math.log(scores[i] / sum(scores.values())) / len(clips) / 2
     return total
 
 
@@ -319,7 +336,9 @@ def test_contrastive_loss_by_hand():
     wanted = math.log(1 + math.exp(-1 / 0.5))
     assert float(contrastive_loss(audio, picture, torch.tensor([0, 1]), 0.5)) == pytest.approx(wanted, rel=1e-5)
     wanted = math.log(1 + math.exp(1 / 0.5))  # the pictures swapped
-    assert float(contrastive_loss(audio, picture.flip(0), torch.tensor([0, 1]), 0.5)) == pytest.approx(wanted, rel=1e-5)
+    assert float(contrastive_loss(audio, picture.flip(0), torch.tensor([0, 1]), 0.5)) == pytest.approx(
+        wanted, rel=1e-5
+    )
 
 
 @pytest.mark.parametrize("rows", [0, 3])
@@ -349,7 +368,9 @@ def test_mask_pool_by_hand():
 def batch_of_two_processes():
     """Four frames with targets of 2, 1, 0 and 0 objects: three for the first process, one for the second."""
     torch.manual_seed(0)
-    labels = squares({1: (slice(0, 5), slice(2, 9)), 3: (slice(9, 14), slice(0, 7))}, {2: (slice(0, 9), slice(0, 9))}, {}, {})
+    labels = squares(
+        {1: (slice(0, 5), slice(2, 9)), 3: (slice(9, 14), slice(0, 7))}, {2: (slice(0, 9), slice(0, 9))}, {}, {}
+    )
     labels[1, 10:] = 255
     rows = {
         "labels": labels,
@@ -413,6 +434,8 @@ def test_two_processes_train_like_one_with_the_whole_batch(tmp_path, fixed_point
 def test_masks_are_read_in_float32():
     """The bfloat16 logits of a model trained in half precision give float32 losses."""
     labels = squares({1: (slice(0, 8), slice(0, 4))})
-    losses = matched_losses(torch.zeros(1, 3, 4).bfloat16(), torch.zeros(1, 3, 8, 8).bfloat16(), *targets(labels), loss_config())
+    losses = matched_losses(
+        torch.zeros(1, 3, 4).bfloat16(), torch.zeros(1, 3, 8, 8).bfloat16(), *targets(labels), loss_config()
+    )
     assert {value.dtype for value in losses.values()} == {torch.float32}
     assert float(losses["mask"]) == pytest.approx(F.softplus(torch.zeros(())).item())

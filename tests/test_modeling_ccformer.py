@@ -16,7 +16,13 @@ from ccformer_hf.modeling_ccformer import (
     sine_code,
 )
 
-SMALL_RESNET = {"model_type": "resnet", "layer_type": "basic", "embedding_size": 8, "hidden_sizes": [8, 8, 8, 16], "depths": [1] * 4}
+SMALL_RESNET = {
+    "model_type": "resnet",
+    "layer_type": "basic",
+    "embedding_size": 8,
+    "hidden_sizes": [8, 8, 8, 16],
+    "depths": [1] * 4,
+}
 
 
 def small_config(**changes) -> CCFormerConfig:
@@ -45,7 +51,9 @@ def small_model(seed: int = 0, **changes) -> CCFormerForAudioVisualSegmentation:
     return CCFormerForAudioVisualSegmentation(small_config(**changes)).eval()
 
 
-def random_inputs(clips: int = 2, frames: int = 3, height: int = 64, width: int = 64, seed: int = 0) -> dict[str, torch.Tensor]:
+def random_inputs(
+    clips: int = 2, frames: int = 3, height: int = 64, width: int = 64, seed: int = 0
+) -> dict[str, torch.Tensor]:
     generator = torch.Generator().manual_seed(seed)
     return {
         "pixel_values": torch.randn(clips, frames, 3, height, width, generator=generator),
@@ -76,7 +84,9 @@ def seeded_loss(model, **batch) -> torch.Tensor:
 
 
 # ------------------------------------------------------------------------------------------------------------------ training
-@pytest.mark.parametrize("changes", [{}, {"use_eim": False}, {"use_video_queries": False}, {"contrastive_weight": 0}, {"decoder_layers": 1}])
+@pytest.mark.parametrize(
+    "changes", [{}, {"use_eim": False}, {"use_video_queries": False}, {"contrastive_weight": 0}, {"decoder_layers": 1}]
+)
 def test_each_switch_trains_and_leaves_no_parameter_idle(changes):
     model = small_model(**changes).train()
     names = {name for name, _ in model.named_parameters()}
@@ -86,13 +96,15 @@ def test_each_switch_trains_and_leaves_no_parameter_idle(changes):
     batch = {**random_inputs(), "labels": random_labels(), **masks_with_padding()}
     loss = seeded_loss(model, **batch)
     loss.backward()
-    # The bias of an attention's keys shifts all scores alike, and a bias before a batch norm is taken out again.
+    optimizer = torch.optim.AdamW(model.parameters(), lr=1e-3)
+    for _ in range(8):
+        optimizer.step()
+        optimizer.zero_grad()
+        seeded_loss(model, **batch).backward()
+    assert seeded_loss(model, **batch) < 0.97 * loss.detach()
+    # The bias of an attention's keys shifts all scores alike, so its gradient may be nil.
     idle = {name for name, p in model.named_parameters() if p.grad is None or not p.grad.any()}
     assert {name for name in idle if not name.endswith("key.bias")} == set()
-    with torch.no_grad():
-        for parameter in model.parameters():
-            parameter -= 1e-3 * parameter.grad / max(1.0, float(parameter.grad.norm()))
-        assert seeded_loss(model, **batch) < loss
 
 
 BATCHES = {
@@ -112,7 +124,9 @@ def test_every_batch_reaches_every_parameter(special):
     model = small_model().train()
     output = model(**{**random_inputs(), "labels": random_labels(), **special})
     assert set(output.loss_dict) == {"class", "mask", "dice", "dense", "contrastive"}
-    assert output.loss.isfinite() and all(value.isfinite() and not value.requires_grad for value in output.loss_dict.values())
+    assert output.loss.isfinite() and all(
+        value.isfinite() and not value.requires_grad for value in output.loss_dict.values()
+    )
     output.loss.backward()
     assert [name for name, p in model.named_parameters() if p.grad is None or not p.grad.isfinite().all()] == []
 
@@ -121,7 +135,9 @@ def test_loss_is_the_weighted_sum_of_its_parts():
     weights = {"class": 1.0, "mask": 2.0, "dice": 3.0, "dense": 4.0, "contrastive": 5.0}
     model = small_model(**{f"{name}_weight": value for name, value in weights.items()}).train()
     output = model(**random_inputs(), labels=random_labels())
-    assert float(output.loss.detach()) == pytest.approx(sum(weights[n] * float(v) for n, v in output.loss_dict.items()), rel=1e-5)
+    assert float(output.loss.detach()) == pytest.approx(
+        sum(weights[n] * float(v) for n, v in output.loss_dict.items()), rel=1e-5
+    )
 
 
 def test_frames_without_annotation_do_not_count():
@@ -147,10 +163,10 @@ def test_gradient_checkpointing_changes_no_gradient():
     for checkpointing in (False, True):
         model = small_model().train()
         if checkpointing:
-            model.model.pixel_decoder.layers[0].gradient_checkpointing = False
             model.gradient_checkpointing_enable()
-            assert model.is_gradient_checkpointing
-            assert all(layer.gradient_checkpointing for layer in (*model.model.mtm.layers, *model.model.pixel_decoder.layers))
+            assert all(
+                layer.gradient_checkpointing for layer in (*model.model.mtm.layers, *model.model.pixel_decoder.layers)
+            )
         seeded_loss(model, **batch).backward()
         gradients.append({name: p.grad for name, p in model.named_parameters()})
     for name, gradient in gradients[0].items():
@@ -201,25 +217,32 @@ def test_silence_is_not_sound():
     assert (heard - silent).abs().max() > 1e-3
 
 
+def exact(model, inputs) -> torch.Tensor:
+    """Mask logits in float64, where even a faint influence stands out from rounding."""
+    return model.model.double()(*(value.double() for value in inputs.values())).mask_logits[0]
+
+
 def test_sound_and_order_of_frames_matter():
     model = small_model()
     inputs = random_inputs()
-    first = model(**inputs).logits
-    other_sound = model(inputs["pixel_values"], inputs["input_features"].flip(0)).logits
+    first = exact(model, inputs)
+    other_sound = exact(model, {**inputs, "input_features": inputs["input_features"].flip(0)})
     assert (first - other_sound).abs().max() > 1e-3
-    backwards = model(**{name: value.flip(1) for name, value in inputs.items()}).logits.flip(1)
-    assert (first - backwards).abs().max() > 1e-4  # times are coded
+    backwards = exact(model, {name: value.flip(1) for name, value in inputs.items()}).flip(1)
+    assert (first - backwards).abs().max() > 1e-6  # times are coded
 
 
-@pytest.mark.parametrize("changes", [{"use_video_queries": False, "use_eim": False}, {"use_video_queries": False}, {"use_eim": False}])
+@pytest.mark.parametrize(
+    "changes", [{"use_video_queries": False, "use_eim": False}, {"use_video_queries": False}, {"use_eim": False}]
+)
 def test_frames_talk_through_eim_and_video_queries_only(changes):
     model = small_model(**changes)
     inputs = random_inputs(clips=1)
-    before = model(**inputs).logits
+    before = exact(model, inputs)
     inputs["pixel_values"][:, 2] += 1
     inputs["input_features"][:, 2] += 1
-    talk = (model(**inputs).logits - before)[:, :2].abs().max()
-    assert (talk > 1e-5) == (len(changes) == 1)
+    talk = (exact(model, inputs) - before)[:, :2].abs().max()
+    assert talk > 1e-7 if len(changes) == 1 else talk < 1e-12
 
 
 # --------------------------------------------------------------------------------------------------------------------- shapes
@@ -229,7 +252,9 @@ def test_any_length_and_any_multiple_of_32(frames, height, width):
     assert output.logits.shape == (1, frames, 4, height // 4, width // 4)
     assert output.class_logits.shape == (1, frames, 5, 4)
     assert output.mask_logits.shape == (1, frames, 5, height // 4, width // 4)
-    torch.testing.assert_close(output.logits.exp().sum(2), torch.ones(1, frames, height // 4, width // 4), rtol=0, atol=1e-5)
+    torch.testing.assert_close(
+        output.logits.exp().sum(2), torch.ones(1, frames, height // 4, width // 4), rtol=0, atol=1e-5
+    )
 
 
 def changed(**changes):
@@ -241,9 +266,15 @@ def changed(**changes):
     [
         (random_inputs(1, 1, 60, 100), "pixel_values is 60x100, both must be multiples of 32: resize to 64x96"),
         (random_inputs(1, 1, 10, 32), "resize to 32x32"),
-        (changed(pixel_values=torch.zeros(2, 3, 64, 64)), r"pixel_values has shape \(2, 3, 64, 64\), it must be \(clips, frames, 3"),
+        (
+            changed(pixel_values=torch.zeros(2, 3, 64, 64)),
+            r"pixel_values has shape \(2, 3, 64, 64\), it must be \(clips, frames, 3",
+        ),
         (changed(pixel_values=torch.zeros(1, 2, 64, 64, 3)), r"it must be \(clips, frames, 3, height, width\)"),
-        (changed(input_features=torch.zeros(1, 2, 96, 64)), r"input_features has shape .* \(clips, frames, 1, 96, 64\)"),
+        (
+            changed(input_features=torch.zeros(1, 2, 96, 64)),
+            r"input_features has shape .* \(clips, frames, 1, 96, 64\)",
+        ),
         (changed(input_features=torch.zeros(1, 3, 1, 96, 64)), "both need one entry per frame"),
         (changed(frame_mask=torch.ones(1, 2)), r"frame_mask is torch.float32 .* must be torch.bool of shape \(1, 2\)"),
         (changed(frame_mask=torch.ones(2, 2, dtype=torch.bool)), r"frame_mask is torch.bool of shape \(2, 2\)"),
@@ -268,7 +299,6 @@ def test_a_backbone_with_other_strides_is_refused():
         small_model(backbone_config=focal)(**random_inputs(1, 1))
 
 
-@torch.no_grad()
 def test_the_batch_is_left_untouched():
     batch = {**random_inputs(), "labels": random_labels(), **masks_with_padding()}
     before = copy.deepcopy(batch)
@@ -278,8 +308,11 @@ def test_the_batch_is_left_untouched():
 
 # ------------------------------------------------------------------------------------------------------ transformers' manners
 def test_eager_and_sdpa_agree():
-    config = small_config()
-    models = [CCFormerForAudioVisualSegmentation._from_config(config, attn_implementation=name).eval() for name in ("sdpa", "eager")]
+    # Asked for by name, "sdpa" goes to the backbone too, and ResNet has none; it is the default of the rest.
+    models = [
+        CCFormerForAudioVisualSegmentation._from_config(small_config(), attn_implementation=name).eval()
+        for name in (None, "eager")
+    ]
     models[1].load_state_dict(models[0].state_dict())
     assert [model.model.config._attn_implementation for model in models] == ["sdpa", "eager"]
     batch = {**random_inputs(), **masks_with_padding()}
@@ -294,7 +327,7 @@ def test_hidden_states_and_attentions_on_request():
     plain = model(**inputs)
     assert plain.hidden_states is None and plain.attentions is None
     output = model(**inputs, output_hidden_states=True, output_attentions=True)
-    assert [state.shape for state in output.hidden_states] == [(2, 3, 5, 16)] * 3
+    assert [state.shape for state in output.hidden_states] == [(2, 3, 5, 16)] * 4
     # Strides 32, 16, 8 in turn; (B*T, heads, Q, cells), rows sum to 1.
     assert [weights.shape for weights in output.attentions] == [(6, 2, 5, cells) for cells in (4, 16, 64)]
     for weights in output.attentions:
@@ -324,6 +357,28 @@ def test_save_and_load_are_exact(tmp_path):
     assert torch.equal(body(**inputs).mask_logits[0], model(**inputs).mask_logits)
 
 
+def test_new_weights_are_drawn_as_meant():
+    """transformers passes over custom modules without parameters of their own unless told otherwise."""
+    model = small_model(audio_fc_size=64).model
+    for attention in (layer.attention for layer in model.pixel_decoder.layers):
+        assert torch.equal(attention.offsets.bias, attention.initial_offsets())
+        assert not attention.offsets.weight.any() and not attention.weights.weight.any()
+    deviations = {
+        model.audio_backbone.embeddings[2]: (2 / 64) ** 0.5,  # kaiming, fan in
+        model.audio_backbone.features[6]: (2 / (9 * 4)) ** 0.5,
+        model.mtm.layers[0].cross_attn.query: (2 / 32) ** 0.5,  # xavier
+        model.mtm.head.mask[0]: (2 / 32) ** 0.5,
+        model.mtm.layers[0].feed_forward.expand: (2 / 32) ** 0.5,
+        model.mtm.head.label: 0.02,
+    }
+    for layer, wanted in deviations.items():
+        assert float(layer.weight.detach().std()) == pytest.approx(wanted, rel=0.3)
+        assert not layer.bias.any()
+    # The sound is still there at the end of VGGish.
+    log_mel = random_inputs(4, 1)["input_features"].flatten(0, 1)
+    assert model.audio_backbone(log_mel).std() > 0.05
+
+
 def test_what_a_checkpoint_lacks_is_made_anew(tmp_path):
     small_model().save_pretrained(tmp_path)
     weights = load_file(tmp_path / "model.safetensors")
@@ -333,7 +388,9 @@ def test_what_a_checkpoint_lacks_is_made_anew(tmp_path):
         "model.audio_backbone.features.0.weight", "model.mtm.head.label.bias", "model.pixel_decoder.norm.weight",
     }  # fmt: skip
     assert left_out < set(weights)
-    save_file({n: w for n, w in weights.items() if n not in left_out}, tmp_path / "model.safetensors", {"format": "pt"})
+    save_file(
+        {n: w for n, w in weights.items() if n not in left_out}, tmp_path / "model.safetensors", {"format": "pt"}
+    )
     again, info = CCFormerForAudioVisualSegmentation.from_pretrained(tmp_path, output_loading_info=True)
     assert set(info["missing_keys"]) == left_out
     attention = again.model.pixel_decoder.layers[0].attention
@@ -354,7 +411,9 @@ def test_bfloat16_and_autocast_are_finite_and_near():
     with torch.autocast("cpu", torch.bfloat16):
         mixed = model(**inputs, labels=random_labels())
     half = copy.deepcopy(model).bfloat16()
-    rounded = half(**{n: v.bfloat16() if v.is_floating_point() else v for n, v in inputs.items()}, labels=random_labels())
+    rounded = half(
+        **{n: v.bfloat16() if v.is_floating_point() else v for n, v in inputs.items()}, labels=random_labels()
+    )
     for output in (mixed, rounded):
         assert output.loss.isfinite() and output.logits.isfinite().all()
         assert (output.logits.float().exp() - exact)[inputs["frame_mask"]].abs().max() < 0.1
@@ -364,7 +423,13 @@ def test_bfloat16_and_autocast_are_finite_and_near():
 BACKBONES = {
     "resnet50": {"model_type": "resnet"},
     "pvt_v2_b0": {"model_type": "pvt_v2"},
-    "swin": {"model_type": "swin", "embed_dim": 8, "depths": [1, 1, 2, 1], "num_heads": [1, 2, 2, 4], "window_size": 4},
+    "swin": {
+        "model_type": "swin",
+        "embed_dim": 8,
+        "depths": [1, 1, 2, 1],
+        "num_heads": [1, 2, 2, 4],
+        "window_size": 4,
+    },
     "convnext": {"model_type": "convnext", "hidden_sizes": [8, 8, 8, 8], "depths": [1, 1, 1, 1]},
 }
 
@@ -435,7 +500,9 @@ def test_vggish_against_a_plain_one():
     log_mel = torch.randn(2, 1, 96, 64)
     maps = log_mel
     for number, pool in ((0, True), (3, True), (6, False), (8, True), (11, False), (13, True)):
-        maps = F.conv2d(maps, weights[f"features.{number}.weight"], weights[f"features.{number}.bias"], padding=1).relu()
+        maps = F.conv2d(
+            maps, weights[f"features.{number}.weight"], weights[f"features.{number}.bias"], padding=1
+        ).relu()
         maps = F.max_pool2d(maps, 2) if pool else maps
     assert maps.shape == (2, 512, 6, 4)
     flat = torch.stack([maps[:, :, row, column] for row in range(6) for column in range(4)], dim=1).reshape(2, 12288)
@@ -480,7 +547,9 @@ def test_deformable_attention_against_loops():
     found = attention(tokens, positions, centres, sizes)
 
     values = attention.value(tokens)
-    levels = [v.transpose(1, 2).unflatten(2, size) for v, size in zip(values.split([24, 6, 2], dim=1), sizes, strict=True)]
+    levels = [
+        v.transpose(1, 2).unflatten(2, size) for v, size in zip(values.split([24, 6, 2], dim=1), sizes, strict=True)
+    ]
     mixed = torch.zeros(2, 32, 8).double()
     outside = 0
     for clip in range(2):
@@ -495,7 +564,9 @@ def test_deformable_attention_against_loops():
                         x = float(centres[token, 0] * width - 0.5 + offsets[head, level, point, 0])
                         y = float(centres[token, 1] * height - 0.5 + offsets[head, level, point, 1])
                         outside += not (0 <= x <= width - 1 and 0 <= y <= height - 1)
-                        mixed[clip, token, 4 * head : 4 * head + 4] += weights[head, level, point] * bilinear(value, x, y)
+                        mixed[clip, token, 4 * head : 4 * head + 4] += weights[head, level, point] * bilinear(
+                            value, x, y
+                        )
     assert 100 < outside < 1100  # of 1152: both kinds are tested
     torch.testing.assert_close(found, attention.output(mixed), rtol=0, atol=1e-9)
 
@@ -522,11 +593,11 @@ def test_resized_features_give_the_resized_mask():
 @torch.no_grad()
 def test_queries_look_only_inside_their_masks():
     torch.manual_seed(0)
-    model = CCFormerForAudioVisualSegmentation._from_config(small_config(decoder_layers=1), attn_implementation="eager").eval()
-    pictures = []
-    model.model.mtm.layers[0].register_forward_pre_hook(lambda module, args: pictures.append(args[5]))
-    attention = model(**random_inputs(), output_attentions=True).attentions[0]  # (B*T, heads, Q, 4)
-    allowed = (pictures[0] == 0).expand_as(attention)
+    model = CCFormerForAudioVisualSegmentation._from_config(small_config(), attn_implementation="eager").eval()
+    given = []
+    model.model.mtm.layers[2].register_forward_pre_hook(lambda module, args: given.append(args[5]))
+    attention = model(**random_inputs(), output_attentions=True).attentions[2]  # (B*T, heads, Q, 64)
+    allowed = (given[0] == 0).expand_as(attention)
     assert 0 < (~allowed).sum() and allowed.any(-1).all()  # some cells are shut, no query is blind
     assert attention[~allowed].max() == 0 and attention[allowed].min() > 0
 

@@ -354,7 +354,7 @@ def _blended(
 
 def _forward(model: CCFormerForAudioVisualSegmentation, looks: list[dict[str, torch.Tensor]]) -> torch.Tensor:
     inputs = {name: torch.cat([look[name] for look in looks], dim=1).to(model.device) for name in looks[0]}
-    with torch.inference_mode():
+    with torch.no_grad():
         return model(**inputs).logits[0].float().softmax(dim=1)
 
 

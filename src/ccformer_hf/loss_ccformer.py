@@ -15,11 +15,6 @@ try:
 except ImportError:  # inference from the Hub needs no scipy
     linear_sum_assignment = None
 
-try:
-    from torch.distributed.nn.functional import all_gather
-except ImportError:  # a torch built without torch.distributed
-    all_gather = None
-
 IGNORE = 255
 
 
@@ -196,15 +191,18 @@ def gather_rows(rows: Tensor) -> Tensor:
     """Rows `(n, D)` of all processes in one tensor, n may differ; gradients flow back to each process."""
     if not (dist.is_available() and dist.is_initialized()) or dist.get_world_size() == 1:
         return rows
-    sizes = [torch.zeros(1, dtype=torch.long, device=rows.device) for _ in range(dist.get_world_size())]
+    world = dist.get_world_size()
+    sizes = [torch.zeros(1, dtype=torch.long, device=rows.device) for _ in range(world)]
     dist.all_gather(sizes, torch.tensor([len(rows)], device=rows.device))
     sizes = [int(size) for size in sizes]
     padded = torch.cat([rows, rows.new_zeros(max(sizes) - len(rows), *rows.shape[1:])])
+    still = padded.detach()
+    gathered = [torch.empty_like(still) for _ in sizes]
+    dist.all_gather(gathered, still)
     if rows.is_floating_point():
-        gathered = all_gather(padded)
-    else:
-        gathered = [torch.empty_like(padded) for _ in sizes]
-        dist.all_gather(gathered, padded)
+        # Each process computes the loss of all rows, but only its own carry a gradient. Gradients are averaged over the
+        # processes afterwards, so it counts as many times as there are processes.
+        gathered[dist.get_rank()] = still + world * (padded - still)
     return torch.cat([part[:size] for part, size in zip(gathered, sizes, strict=True)])
 
 

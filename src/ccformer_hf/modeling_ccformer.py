@@ -41,7 +41,7 @@ class CCFormerModelOutput(ModelOutput):
         mask_logits: per prediction, `(B, T, Q, H/4, W/4)`, as many as `class_logits`.
         audio_embedding: sound of each frame before any fusion, `(B, T, D)`.
         visual_embedding: picture at stride 8 before any fusion, `(B, T, D, H/8, W/8)`.
-        hidden_states: frame queries after each decoder layer, on request.
+        hidden_states: frame queries before the first decoder layer and after each, `(B, T, Q, D)`, on request.
         attentions: attention of the frame queries to the pixels, on request (`attn_implementation="eager"`).
     """
 
@@ -576,11 +576,15 @@ class CCFormerPreTrainedModel(PreTrainedModel):
     supports_gradient_checkpointing = True
     _no_split_modules = ["CCFormerPixelDecoderLayer", "CCFormerDecoderLayer"]
     _supports_sdpa = True
-    _can_compile_fullgraph = True
     _can_record_outputs = {
         "hidden_states": CCFormerDecoderLayer,
         "attentions": OutputRecorder(CCFormerAttention, index=1, layer_name="cross_attn"),
     }
+
+    def _initialize_weights(self, module: nn.Module, is_custom_code: bool = False):
+        # For code outside the library, transformers passes over modules without parameters of their own, so that most branches
+        # of `_init_weights` would never run. Its reason, overwriting loaded weights, is none here: `init` leaves those alone.
+        super()._initialize_weights(module)
 
     @torch.no_grad()
     def _init_weights(self, module: nn.Module):
@@ -722,11 +726,14 @@ class CCFormerForAudioVisualSegmentation(CCFormerPreTrainedModel):
             self.visual_projector = CCFormerMLP(width, width, size)
         self.post_init()
 
-    def losses(self, outputs: CCFormerModelOutput, logits: Tensor, labels: Tensor, used: Tensor) -> dict[str, Tensor]:
+    def losses(
+        self, outputs: CCFormerModelOutput, logits: Tensor, labels: Tensor, used: Tensor, audio_mask: Tensor | None
+    ) -> dict[str, Tensor]:
         losses = segmentation_losses(outputs.class_logits, outputs.mask_logits, logits, labels, used, self.config)
         if self.config.contrastive_weight > 0:
             clips = torch.arange(labels.shape[0], device=labels.device)[:, None].expand(labels.shape[:2])
-            pooled, sounding = mask_pool(outputs.visual_embedding, labels, used)
+            heard = used if audio_mask is None else used & audio_mask
+            pooled, sounding = mask_pool(outputs.visual_embedding, labels, heard)
             losses["contrastive"] = contrastive_loss(
                 self.audio_projector(outputs.audio_embedding[sounding]),
                 self.visual_projector(pooled),
@@ -772,7 +779,7 @@ class CCFormerForAudioVisualSegmentation(CCFormerPreTrainedModel):
             used = torch.ones(labels.shape[:2], dtype=torch.bool, device=labels.device)
             for mask in (frame_mask, label_mask):
                 used = used if mask is None else used & mask
-            loss_dict = self.losses(outputs, logits, labels, used)
+            loss_dict = self.losses(outputs, logits, labels, used, audio_mask)
             weights = {name: getattr(self.config, f"{name}_weight") for name in loss_dict}
             loss = sum(weights[name] * value for name, value in loss_dict.items())
             loss_dict = {name: value.detach() for name, value in loss_dict.items()}

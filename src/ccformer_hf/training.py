@@ -2,6 +2,7 @@
 
 import math
 import os
+import shutil
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -26,7 +27,7 @@ class TrainingRecipe:
         weight_decay: of AdamW, on matrices and kernels only.
         warmup_steps: steps in which the learning rate rises from 0.
         max_grad_norm: gradients are clipped to this norm.
-        seed: of weights, order and augmentation.
+        seed: of order and augmentation.
         save_every: steps between saved checkpoints.
     """
 
@@ -41,11 +42,12 @@ class TrainingRecipe:
 
 
 def parameter_groups(model: torch.nn.Module, weight_decay: float) -> list[dict]:
-    """Norms, biases, codes and tokens are not decayed."""
-    matrices = [p for n, p in model.named_parameters() if p.ndim >= 2 and "query" not in n and "code" not in n]
-    chosen = {id(p) for p in matrices}
+    """Matrices and kernels are decayed; norms, biases, tokens and embeddings (queries, codes) are not."""
+    embeddings = {id(module.weight) for module in model.modules() if isinstance(module, torch.nn.Embedding)}
+    decayed = [p for p in model.parameters() if p.ndim >= 2 and id(p) not in embeddings]
+    chosen = {id(p) for p in decayed}
     others = [p for p in model.parameters() if id(p) not in chosen]
-    return [{"params": matrices, "weight_decay": weight_decay}, {"params": others, "weight_decay": 0.0}]
+    return [{"params": decayed, "weight_decay": weight_decay}, {"params": others, "weight_decay": 0.0}]
 
 
 def save_whole(accelerator: Accelerator, model, processor: AudioVisualProcessor, folder: Path) -> None:
@@ -55,15 +57,13 @@ def save_whole(accelerator: Accelerator, model, processor: AudioVisualProcessor,
     temporary = folder.with_name(f".{folder.name}.{os.getpid()}")
     accelerator.unwrap_model(model).save_pretrained(temporary)
     processor.save_pretrained(temporary)
+    # A folder cannot be replaced in one step: the old one steps aside.
+    old = folder.with_name(f".{folder.name}.old")
+    shutil.rmtree(old, ignore_errors=True)
     if folder.exists():
-        old = folder.with_name(f".{folder.name}.old")
         os.replace(folder, old)
-        os.replace(temporary, folder)
-        for file in old.iterdir():
-            file.unlink()
-        old.rmdir()
-    else:
-        os.replace(temporary, folder)
+    os.replace(temporary, folder)
+    shutil.rmtree(old, ignore_errors=True)
 
 
 def train(
@@ -80,11 +80,14 @@ def train(
         collate: list of items of `clips` -> keyword arguments of the model, labels included.
 
     Returns:
-        The loss of every step of this process.
+        The loss of every step, the mean over all processes.
 
     Raises:
+        ValueError: for fewer clips than one step takes.
         FloatingPointError: when the loss is no longer a finite number; what was saved before stays.
     """
+    if len(clips) < recipe.batch_size:
+        raise ValueError(f"there are {len(clips)} clips for a batch of {recipe.batch_size}; give more clips or a smaller batch_size")
     output = Path(output)
     output.mkdir(parents=True, exist_ok=True)
     accelerator = Accelerator(cpu=not torch.cuda.is_available(), step_scheduler_with_optimizer=False)
@@ -106,14 +109,14 @@ def train(
     while len(losses) < recipe.steps:
         for batch in loader:
             result = model(**batch)
+            losses.append(float(accelerator.reduce(result.loss.detach(), "mean")))
+            if not math.isfinite(losses[-1]):  # on all processes alike, before it reaches the weights
+                raise FloatingPointError(f"the loss is {losses[-1]} at step {len(losses)}: try a lower learning rate")
             accelerator.backward(result.loss)
             accelerator.clip_grad_norm_(model.parameters(), recipe.max_grad_norm)
             optimizer.step()
             schedule.step()
             optimizer.zero_grad()
-            losses.append(float(result.loss.detach()))
-            if not math.isfinite(losses[-1]):
-                raise FloatingPointError(f"the loss is {losses[-1]} at step {len(losses)}: try a lower learning rate")
             parts = {name: f"{float(value):.3f}" for name, value in result.loss_dict.items()}
             progress.set_postfix(loss=f"{sum(losses[-50:]) / len(losses[-50:]):.3f}", **parts, refresh=False)
             progress.update()

@@ -37,7 +37,14 @@ class SemanticJaccard:
         self.frames = np.zeros(self.num_labels, dtype=np.int64)
 
     def add(self, predicted: np.ndarray, target: np.ndarray) -> None:
-        """Adds the frames of `predicted` and `target`, both integer label maps `(T, H, W)`."""
+        """Adds the frames of `predicted` and `target`, both integer label maps `(T, H, W)`.
+
+        Raises:
+            ValueError: for a label id outside 0..K-1; the protocol knows no ignored pixels.
+        """
+        for name, maps in (("predicted", predicted), ("target", target)):
+            if maps.size and not 0 <= int(maps.min()) <= int(maps.max()) < self.num_labels:
+                raise ValueError(f"{name} holds ids from {maps.min()} to {maps.max()}, they must lie in 0..{self.num_labels - 1}")
         for ours, truth in zip(predicted, target, strict=True):
             pairs = np.bincount(
                 ours.ravel().astype(np.int64) * self.num_labels + truth.ravel(), minlength=self.num_labels**2

@@ -1,0 +1,67 @@
+import json
+import os
+import resource
+import subprocess
+import sys
+
+import ccformer_hf
+
+HEAVY = ["torch", "transformers", "scipy", "av", "torchaudio", "accelerate", "datasets", "evaluate", "gradio"]
+
+
+def loaded_after(code: str) -> set[str]:
+    """Which of the heavy packages a fresh Python has loaded after `code`."""
+    code += f"\nimport json, sys; print(json.dumps([name for name in {HEAVY} if name in sys.modules]))"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    return set(json.loads(done.stdout.splitlines()[-1]))
+
+
+def test_importing_the_package_loads_nothing_heavy():
+    assert loaded_after("import ccformer_hf; dir(ccformer_hf); ccformer_hf.__version__") == set()
+
+
+def test_importing_the_command_loads_nothing_heavy():
+    assert loaded_after("import ccformer_hf.cli") == set()
+
+
+def test_the_model_needs_no_package_of_an_extra():
+    loaded = loaded_after("from ccformer_hf import CCFormerForAudioVisualSegmentation, AudioVisualProcessor")
+    assert "torch" in loaded and not loaded & {"datasets", "evaluate", "gradio"}
+
+
+def run_command(*arguments: str) -> tuple[subprocess.CompletedProcess, float]:
+    """The command in a fresh process, and its seconds of computing: on a busy machine those by the clock say little."""
+    before = resource.getrusage(resource.RUSAGE_CHILDREN)
+    done = subprocess.run(
+        [sys.executable, "-m", "ccformer_hf", *arguments], capture_output=True, text=True, env=os.environ
+    )
+    after = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return done, after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
+
+
+def test_help_answers_within_a_second():
+    tries = [run_command("--help") for _ in range(3)]
+    assert all(done.returncode == 0 and "segment" in done.stdout for done, _ in tries)
+    assert min(seconds for _, seconds in tries) < 1.0
+
+
+def test_a_wrong_argument_answers_within_a_second():
+    tries = [run_command("segment", "--no-such-option") for _ in range(3)]
+    assert all(done.returncode == 2 and "--no-such-option" in done.stderr for done, _ in tries)
+    assert all("Traceback" not in done.stderr for done, _ in tries)
+    assert min(seconds for _, seconds in tries) < 1.0
+
+
+def test_every_public_name_is_there():
+    for name in ccformer_hf.__all__:
+        assert getattr(ccformer_hf, name) is not None
+    assert dir(ccformer_hf) == sorted(ccformer_hf.__all__)
+
+
+def test_an_unknown_name_is_an_attribute_error():
+    try:
+        ccformer_hf.NoSuchThing  # noqa: B018
+    except AttributeError as error:
+        assert "NoSuchThing" in str(error)
+    else:
+        raise AssertionError("no error")
