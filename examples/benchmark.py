@@ -69,7 +69,9 @@ def main() -> None:
     median = {name: statistics.median(values) for name, values in seconds.items()}
     floor = median["visual backbone"] + median["audio backbone"]
     threads = f", {torch.get_num_threads()} threads" if args.device == "cpu" else ""
-    print(f"{args.model or 'ResNet-50'}: {args.frames} frames of {args.size} x {args.size}, float32, {args.device}{threads}")
+    print(
+        f"{args.model or 'ResNet-50'}: {args.frames} frames of {args.size} x {args.size}, float32, {args.device}{threads}"
+    )
     for name, value in median.items():
         print(f"  {name:<16} {value * 1000:8.1f} ms  {value / floor:5.2f} x floor")
     rest = median["whole model"] - sum(value for name, value in median.items() if name != "whole model")

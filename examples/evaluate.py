@@ -1,7 +1,7 @@
 """Prints how well a model does on made-up clips of seeds it was never trained on, and whether it is the sound that decides.
 
-    python examples/evaluate.py                                   # the checkpoint inside the package
-    python examples/evaluate.py --model runs/tiny/last --clips 50
+python examples/evaluate.py                                   # the checkpoint inside the package
+python examples/evaluate.py --model runs/tiny/last --clips 50
 """
 
 import argparse

@@ -1,6 +1,6 @@
 """Makes the clip that ships with the package: ten seconds of a made-up scene, moving at 15 frames per second, with its sound.
 
-    python examples/make_example_clip.py src/ccformer_hf/checkpoints/example.mp4
+python examples/make_example_clip.py src/ccformer_hf/checkpoints/example.mp4
 """
 
 import sys

@@ -54,15 +54,27 @@ def tiny_config() -> CCFormerConfig:
 def parser() -> argparse.ArgumentParser:
     recipe = TrainingRecipe()
     arguments = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    arguments.add_argument("--output", type=Path, required=True, help="folder of the run; the clips made ready lie in it too")
-    arguments.add_argument("--model", help="model folder or Hub id to go on from (default: the tiny model, random weights)")
+    arguments.add_argument(
+        "--output", type=Path, required=True, help="folder of the run; the clips made ready lie in it too"
+    )
+    arguments.add_argument(
+        "--model", help="model folder or Hub id to go on from (default: the tiny model, random weights)"
+    )
     arguments.add_argument("--clips", type=int, default=4000, help="made-up clips to train on (default %(default)s)")
-    arguments.add_argument("--size", type=int, default=128, help="side of the frames in pixels, a multiple of 32 (default %(default)s)")
+    arguments.add_argument(
+        "--size", type=int, default=128, help="side of the frames in pixels, a multiple of 32 (default %(default)s)"
+    )
     arguments.add_argument("--steps", type=int, default=recipe.steps, help="optimizer steps (default %(default)s)")
-    arguments.add_argument("--batch-size", type=int, default=recipe.batch_size, help="clips per process and step (default %(default)s)")
-    arguments.add_argument("--learning-rate", type=float, default=recipe.learning_rate, help="peak rate of AdamW (default %(default)s)")
+    arguments.add_argument(
+        "--batch-size", type=int, default=recipe.batch_size, help="clips per process and step (default %(default)s)"
+    )
+    arguments.add_argument(
+        "--learning-rate", type=float, default=recipe.learning_rate, help="peak rate of AdamW (default %(default)s)"
+    )
     arguments.add_argument("--warmup-steps", type=int, default=recipe.warmup_steps, help="(default %(default)s)")
-    arguments.add_argument("--seed", type=int, default=recipe.seed, help="of weights, order and clips (default %(default)s)")
+    arguments.add_argument(
+        "--seed", type=int, default=recipe.seed, help="of weights, order and clips (default %(default)s)"
+    )
     return arguments
 
 
@@ -85,7 +97,9 @@ def main() -> None:
         seed=args.seed,
     )
     losses = train(model, processor, clips, TrainingBatch(processor), recipe, args.output)
-    print(f"{len(losses)} steps, mean loss of the last 50: {sum(losses[-50:]) / len(losses[-50:]):.3f}; {args.output / 'last'}")
+    print(
+        f"{len(losses)} steps, mean loss of the last 50: {sum(losses[-50:]) / len(losses[-50:]):.3f}; {args.output / 'last'}"
+    )
 
 
 if __name__ == "__main__":

@@ -43,8 +43,12 @@ def test_train_then_evaluate(trained):
 
 
 def test_benchmark_parts_add_up():
-    printed = run(str(EXAMPLES / "benchmark.py"), "--model", "ccformer-tiny", "--frames", "2", "--size", "64", "--rounds", "3")
-    times = {name.strip(): float(ms) for name, ms in re.findall(r"^  (\D+?) +(-?[\d.]+) ms", printed, flags=re.MULTILINE)}
+    printed = run(
+        str(EXAMPLES / "benchmark.py"), "--model", "ccformer-tiny", "--frames", "2", "--size", "64", "--rounds", "3"
+    )
+    times = {
+        name.strip(): float(ms) for name, ms in re.findall(r"^  (\D+?) +(-?[\d.]+) ms", printed, flags=re.MULTILINE)
+    }
     assert set(times) == {
         "whole model", "visual backbone", "audio backbone", "EIM", "pixel decoder", "MTM", "the rest", "floor",
     }  # fmt: skip

@@ -93,8 +93,22 @@ class CCFormerConfig(PreTrainedConfig):
                 f"backbone_config ({backbone.model_type}) must be that of a backbone that gives four maps, at strides 4, 8, 16 and "
                 f"32; most do with out_features={STAGES}"
             )
-        positive = ("hidden_size", "num_heads", "feed_forward_size", "audio_fc_size", "audio_embed_size", "num_sampling_points")
-        positive += ("pixel_decoder_layers", "decoder_layers", "num_queries", "num_video_queries", "contrastive_size", "num_loss_points")
+        positive = (
+            "hidden_size",
+            "num_heads",
+            "feed_forward_size",
+            "audio_fc_size",
+            "audio_embed_size",
+            "num_sampling_points",
+        )
+        positive += (
+            "pixel_decoder_layers",
+            "decoder_layers",
+            "num_queries",
+            "num_video_queries",
+            "contrastive_size",
+            "num_loss_points",
+        )
         for name in (*positive, "contrastive_temperature"):
             if getattr(self, name) <= 0:
                 raise ValueError(f"{name} is {getattr(self, name)}, it must be positive")
@@ -108,7 +122,9 @@ class CCFormerConfig(PreTrainedConfig):
                 f"hidden_size is {self.hidden_size}, it must be a multiple of num_heads ({self.num_heads}) and of 4"
             )
         if len(self.audio_hidden_sizes) != 4:
-            raise ValueError(f"audio_hidden_sizes is {self.audio_hidden_sizes}, it must hold 4 widths, e.g. (64, 128, 256, 512)")
+            raise ValueError(
+                f"audio_hidden_sizes is {self.audio_hidden_sizes}, it must hold 4 widths, e.g. (64, 128, 256, 512)"
+            )
         if not 2 <= self.num_labels <= 255 or sorted(self.id2label) != list(range(self.num_labels)):
             raise ValueError(
                 f"id2label has the ids {sorted(self.id2label)}, they must be 0 (background), 1, 2, ... with at least one class and "

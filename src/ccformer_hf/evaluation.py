@@ -35,7 +35,10 @@ class MadeUpScores:
 
 @torch.inference_mode()
 def predict(
-    model: CCFormerForAudioVisualSegmentation, processor: AudioVisualProcessor, clip: MadeUpClip, sound: np.ndarray | None
+    model: CCFormerForAudioVisualSegmentation,
+    processor: AudioVisualProcessor,
+    clip: MadeUpClip,
+    sound: np.ndarray | None,
 ) -> np.ndarray:
     """Class maps `(T, H, W)` of a clip's pictures under the waveform `sound` (16 kHz), None for no sound."""
     inputs = processor(clip.frames, audio=sound, sampling_rate=None if sound is None else SAMPLING_RATE)

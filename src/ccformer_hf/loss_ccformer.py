@@ -53,11 +53,15 @@ def frame_targets(labels: Tensor, num_labels: int) -> tuple[Tensor, Tensor]:
 
 def sample(maps: Tensor, points: Tensor, mode: str = "bilinear") -> Tensor:
     """Reads maps `(F, C, h, w)` at points `(F, P, 2)` given as x, y in 0..1 -> `(F, C, P)`."""
-    return F.grid_sample(maps, 2 * points[:, :, None] - 1, mode=mode, align_corners=False, padding_mode="border").squeeze(3)
+    return F.grid_sample(
+        maps, 2 * points[:, :, None] - 1, mode=mode, align_corners=False, padding_mode="border"
+    ).squeeze(3)
 
 
 @torch.no_grad()
-def match(class_logits: Tensor, mask_logits: Tensor, ids: Tensor, masks: Tensor, valid: Tensor, config) -> tuple[Tensor, Tensor, Tensor]:
+def match(
+    class_logits: Tensor, mask_logits: Tensor, ids: Tensor, masks: Tensor, valid: Tensor, config
+) -> tuple[Tensor, Tensor, Tensor]:
     """Cheapest assignment of queries to targets, frame by frame.
 
     Args:
@@ -107,7 +111,9 @@ def uncertain_points(mask_logits: Tensor, valid: Tensor, num_points: int) -> Ten
     return torch.cat([chosen, anywhere], dim=1)
 
 
-def matched_losses(class_logits: Tensor, mask_logits: Tensor, ids: Tensor, masks: Tensor, valid: Tensor, config) -> dict[str, Tensor]:
+def matched_losses(
+    class_logits: Tensor, mask_logits: Tensor, ids: Tensor, masks: Tensor, valid: Tensor, config
+) -> dict[str, Tensor]:
     """Label, mask and Dice loss of one prediction on F frames; arguments as in `match`."""
     frames, queries, targets = match(class_logits, mask_logits, ids, masks, valid, config)
     wanted = torch.zeros(class_logits.shape[:2], dtype=torch.long, device=ids.device)
@@ -126,7 +132,9 @@ def matched_losses(class_logits: Tensor, mask_logits: Tensor, ids: Tensor, masks
     logits = sample(chosen[:, None], points)[:, 0]
     truth = sample(masks[frames, targets][:, None], points, "nearest")[:, 0]
     weight = sample(valid[frames], points, "nearest")[:, 0]
-    cross_entropy = F.binary_cross_entropy_with_logits(logits, truth, weight, reduction="none").sum(1) / weight.sum(1).clamp(min=1)
+    cross_entropy = F.binary_cross_entropy_with_logits(logits, truth, weight, reduction="none").sum(1) / weight.sum(
+        1
+    ).clamp(min=1)
     probability, truth = logits.sigmoid() * weight, truth * weight
     dice = 1 - (2 * (probability * truth).sum(1) + 1) / (probability.sum(1) + truth.sum(1) + 1)
     return {"class": label, "mask": cross_entropy.sum() / count, "dice": dice.sum() / count}
@@ -144,7 +152,12 @@ def dense_loss(logits: Tensor, labels: Tensor, num_points: int) -> Tensor:
 
 
 def segmentation_losses(
-    class_logits: tuple[Tensor, ...], mask_logits: tuple[Tensor, ...], logits: Tensor, labels: Tensor, used: Tensor, config
+    class_logits: tuple[Tensor, ...],
+    mask_logits: tuple[Tensor, ...],
+    logits: Tensor,
+    labels: Tensor,
+    used: Tensor,
+    config,
 ) -> dict[str, Tensor]:
     """All losses but the contrastive one.
 

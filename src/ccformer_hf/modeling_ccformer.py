@@ -195,7 +195,9 @@ class CCFormerVGGish(nn.Module):
 
     def forward(self, log_mel: Tensor) -> Tensor:
         features = self.features(log_mel)  # (B, C, 6, 4)
-        return self.embeddings(features.permute(0, 2, 3, 1).flatten(1))  # flattened as (6, 4, C), as in the TensorFlow original
+        return self.embeddings(
+            features.permute(0, 2, 3, 1).flatten(1)
+        )  # flattened as (6, 4, C), as in the TensorFlow original
 
 
 # ------------------------------------------------------------------------------------------------------------------------ EIM
@@ -215,7 +217,13 @@ class CCFormerAudioToVision(nn.Module):
         self.local_scale = nn.Linear(width, width)
 
     def forward(
-        self, picture: Tensor, sound: Tensor, positions: Tensor, times: Tensor, sound_mask: Tensor | None, size: tuple[int, int]
+        self,
+        picture: Tensor,
+        sound: Tensor,
+        positions: Tensor,
+        times: Tensor,
+        sound_mask: Tensor | None,
+        size: tuple[int, int],
     ) -> Tensor:
         batch, frames, tokens, width = picture.shape
         query = self.norm(picture) + positions + times[:, None]
@@ -239,7 +247,13 @@ class CCFormerVisionToAudio(nn.Module):
         self.attention = CCFormerAttention(config)
 
     def forward(
-        self, sound: Tensor, picture: Tensor, times: Tensor, frame_mask: Tensor | None, size: tuple[int, int], stride: int
+        self,
+        sound: Tensor,
+        picture: Tensor,
+        times: Tensor,
+        frame_mask: Tensor | None,
+        size: tuple[int, int],
+        stride: int,
     ) -> Tensor:
         batch, frames, _, width = picture.shape
         pool = max(1, 16 // stride)
@@ -281,7 +295,9 @@ class CCFormerEarlyIntegration(nn.Module):
             positions = position_code(*size, like=picture)
             sound_mask = None
             if frame_mask is not None:
-                sound_mask = additive_mask(frame_mask, sound.dtype)[:, None, None].expand(-1, 1, picture.shape[1] * picture.shape[2], -1)
+                sound_mask = additive_mask(frame_mask, sound.dtype)[:, None, None].expand(
+                    -1, 1, picture.shape[1] * picture.shape[2], -1
+                )
             both = self.audio_to_vision(picture, sound, positions, times, sound_mask, size)
             heard = self.vision_to_audio(heard, picture, times, frame_mask, size, stride)
             fused.append(both.flatten(0, 1).transpose(1, 2).unflatten(2, size))
@@ -319,11 +335,15 @@ class CCFormerDeformableAttention(nn.Module):
         offsets = self.offsets(query).view(batch, num_tokens, heads, levels, points, 2)
         weights = self.weights(query).view(batch, num_tokens, heads, levels * points).softmax(-1)
         weights = weights.transpose(1, 2).reshape(batch * heads, 1, num_tokens, levels, points)
-        values = self.value(tokens).view(batch, num_tokens, heads, -1).permute(0, 2, 3, 1).flatten(0, 1)  # (B*heads, d, N)
+        values = (
+            self.value(tokens).view(batch, num_tokens, heads, -1).permute(0, 2, 3, 1).flatten(0, 1)
+        )  # (B*heads, d, N)
         output = torch.zeros_like(values)
         for level, (size, value) in enumerate(zip(sizes, values.split([h * w for h, w in sizes], dim=2), strict=True)):
             scale = torch.tensor([2 / size[1], 2 / size[0]], dtype=tokens.dtype, device=tokens.device)
-            grid = (2 * centres - 1)[:, None, None] + offsets[:, :, :, level] * scale  # (B, N, heads, points, 2), -1..1
+            grid = (2 * centres - 1)[:, None, None] + offsets[
+                :, :, :, level
+            ] * scale  # (B, N, heads, points, 2), -1..1
             grid = grid.transpose(1, 2).flatten(0, 1)
             sampled = F.grid_sample(value.unflatten(2, size), grid, align_corners=False)  # (B*heads, d, N, points)
             output = output + (sampled * weights[:, :, :, level]).sum(-1)  # (B*heads, d, N)
@@ -425,7 +445,9 @@ class CCFormerVideoExchange(nn.Module):
         self.return_norm, self.video_norm = nn.LayerNorm(width), nn.LayerNorm(width)
         self.hand_back = CCFormerAttention(config)
 
-    def forward(self, queries: Tensor, video: Tensor, times: Tensor, query_mask: Tensor | None) -> tuple[Tensor, Tensor]:
+    def forward(
+        self, queries: Tensor, video: Tensor, times: Tensor, query_mask: Tensor | None
+    ) -> tuple[Tensor, Tensor]:
         """queries `(B, T, Q, D)`, video `(B, V, D)`, query_mask additive `(B, 1, V, T*Q)`."""
         frames = self.frame_norm(queries)
         keys = (frames + times[:, None]).flatten(1, 2)
@@ -467,7 +489,10 @@ class CCFormerDecoderLayer(GradientCheckpointingLayer):
     ) -> tuple[Tensor, Tensor | None]:
         shape = queries.shape
         queries = queries.flatten(0, 1)
-        queries = queries + self.cross_attn(self.cross_norm(queries) + query_code, pixels + pixel_code, pixels, pixel_mask)[0]
+        queries = (
+            queries
+            + self.cross_attn(self.cross_norm(queries) + query_code, pixels + pixel_code, pixels, pixel_mask)[0]
+        )
         normed = self.self_norm(queries)
         queries = queries + self.self_attn(normed + query_code, normed + query_code, normed)[0]
         queries = self.feed_forward(queries).view(shape)
@@ -497,7 +522,9 @@ class CCFormerMultiQueryTransformer(nn.Module):
         super().__init__()
         self.query_generator = CCFormerQueryGenerator(config)
         self.query_code = nn.Embedding(config.num_queries, config.hidden_size)
-        self.video_query = nn.Embedding(config.num_video_queries, config.hidden_size) if config.use_video_queries else None
+        self.video_query = (
+            nn.Embedding(config.num_video_queries, config.hidden_size) if config.use_video_queries else None
+        )
         self.layers = nn.ModuleList([CCFormerDecoderLayer(config) for _ in range(config.decoder_layers)])
         self.head = CCFormerMaskHead(config)
 
@@ -519,7 +546,9 @@ class CCFormerMultiQueryTransformer(nn.Module):
                 query_mask = additive_mask(allowed, fine.dtype)[:, None, None].expand(-1, 1, video.shape[1], -1)
         # Bilinear resizing and the product with the mask embedding commute, so a layer's attention mask is made from resized
         # features: the same numbers as resizing the full mask, at a fraction of the work.
-        small = [F.interpolate(fine, size=m.shape[2:], mode="bilinear", align_corners=False).flatten(2) for m in memory]
+        small = [
+            F.interpolate(fine, size=m.shape[2:], mode="bilinear", align_corners=False).flatten(2) for m in memory
+        ]
         pixels = [m.flatten(2).transpose(1, 2) for m in memory]
         codes = [position_code(*m.shape[2:], like=p) for m, p in zip(memory, pixels, strict=True)]
 
@@ -619,7 +648,10 @@ class CCFormerModel(CCFormerPreTrainedModel):
         width = config.hidden_size
         self.backbone = load_backbone(config)
         self.projections = nn.ModuleList(
-            [nn.Sequential(nn.Conv2d(c, width, 1), nn.GroupNorm(config.num_heads, width)) for c in self.backbone.channels]
+            [
+                nn.Sequential(nn.Conv2d(c, width, 1), nn.GroupNorm(config.num_heads, width))
+                for c in self.backbone.channels
+            ]
         )
         self.audio_backbone = CCFormerVGGish(config)
         self.audio_projection = nn.Sequential(nn.Linear(config.audio_embed_size, width), nn.LayerNorm(width))
@@ -631,7 +663,9 @@ class CCFormerModel(CCFormerPreTrainedModel):
 
     def check_inputs(self, pixel_values: Tensor, input_features: Tensor, **masks: Tensor | None):
         if pixel_values.ndim != 5 or pixel_values.shape[2] != 3:
-            raise ValueError(f"pixel_values has shape {tuple(pixel_values.shape)}, it must be (clips, frames, 3, height, width)")
+            raise ValueError(
+                f"pixel_values has shape {tuple(pixel_values.shape)}, it must be (clips, frames, 3, height, width)"
+            )
         height, width = pixel_values.shape[-2:]
         if height % 32 or width % 32:
             raise ValueError(
@@ -658,7 +692,9 @@ class CCFormerModel(CCFormerPreTrainedModel):
         features = self.backbone(frames if real is None else frames[real]).feature_maps
         strides = tuple(frames.shape[-1] // f.shape[-1] for f in features)
         if strides != STRIDES:
-            raise ValueError(f"the backbone gives maps at strides {strides}, they must be {STRIDES}: choose another backbone_config")
+            raise ValueError(
+                f"the backbone gives maps at strides {strides}, they must be {STRIDES}: choose another backbone_config"
+            )
         maps = [projection(f) for projection, f in zip(self.projections, features, strict=True)]
         if real is None:
             return maps

@@ -87,7 +87,9 @@ def train(
         FloatingPointError: when the loss is no longer a finite number; what was saved before stays.
     """
     if len(clips) < recipe.batch_size:
-        raise ValueError(f"there are {len(clips)} clips for a batch of {recipe.batch_size}; give more clips or a smaller batch_size")
+        raise ValueError(
+            f"there are {len(clips)} clips for a batch of {recipe.batch_size}; give more clips or a smaller batch_size"
+        )
     output = Path(output)
     output.mkdir(parents=True, exist_ok=True)
     accelerator = Accelerator(cpu=not torch.cuda.is_available(), step_scheduler_with_optimizer=False)
@@ -105,7 +107,9 @@ def train(
     model, optimizer, loader = accelerator.prepare(model, optimizer, loader)
     model.train()
     losses: list[float] = []
-    progress = tqdm(total=recipe.steps, desc="training", unit="step", disable=not accelerator.is_main_process, mininterval=5)
+    progress = tqdm(
+        total=recipe.steps, desc="training", unit="step", disable=not accelerator.is_main_process, mininterval=5
+    )
     while len(losses) < recipe.steps:
         for batch in loader:
             result = model(**batch)

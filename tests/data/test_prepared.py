@@ -13,12 +13,16 @@ SIZE = 64
 
 @pytest.fixture(scope="module")
 def clips(tmp_path_factory):
-    return PreparedClips(prepare_made_up_clips(tmp_path_factory.mktemp("clips"), clips=3, seed=7, size=SIZE, workers=1))
+    return PreparedClips(
+        prepare_made_up_clips(tmp_path_factory.mktemp("clips"), clips=3, seed=7, size=SIZE, workers=1)
+    )
 
 
 @pytest.fixture(scope="module")
 def processor():
-    return AudioVisualProcessor(CCFormerImageProcessor(size={"height": SIZE, "width": SIZE}), CCFormerFeatureExtractor())
+    return AudioVisualProcessor(
+        CCFormerImageProcessor(size={"height": SIZE, "width": SIZE}), CCFormerFeatureExtractor()
+    )
 
 
 def test_rows_are_what_the_processor_makes_of_the_same_clip(clips, processor):
@@ -29,7 +33,8 @@ def test_rows_are_what_the_processor_makes_of_the_same_clip(clips, processor):
     got = batch.augment(clips[1], most=10)
     mirrored = got["pixel_values"].flip(-1)
     difference = min(
-        (got["pixel_values"] - wanted["pixel_values"][0]).abs().max(), (mirrored - wanted["pixel_values"][0]).abs().max()
+        (got["pixel_values"] - wanted["pixel_values"][0]).abs().max(),
+        (mirrored - wanted["pixel_values"][0]).abs().max(),
     )
     assert difference < 0.04  # two 8-bit roundings of the resized picture
     assert torch.allclose(got["input_features"], wanted["input_features"][0], atol=1e-6)

@@ -32,7 +32,9 @@ def _prepare_one(task: tuple[int, int, int]) -> dict[str, np.ndarray]:
     resized = torch.nn.functional.interpolate(
         torch.from_numpy(clip.frames).permute(0, 3, 1, 2).float(), size=(size, size), mode="bilinear", antialias=True
     )
-    labels = torch.nn.functional.interpolate(torch.from_numpy(clip.labels)[:, None], size=(size, size), mode="nearest-exact")
+    labels = torch.nn.functional.interpolate(
+        torch.from_numpy(clip.labels)[:, None], size=(size, size), mode="nearest-exact"
+    )
     return {
         "frames": resized.round().clamp(0, 255).byte().permute(0, 2, 3, 1).numpy(),
         "labels": labels[:, 0].numpy(),
@@ -77,7 +79,8 @@ class PreparedClips(Dataset):
             "audio_mask": (np.bool_, ()),
         }
         self.arrays = {
-            name: np.memmap(folder / f"{name}.bin", dtype, "r").reshape(-1, *shape) for name, (dtype, shape) in shapes.items()
+            name: np.memmap(folder / f"{name}.bin", dtype, "r").reshape(-1, *shape)
+            for name, (dtype, shape) in shapes.items()
         }
 
     def __len__(self) -> int:

@@ -44,7 +44,9 @@ class SemanticJaccard:
         """
         for name, maps in (("predicted", predicted), ("target", target)):
             if maps.size and not 0 <= int(maps.min()) <= int(maps.max()) < self.num_labels:
-                raise ValueError(f"{name} holds ids from {maps.min()} to {maps.max()}, they must lie in 0..{self.num_labels - 1}")
+                raise ValueError(
+                    f"{name} holds ids from {maps.min()} to {maps.max()}, they must lie in 0..{self.num_labels - 1}"
+                )
         for ours, truth in zip(predicted, target, strict=True):
             pairs = np.bincount(
                 ours.ravel().astype(np.int64) * self.num_labels + truth.ravel(), minlength=self.num_labels**2
