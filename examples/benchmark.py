@@ -15,7 +15,7 @@ import torch
 
 from ccformer_hf import CCFormerConfig, CCFormerForAudioVisualSegmentation
 from ccformer_hf.inference import load
-from ccformer_hf.modeling_ccformer import sine_code
+from ccformer_hf.layers_ccformer import sine_code
 
 
 def parts(model: CCFormerForAudioVisualSegmentation, frames: int, size: int) -> dict[str, object]:

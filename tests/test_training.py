@@ -3,7 +3,7 @@ import math
 import pytest
 import torch
 from safetensors.torch import load_file
-from test_modeling_ccformer import small_config
+from small_model import small_config
 
 from ccformer_hf import AudioVisualProcessor, CCFormerForAudioVisualSegmentation
 from ccformer_hf.training import TrainingRecipe, parameter_groups, train

@@ -5,7 +5,8 @@ fused at all four scales before the pixel decoder (Early Integration Module, EIM
 the clip at the same time (Multi-query Transformer Module, MTM); and both modalities are trained into one space (BCL, in the loss).
 Each docstring says where a part comes from: *paper* (its abstract), *lineage* (public sister code), *ours*.
 
-Read from leaf to root; the public class, `CCFormerForAudioVisualSegmentation`, comes last. Letters in the shapes:
+Its parts: `layers_ccformer`, `vggish_ccformer`, `pixel_decoder_ccformer`, and here EIM, MTM and the models, from leaf to root; the
+public class, `CCFormerForAudioVisualSegmentation`, comes last. Letters in the shapes:
 B clips, T frames, Q frame queries, V video queries, D width, K labels, H W picture, h w feature map, N tokens of a frame.
 """
 
@@ -18,14 +19,24 @@ from torch import Tensor, nn
 from transformers import initialization as init
 from transformers.backbone_utils import load_backbone
 from transformers.modeling_layers import GradientCheckpointingLayer
-from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS, PreTrainedModel
+from transformers.modeling_utils import PreTrainedModel
 from transformers.processing_utils import Unpack
 from transformers.utils import ModelOutput, TransformersKwargs
 from transformers.utils.generic import can_return_tuple, merge_with_config_defaults
 from transformers.utils.output_capturing import OutputRecorder, capture_outputs
 
 from .configuration_ccformer import CCFormerConfig
+from .layers_ccformer import (
+    CCFormerAttention,
+    CCFormerFeedForward,
+    CCFormerMLP,
+    additive_mask,
+    position_code,
+    sine_code,
+)
 from .loss_ccformer import contrastive_loss, mask_pool, segmentation_losses
+from .pixel_decoder_ccformer import CCFormerDeformableAttention, CCFormerPixelDecoder
+from .vggish_ccformer import CCFormerVGGish
 
 STRIDES = (4, 8, 16, 32)
 
@@ -78,24 +89,6 @@ class CCFormerOutput(ModelOutput):
     attentions: tuple[torch.FloatTensor, ...] | None = None
 
 
-# ------------------------------------------------------------------------------------------------------------ building blocks
-def sine_code(positions: Tensor, size: int) -> Tensor:
-    """Sine/cosine code of positions: `(...,)` -> `(..., size)`; `size` even."""
-    frequencies = torch.exp(-math.log(10000.0) * torch.arange(size // 2, device=positions.device) / (size // 2))
-    angles = positions[..., None] * frequencies
-    return torch.cat([angles.sin(), angles.cos()], dim=-1)
-
-
-def position_code(height: int, width: int, like: Tensor) -> Tensor:
-    """2-D sine positions of a map, `(h*w, D)`: half of D for the row, half for the column, both scaled to 0..2*pi*10."""
-    size, scale = like.shape[-1] // 2, 2 * math.pi * 10
-    rows = (torch.arange(height, device=like.device) + 0.5) / height * scale
-    columns = (torch.arange(width, device=like.device) + 0.5) / width * scale
-    rows = sine_code(rows, size)[:, None].expand(-1, width, -1)
-    columns = sine_code(columns, size)[None].expand(height, -1, -1)
-    return torch.cat([rows, columns], dim=-1).flatten(0, 1).to(like.dtype)
-
-
 def check_mask(name: str, mask: Tensor | None, frames: Tensor) -> None:
     """Raises ValueError unless `mask` is None or bool with one entry per frame of `frames`, `(B, T, ...)`."""
     if mask is not None and (mask.dtype != torch.bool or mask.shape != frames.shape[:2]):
@@ -103,101 +96,6 @@ def check_mask(name: str, mask: Tensor | None, frames: Tensor) -> None:
             f"{name} is {mask.dtype} of shape {tuple(mask.shape)}, it must be torch.bool of shape {tuple(frames.shape[:2])}: one "
             "entry per frame"
         )
-
-
-def additive_mask(allowed: Tensor, dtype: torch.dtype) -> Tensor:
-    """True = may be attended to -> 0, False -> the lowest number of `dtype`, as every attention implementation takes it."""
-    return torch.zeros(allowed.shape, dtype=dtype, device=allowed.device).masked_fill(~allowed, torch.finfo(dtype).min)
-
-
-def eager_attention_forward(module, query, key, value, attention_mask, scaling, dropout=0.0, **kwargs):
-    """Attention written out, for those who want its weights; arguments and result as transformers defines them."""
-    weights = query @ key.transpose(2, 3) * scaling
-    if attention_mask is not None:
-        weights = weights + attention_mask
-    weights = weights.softmax(dim=-1, dtype=torch.float32).to(query.dtype)
-    weights = F.dropout(weights, p=dropout, training=module.training)
-    return (weights @ value).transpose(1, 2), weights
-
-
-class CCFormerAttention(nn.Module):
-    """Multi-head attention: queries `(B, M, D)` read `(B, N, D)` -> `(B, M, D)` and the weights (eager only)."""
-
-    def __init__(self, config: CCFormerConfig):
-        super().__init__()
-        self.config = config
-        self.head_size = config.hidden_size // config.num_heads
-        self.scaling = self.head_size**-0.5
-        self.is_causal = False
-        self.query = nn.Linear(config.hidden_size, config.hidden_size)
-        self.key = nn.Linear(config.hidden_size, config.hidden_size)
-        self.value = nn.Linear(config.hidden_size, config.hidden_size)
-        self.output = nn.Linear(config.hidden_size, config.hidden_size)
-
-    def forward(self, queries: Tensor, keys: Tensor, values: Tensor, attention_mask: Tensor | None = None):
-        batch, num_queries, width = queries.shape
-        query = self.query(queries).view(batch, num_queries, -1, self.head_size).transpose(1, 2)
-        key = self.key(keys).view(batch, keys.shape[1], -1, self.head_size).transpose(1, 2)
-        value = self.value(values).view(batch, keys.shape[1], -1, self.head_size).transpose(1, 2)
-        attend = ALL_ATTENTION_FUNCTIONS.get_interface(self.config._attn_implementation, eager_attention_forward)
-        dropout = self.config.dropout if self.training else 0.0
-        output, weights = attend(self, query, key, value, attention_mask, dropout=dropout, scaling=self.scaling)
-        return self.output(output.reshape(batch, num_queries, width)), weights
-
-
-class CCFormerFeedForward(nn.Module):
-    """Pre-norm feed-forward network with a residual."""
-
-    def __init__(self, config: CCFormerConfig):
-        super().__init__()
-        self.norm = nn.LayerNorm(config.hidden_size)
-        self.expand = nn.Linear(config.hidden_size, config.feed_forward_size)
-        self.dropout = nn.Dropout(config.dropout)
-        self.contract = nn.Linear(config.feed_forward_size, config.hidden_size)
-
-    def forward(self, hidden: Tensor) -> Tensor:
-        return hidden + self.contract(self.dropout(F.relu(self.expand(self.norm(hidden)))))
-
-
-class CCFormerMLP(nn.Sequential):
-    """Three linear layers with ReLU between them."""
-
-    def __init__(self, in_size: int, hidden_size: int, out_size: int):
-        super().__init__(
-            nn.Linear(in_size, hidden_size), nn.ReLU(), nn.Linear(hidden_size, hidden_size), nn.ReLU(), nn.Linear(hidden_size, out_size)
-        )  # fmt: skip
-
-
-# ------------------------------------------------------------------------------------------------------------- audio backbone
-class CCFormerVGGish(nn.Module):
-    """VGGish (*lineage*): one log-mel example `(B, 1, 96, 64)` -> one embedding `(B, audio_embed_size)`.
-
-    The layout and the names are those of the public `vggish-10086976.pth`, which loads key for key at the default widths.
-    """
-
-    def __init__(self, config: CCFormerConfig):
-        super().__init__()
-        first, second, third, fourth = config.audio_hidden_sizes
-        layers: list[nn.Module] = []
-        in_channels = 1
-        for channels in (first, "pool", second, "pool", third, third, "pool", fourth, fourth, "pool"):
-            if channels == "pool":
-                layers.append(nn.MaxPool2d(2, 2))
-            else:
-                layers += [nn.Conv2d(in_channels, channels, 3, padding=1), nn.ReLU()]
-                in_channels = channels
-        self.features = nn.Sequential(*layers)
-        self.embeddings = nn.Sequential(
-            nn.Linear(fourth * 6 * 4, config.audio_fc_size), nn.ReLU(),
-            nn.Linear(config.audio_fc_size, config.audio_fc_size), nn.ReLU(),
-            nn.Linear(config.audio_fc_size, config.audio_embed_size), nn.ReLU(),
-        )  # fmt: skip
-
-    def forward(self, log_mel: Tensor) -> Tensor:
-        features = self.features(log_mel)  # (B, C, 6, 4)
-        return self.embeddings(
-            features.permute(0, 2, 3, 1).flatten(1)
-        )  # flattened as (6, 4, C), as in the TensorFlow original
 
 
 # ------------------------------------------------------------------------------------------------------------------------ EIM
@@ -303,107 +201,6 @@ class CCFormerEarlyIntegration(nn.Module):
             fused.append(both.flatten(0, 1).transpose(1, 2).unflatten(2, size))
             sounds.append(heard)
         return fused, sounds
-
-
-# -------------------------------------------------------------------------------------------------------------- pixel decoder
-class CCFormerDeformableAttention(nn.Module):
-    """Multi-scale deformable attention (*lineage*, Deformable DETR eq. 2) in pure PyTorch: no op to compile."""
-
-    def __init__(self, config: CCFormerConfig, num_levels: int = 3):
-        super().__init__()
-        self.num_heads, self.num_levels, self.num_points = config.num_heads, num_levels, config.num_sampling_points
-        samples = self.num_heads * num_levels * self.num_points
-        self.offsets = nn.Linear(config.hidden_size, samples * 2)
-        self.weights = nn.Linear(config.hidden_size, samples)
-        self.value = nn.Linear(config.hidden_size, config.hidden_size)
-        self.output = nn.Linear(config.hidden_size, config.hidden_size)
-
-    def initial_offsets(self) -> Tensor:
-        """Bias that lets head i look in direction i, point p at distance p + 1 (cells)."""
-        angles = torch.arange(self.num_heads) * (2 * math.pi / self.num_heads)
-        directions = torch.stack([angles.cos(), angles.sin()], dim=-1)
-        directions = directions / directions.abs().max(dim=-1, keepdim=True).values
-        distances = torch.arange(1, self.num_points + 1)
-        offsets = directions[:, None, None] * distances[:, None]  # (heads, 1, points, 2)
-        return offsets.expand(-1, self.num_levels, -1, -1).flatten()
-
-    def forward(self, tokens: Tensor, positions: Tensor, centres: Tensor, sizes: list[tuple[int, int]]) -> Tensor:
-        """tokens `(B, N, D)` of all scales in a row; centres `(N, 2)` of the cells as x, y in 0..1."""
-        batch, num_tokens, width = tokens.shape
-        heads, levels, points = self.num_heads, self.num_levels, self.num_points
-        query = tokens + positions
-        offsets = self.offsets(query).view(batch, num_tokens, heads, levels, points, 2)
-        weights = self.weights(query).view(batch, num_tokens, heads, levels * points).softmax(-1)
-        weights = weights.transpose(1, 2).reshape(batch * heads, 1, num_tokens, levels, points)
-        values = (
-            self.value(tokens).view(batch, num_tokens, heads, -1).permute(0, 2, 3, 1).flatten(0, 1)
-        )  # (B*heads, d, N)
-        output = torch.zeros_like(values)
-        for level, (size, value) in enumerate(zip(sizes, values.split([h * w for h, w in sizes], dim=2), strict=True)):
-            scale = torch.tensor([2 / size[1], 2 / size[0]], dtype=tokens.dtype, device=tokens.device)
-            grid = (2 * centres - 1)[:, None, None] + offsets[
-                :, :, :, level
-            ] * scale  # (B, N, heads, points, 2), -1..1
-            grid = grid.transpose(1, 2).flatten(0, 1)
-            sampled = F.grid_sample(value.unflatten(2, size), grid, align_corners=False)  # (B*heads, d, N, points)
-            output = output + (sampled * weights[:, :, :, level]).sum(-1)  # (B*heads, d, N)
-        return self.output(output.view(batch, width, num_tokens).transpose(1, 2))
-
-
-class CCFormerPixelDecoderLayer(GradientCheckpointingLayer):
-    """Pre-norm deformable self-attention over strides 8, 16, 32, then a feed-forward network."""
-
-    def __init__(self, config: CCFormerConfig):
-        super().__init__()
-        self.norm = nn.LayerNorm(config.hidden_size)
-        self.attention = CCFormerDeformableAttention(config)
-        self.feed_forward = CCFormerFeedForward(config)
-
-    def forward(self, tokens: Tensor, positions: Tensor, centres: Tensor, sizes: list[tuple[int, int]]) -> Tensor:
-        return self.feed_forward(tokens + self.attention(self.norm(tokens), positions, centres, sizes))
-
-
-class CCFormerPixelDecoder(nn.Module):
-    """Deformable encoder over strides 8/16/32, joined to stride 4 (*lineage*).
-
-    *Ours*: at stride 4 a depth-wise separable convolution instead of a full 3x3 one, which alone costs 45 % of a ResNet-50.
-    """
-
-    def __init__(self, config: CCFormerConfig):
-        super().__init__()
-        width = config.hidden_size
-        self.level_code = nn.Embedding(3, width)
-        self.layers = nn.ModuleList([CCFormerPixelDecoderLayer(config) for _ in range(config.pixel_decoder_layers)])
-        self.norm = nn.LayerNorm(width)
-        self.depthwise = nn.Conv2d(width, width, 3, padding=1, groups=width)
-        self.depthwise_norm = nn.GroupNorm(config.num_heads, width)
-        self.pointwise = nn.Conv2d(width, width, 1)
-
-    def forward(self, maps: list[Tensor]) -> tuple[list[Tensor], Tensor]:
-        """maps: four of `(B, D, h, w)`. Returns those of strides 8, 16, 32 as maps, and the mask features at stride 4."""
-        sizes = [(m.shape[2], m.shape[3]) for m in maps[1:]]
-        tokens = torch.cat([m.flatten(2).transpose(1, 2) for m in maps[1:]], dim=1)  # (B, N, D)
-        positions = torch.cat(
-            [position_code(*size, like=tokens) + self.level_code.weight[i] for i, size in enumerate(sizes)]
-        )
-        centres = torch.cat([self.cell_centres(*size, like=tokens) for size in sizes])
-        for layer in self.layers:
-            tokens = layer(tokens, positions, centres, sizes)
-        tokens = self.norm(tokens)
-        memory = [
-            m.transpose(1, 2).unflatten(2, size)
-            for m, size in zip(tokens.split([h * w for h, w in sizes], dim=1), sizes, strict=True)
-        ]
-        fine = maps[0] + F.interpolate(memory[0], size=maps[0].shape[2:], mode="bilinear", align_corners=False)
-        fine = fine + self.pointwise(F.relu(self.depthwise_norm(self.depthwise(fine))))
-        return memory, fine
-
-    @staticmethod
-    def cell_centres(height: int, width: int, like: Tensor) -> Tensor:
-        rows = (torch.arange(height, device=like.device) + 0.5) / height
-        columns = (torch.arange(width, device=like.device) + 0.5) / width
-        centres = torch.stack([columns.expand(height, -1), rows[:, None].expand(-1, width)], dim=-1)
-        return centres.flatten(0, 1).to(like.dtype)
 
 
 # ------------------------------------------------------------------------------------------------------------------------ MTM

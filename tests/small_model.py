@@ -1,0 +1,66 @@
+"""The whole network at a size that runs in milliseconds, and random batches for it."""
+
+import torch
+
+from ccformer_hf import CCFormerConfig, CCFormerForAudioVisualSegmentation
+
+SMALL_RESNET = {
+    "model_type": "resnet",
+    "layer_type": "basic",
+    "embedding_size": 8,
+    "hidden_sizes": [8, 8, 8, 16],
+    "depths": [1] * 4,
+}
+
+
+def small_config(**changes) -> CCFormerConfig:
+    """The whole network at a size that runs in milliseconds; four labels."""
+    values = {
+        "backbone_config": SMALL_RESNET,
+        "audio_hidden_sizes": (2, 4, 4, 8),
+        "audio_fc_size": 16,
+        "audio_embed_size": 8,
+        "hidden_size": 16,
+        "num_heads": 2,
+        "feed_forward_size": 16,
+        "pixel_decoder_layers": 1,
+        "decoder_layers": 3,
+        "num_queries": 5,
+        "num_video_queries": 3,
+        "contrastive_size": 8,
+        "num_loss_points": 64,
+        "num_labels": 4,
+    }
+    return CCFormerConfig(**{**values, **changes})
+
+
+def small_model(seed: int = 0, **changes) -> CCFormerForAudioVisualSegmentation:
+    torch.manual_seed(seed)
+    return CCFormerForAudioVisualSegmentation(small_config(**changes)).eval()
+
+
+def random_inputs(
+    clips: int = 2, frames: int = 3, height: int = 64, width: int = 64, seed: int = 0
+) -> dict[str, torch.Tensor]:
+    generator = torch.Generator().manual_seed(seed)
+    return {
+        "pixel_values": torch.randn(clips, frames, 3, height, width, generator=generator),
+        "input_features": torch.randn(clips, frames, 1, 96, 64, generator=generator),
+    }
+
+
+def random_labels(clips: int = 2, frames: int = 3, size: int = 64) -> torch.Tensor:
+    """Two objects in most frames; in the second frame nothing sounds."""
+    labels = torch.zeros(clips, frames, size, size, dtype=torch.long)
+    labels[:, :, 8:32, 8:24] = 1
+    labels[:, :, 40:56, 32:64] = 3
+    labels[:, 1] = 0
+    return labels
+
+
+def masks_with_padding() -> dict[str, torch.Tensor]:
+    """The second clip has two real frames, the second of them silent."""
+    return {
+        "frame_mask": torch.tensor([[True, True, True], [True, True, False]]),
+        "audio_mask": torch.tensor([[True, True, True], [True, False, False]]),
+    }
