@@ -139,3 +139,22 @@ def _sound(output: "av.container.OutputContainer", track: SoundTrack) -> Callabl
         return packets + stream.encode(None)
 
     return encode
+
+
+SIZE = (96, 64)  # width, height of the videos of `make_video`
+
+
+def paint_moving_square(index: int, width: int, height: int) -> np.ndarray:
+    picture = np.full((height, width, 3), 60, dtype=np.uint8)
+    left = 3 * index % (width - 24)
+    picture[16:48, left : left + 24] = (230, 120, 20)
+    return picture
+
+
+def make_video(path: Path, seconds: float, *, fps: float = 10, sound: bool = True, size=SIZE) -> Path:
+    tracks = [VideoTrack(size=size, fps=fps, seconds=seconds, paint=paint_moving_square)]
+    if sound:
+        waveform = np.random.default_rng(0).normal(0, 0.1, round(seconds * 16000)).astype(np.float32)
+        waveform[: len(waveform) // 2] *= 0.3
+        tracks.append(SoundTrack(waveform=waveform))
+    return write_media(path, *tracks)

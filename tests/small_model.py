@@ -1,8 +1,16 @@
 """The whole network at a size that runs in milliseconds, and random batches for it."""
 
-import torch
+from pathlib import Path
 
-from ccformer_hf import CCFormerConfig, CCFormerForAudioVisualSegmentation
+import torch
+from transformers.utils import logging
+
+from ccformer_hf import (
+    AudioVisualProcessor,
+    CCFormerConfig,
+    CCFormerForAudioVisualSegmentation,
+    CCFormerImageProcessor,
+)
 
 SMALL_RESNET = {
     "model_type": "resnet",
@@ -64,3 +72,29 @@ def masks_with_padding() -> dict[str, torch.Tensor]:
         "frame_mask": torch.tensor([[True, True, True], [True, True, False]]),
         "audio_mask": torch.tensor([[True, True, True], [True, False, False]]),
     }
+
+
+def save_small_model(folder: Path) -> Path:
+    """Random weights, smaller than the tiny model, three classes."""
+    torch.manual_seed(0)
+    backbone = {"embedding_size": 8, "hidden_sizes": [8, 8, 16, 16], "depths": [1, 1, 1, 1], "layer_type": "basic"}
+    config = CCFormerConfig(
+        backbone_config={"model_type": "resnet", **backbone},
+        audio_hidden_sizes=(4, 4, 8, 8),
+        audio_fc_size=16,
+        audio_embed_size=16,
+        hidden_size=16,
+        num_heads=2,
+        feed_forward_size=16,
+        pixel_decoder_layers=1,
+        decoder_layers=2,
+        num_queries=4,
+        num_video_queries=2,
+        contrastive_weight=0,
+        initializer_range=0.3,  # so that the maps vary
+        id2label={0: "background", 1: "bell", 2: "dog", 3: "drum"},
+    )
+    logging.disable_progress_bar()
+    CCFormerForAudioVisualSegmentation(config).save_pretrained(folder)
+    AudioVisualProcessor(CCFormerImageProcessor(size={"height": 64, "width": 64})).save_pretrained(folder)
+    return folder

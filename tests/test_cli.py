@@ -7,14 +7,13 @@ from pathlib import Path
 
 import pytest
 from made_media import SoundTrack, VideoTrack, write_media
+from small_model import save_small_model
 
 from ccformer_hf import __version__, cli
 
 
 @pytest.fixture(scope="module")
 def model(tmp_path_factory):
-    from test_inference import save_small_model
-
     return str(save_small_model(tmp_path_factory.mktemp("models") / "small"))
 
 
@@ -182,12 +181,12 @@ def test_the_built_in_model_says_what_it_knows(model, video, output, capsys, mon
 
 
 def test_ctrl_c_is_tidy(model, video, output, capsys, monkeypatch):
-    from ccformer_hf import inference
+    from ccformer_hf import segmentation
 
     def interrupt(*_):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(inference, "_save_mask", interrupt)
+    monkeypatch.setattr(segmentation, "_save_mask", interrupt)
     assert cli.main(["segment", video, "-o", str(output), "--model", model]) == 130
     assert "stopped" in capsys.readouterr().err
     assert not output.exists()

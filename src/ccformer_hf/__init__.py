@@ -14,7 +14,9 @@ _HOMES = {
     "CCFormerForAudioVisualSegmentation": "modeling_ccformer",
     "CCFormerImageProcessor": "image_processing_ccformer",
     "CCFormerModel": "modeling_ccformer",
-    "segment_video": "inference",
+    "iter_segments": "inference",
+    "load": "inference",
+    "segment_video": "segmentation",
 }
 __all__ = ["__version__", *_HOMES]
 

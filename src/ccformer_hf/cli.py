@@ -141,7 +141,7 @@ def _load(options: argparse.Namespace):
 
 
 def _segment_one(video: Path, model, overlap: int, options: argparse.Namespace) -> None:
-    from .inference import segment_video
+    from .segmentation import segment_video
 
     result = segment_video(
         video,

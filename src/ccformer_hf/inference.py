@@ -1,47 +1,29 @@
-"""Segments what sounds in a video of any length, and writes the result down (ours).
+"""Segments what sounds in a video of any length (ours).
 
-One way through, twice over the file: `iter_segments` looks at `fps` frames per second, each with its own sound, and yields one
-class map per frame; `segment_video` keeps them as PNGs and then lays them over every frame. Memory depends on the window and the
-picture size, never on the duration.
+`iter_segments` looks at `fps` frames per second, each with its own sound, window after window, and yields one class map per frame.
+Memory depends on the window and the picture size, never on the duration.
 
 Letters: `T` frames of a window, `K` classes, `H W` picture, `h w` the model's map.
 """
 
 import json
 import os
-import shutil
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import torch
-from PIL import Image
-from scipy import ndimage
-from tqdm import tqdm
 
 from . import auto  # noqa: F401  from_pretrained looks the processor's parts up among the Auto classes
 from .configuration_ccformer import CCFormerConfig
-from .media import VideoWriter
-from .media_ccformer import MediaInfo, SoundReader, iter_frames, iter_frames_at, probe
+from .media_ccformer import MediaInfo, SoundReader, iter_frames_at, probe
 from .modeling_ccformer import CCFormerForAudioVisualSegmentation, CCFormerOutput
 from .processing_ccformer import AudioVisualProcessor
 from .timeline_ccformer import FRAME_OFFSET, Timeline
-from .visualize import PALETTE, Bar, Overlay, Tile, clock, contact_sheet, timeline_picture
 
 BUILT_IN_MODEL = "ccformer-tiny"
 CHECKPOINTS = Path(__file__).with_name("checkpoints")
-# What `segment_video` can write, and the name of each in the folder of a video.
-FORMATS = {"video": "overlay.mp4", "masks": "masks", "json": "segments.json", "sheet": "contact_sheet.png"}
-
-# Regions smaller than this share of the picture get no box in the JSON, and no class gets more boxes than this.
-SPECK = 0.0005
-MOST_BOXES = 20
-SHEET_FRAMES = 12
-THUMBNAIL = 480  # longest side in pixels
-LOUDNESS_PARTS = 1200
-
-Model = str | os.PathLike | tuple[CCFormerForAudioVisualSegmentation, AudioVisualProcessor]
 
 
 @dataclass(frozen=True)
@@ -65,27 +47,6 @@ class FrameSegmentation:
     class_map: np.ndarray
     scores: dict[str, float]
     has_sound: bool
-
-
-@dataclass(frozen=True)
-class Segmentation:
-    """What `segment_video` made.
-
-    Attributes:
-        folder: that holds all of it.
-        video: the video with the masks laid over it; None where it was not asked for, like the next three.
-        masks: folder of one PNG per frame looked at, pixels = class ids.
-        json: file with the content of `segments`.
-        sheet: the contact sheet, a PNG.
-        segments: see `segment_video`.
-    """
-
-    folder: Path
-    video: Path | None
-    masks: Path | None
-    json: Path | None
-    sheet: Path | None
-    segments: dict
 
 
 def load(
@@ -170,78 +131,9 @@ def iter_segments(
         MediaError: where the file cannot be read or has no pictures.
         ValueError: for numbers that cannot be used.
     """
-    _check_numbers(fps, threshold, window, overlap)
+    check_numbers(fps, threshold, window, overlap)
     info = probe(path)
-    return _segments(info, _frames(info, fps), model, processor, fps, threshold, window, overlap)
-
-
-def segment_video(
-    path: str | os.PathLike,
-    output_dir: str | os.PathLike,
-    model: Model = BUILT_IN_MODEL,
-    fps: float = 1.0,
-    threshold: float = 0.5,
-    window: int = 10,
-    overlap: int = 2,
-    device: str = "auto",
-    formats: Sequence[str] = tuple(FORMATS),
-    progress: bool = True,
-) -> Segmentation:
-    """Segments a video and writes the result to `output_dir/<name of the video without its ending>/`.
-
-    * `overlay.mp4` ("video"): every frame with the masks laid over it and the names of what sounds, own sound kept. The
-      masks of frame i are shown from i / fps to (i + 1) / fps seconds.
-    * `masks/000000.png` ... ("masks"): one per frame looked at, at the size of the video; pixels are class ids, the colours are
-      in the palette.
-    * `segments.json` ("json"): see below.
-    * `contact_sheet.png` ("sheet"): up to 12 frames, and a timeline of what sounds when.
-
-    The folder appears at the end, whole, and then replaces one that an earlier run wrote; an error leaves everything as it was.
-
-    `segments.json` (seconds; pixels of the upright picture, origin top left):
-
-        model       name; trained_on: what its folder says in checkpoint.json, null where it says nothing
-        source      file, duration, width, height, fps, has_audio
-        fps         frames looked at per second
-        threshold   of 1 - P(background)
-        has_sound   false: the video has no sound track, the model was told so
-        classes     class id (as text) -> name, all the model knows
-        frames      one entry per frame looked at:
-            index, time, start, end     as in `FrameSegmentation`
-            sounding                    best score first, one entry per class in the mask:
-                class, id
-                score   mean probability within its mask, 0..1
-                area    share of the picture's pixels, 0..1
-                boxes   [[x0, y0, x1, y1], ...], x1 and y1 one beyond the last pixel: its connected regions, the
-                        largest first, at most 20, none smaller than 0.05 % of the picture
-
-    Args:
-        path: the video.
-        output_dir: made where it does not exist.
-        model: what `load` takes, or what it returned.
-        fps, threshold, window, overlap: see `iter_segments`.
-        device: see `load`; not used where `model` is loaded already.
-        formats: which of "video", "masks", "json", "sheet" to write.
-        progress: whether to show a progress bar, on a terminal.
-
-    Raises:
-        MediaError: where the video cannot be read.
-        OSError: where the model is missing, or the output cannot be written.
-        ValueError: for arguments that cannot be used.
-    """
-    _check_numbers(fps, threshold, window, overlap)
-    formats = tuple(formats)
-    if not formats or not set(formats) <= set(FORMATS):
-        raise ValueError(f"formats is {formats}; choose from {', '.join(FORMATS)}")
-    info = probe(path)
-    target = Path(output_dir) / Path(path).stem
-    _check_target(target, Path(path))
-    model, processor = model if isinstance(model, tuple) else load(model, device)
-
-    with _AppearsWhole(target) as folder:
-        segments = _write_all(folder, info, model, processor, fps, threshold, window, overlap, formats, progress)
-    paths = {name: target / file if name in formats else None for name, file in FORMATS.items()}
-    return Segmentation(folder=target, **paths, segments=segments)
+    return segment_frames(info, frames_looked_at(info, fps), model, processor, fps, threshold, window, overlap)
 
 
 def trained_on(model: CCFormerForAudioVisualSegmentation) -> str | None:
@@ -265,7 +157,8 @@ def _device(device: str) -> torch.device:
     return place
 
 
-def _check_numbers(fps: float, threshold: float, window: int, overlap: int) -> None:
+def check_numbers(fps: float, threshold: float, window: int, overlap: int) -> None:
+    """Raises ValueError for numbers that `iter_segments` cannot use."""
     Timeline(fps=fps)
     if not 0 <= threshold <= 1:
         raise ValueError(f"threshold is {threshold}, it must be from 0 (marks most) to 1 (marks nothing)")
@@ -275,16 +168,18 @@ def _check_numbers(fps: float, threshold: float, window: int, overlap: int) -> N
         )
 
 
-def _frame_times(info: MediaInfo, fps: float) -> np.ndarray:
+def frame_times(info: MediaInfo, fps: float) -> np.ndarray:
+    """Times (s) of the frames that are looked at, `(n,)`."""
     timeline = Timeline(fps=fps)
     return timeline.frame_times(timeline.num_frames(info.duration), info.duration)
 
 
-def _frames(info: MediaInfo, fps: float) -> Iterator[np.ndarray]:
-    return iter_frames_at(info.path, _frame_times(info, fps))
+def frames_looked_at(info: MediaInfo, fps: float) -> Iterator[np.ndarray]:
+    """The frames at `frame_times`, each uint8 `(H, W, 3)`."""
+    return iter_frames_at(info.path, frame_times(info, fps))
 
 
-def _segments(
+def segment_frames(
     info: MediaInfo,
     frames: Iterable[np.ndarray],
     model: CCFormerForAudioVisualSegmentation,
@@ -294,7 +189,8 @@ def _segments(
     window: int,
     overlap: int,
 ) -> Iterator[FrameSegmentation]:
-    times = _frame_times(info, fps)
+    """`iter_segments` on frames that someone else reads, those of `frames_looked_at`."""
+    times = frame_times(info, fps)
     looks = _processed(info, frames, processor, times)
     names = model.config.id2label
     for index, (probabilities, has_sound) in enumerate(_blended(looks, len(times), model, window, overlap)):
@@ -373,220 +269,3 @@ def _at_size(
             scores[class_id] = probability[class_map == class_id].mean().item()
     best_first = sorted(scores, key=scores.get, reverse=True)
     return class_map.cpu().numpy(), {class_id: scores[class_id] for class_id in best_first}
-
-
-class _AppearsWhole:
-    """A folder to write into that takes the name `target` when its `with` block ends well, and is gone when it does not."""
-
-    def __init__(self, target: Path):
-        self._target = target
-
-    def __enter__(self) -> Path:
-        parent = self._target.parent
-        self._made = [folder for folder in (parent, *parent.parents) if not folder.exists()]
-        try:
-            parent.mkdir(parents=True, exist_ok=True)
-            self._folder = parent / f".{self._target.name}.{os.getpid()}.part"
-            self._folder.mkdir()
-        except OSError as error:
-            self._remove_parents()
-            raise OSError(
-                f"{parent}: cannot be written to ({error.strerror}); name another folder for the output"
-            ) from None
-        return self._folder
-
-    def __exit__(self, error_type: type[BaseException] | None, *_: object) -> None:
-        if error_type is None:
-            # A folder cannot be replaced in one step: the old one steps aside.
-            old = self._folder.with_suffix(".old")
-            if self._target.exists():
-                os.rename(self._target, old)
-            os.rename(self._folder, self._target)
-            shutil.rmtree(old, ignore_errors=True)
-        else:
-            shutil.rmtree(self._folder, ignore_errors=True)
-            self._remove_parents()
-
-    def _remove_parents(self) -> None:
-        for folder in self._made:
-            try:
-                folder.rmdir()
-            except OSError:
-                return  # someone else has put something there
-
-
-def _check_target(target: Path, source: Path) -> None:
-    """An earlier result may be replaced, nothing else."""
-    if not target.exists():
-        return
-    if not target.is_dir() or {item.name for item in target.iterdir()} - set(FORMATS.values()):
-        raise FileExistsError(
-            f"{target}: is there already and is no earlier result; name another folder for the output"
-        )
-    if target.resolve() in source.resolve().parents:
-        raise FileExistsError(
-            f"{source}: lies in {target}, which the result would replace; name another output folder"
-        )
-
-
-def _write_all(
-    folder: Path,
-    info: MediaInfo,
-    model: CCFormerForAudioVisualSegmentation,
-    processor: AudioVisualProcessor,
-    fps: float,
-    threshold: float,
-    window: int,
-    overlap: int,
-    formats: Sequence[str],
-    progress: bool,
-) -> dict:
-    """Writes everything into `folder` and returns the content of `segments.json`."""
-    num_frames = len(_frame_times(info, fps))
-    on_sheet = np.unique(np.linspace(0, num_frames - 1, min(SHEET_FRAMES, num_frames)).round().astype(int)).tolist()
-    thumbnails: dict[int, np.ndarray] = {}
-    names = model.config.id2label
-    ids = {name: class_id for class_id, name in names.items()}
-    masks = folder / FORMATS["masks"]
-    masks.mkdir()
-    segments = {
-        "model": {"name": _model_name(model), "trained_on": trained_on(model)},
-        "source": {
-            "file": Path(info.path).name,
-            "duration": round(info.duration, 6),
-            "width": info.width,
-            "height": info.height,
-            "fps": round(info.fps, 6),
-            "has_audio": info.has_audio,
-        },
-        "fps": fps,
-        "threshold": threshold,
-        "has_sound": info.has_audio,
-        "classes": {str(class_id): name for class_id, name in names.items()},
-        "frames": [],
-    }
-    steps = num_frames * (1 + ("video" in formats))
-    # disable=None: shown on a terminal only.
-    with tqdm(
-        total=steps, desc=Path(info.path).name, unit="frame", leave=False, disable=None if progress else True
-    ) as bar:
-        frames = _keeping_thumbnails(_frames(info, fps), on_sheet, thumbnails)
-        for frame in _segments(info, frames, model, processor, fps, threshold, window, overlap):
-            _save_mask(masks / f"{frame.index:06d}.png", frame.class_map)
-            segments["frames"].append(_record(frame, ids))
-            bar.update()
-        if "video" in formats:
-            _write_video(folder / FORMATS["video"], info, segments, masks, bar)
-    if "sheet" in formats:
-        tiles = [_tile(thumbnails[index], masks, segments["frames"][index]) for index in on_sheet]
-        _sheet(info, segments, tiles, names).save(folder / FORMATS["sheet"])
-    if "json" in formats:
-        text = json.dumps(segments, indent=1, ensure_ascii=False)
-        (folder / FORMATS["json"]).write_text(text + "\n", encoding="utf-8")
-    if "masks" not in formats:
-        shutil.rmtree(masks)
-    return segments
-
-
-def _model_name(model: CCFormerForAudioVisualSegmentation) -> str:
-    """The Hub id, or the name of the folder it came from."""
-    name = model.name_or_path
-    return Path(name).name if Path(name).is_dir() else name
-
-
-def _keeping_thumbnails(
-    frames: Iterable[np.ndarray], wanted: Sequence[int], kept: dict[int, np.ndarray]
-) -> Iterator[np.ndarray]:
-    for index, frame in enumerate(frames):
-        if index in wanted:
-            image = Image.fromarray(frame)
-            image.thumbnail((THUMBNAIL, THUMBNAIL))
-            kept[index] = np.asarray(image)
-        yield frame
-
-
-def _save_mask(path: Path, class_map: np.ndarray) -> None:
-    image = Image.fromarray(class_map)
-    image.putpalette(PALETTE.tobytes())
-    image.save(path, compress_level=3)
-
-
-def _read_mask(masks: Path, index: int) -> np.ndarray:
-    with Image.open(masks / f"{index:06d}.png") as image:
-        return np.array(image)
-
-
-def _record(frame: FrameSegmentation, ids: dict[str, int]) -> dict:
-    """One entry of `frames` in `segments.json`."""
-    sounding = []
-    for name, score in frame.scores.items():
-        mask = frame.class_map == ids[name]
-        sounding.append(
-            {
-                "class": name,
-                "id": ids[name],
-                "score": round(score, 4),
-                "area": round(float(mask.mean()), 6),
-                "boxes": _boxes(mask),
-            }
-        )
-    times = {key: round(getattr(frame, key), 6) for key in ("time", "start", "end")}
-    return {"index": frame.index, **times, "sounding": sounding}
-
-
-def _boxes(mask: np.ndarray) -> list[list[int]]:
-    regions, _ = ndimage.label(mask)
-    sizes = np.bincount(regions.ravel())[1:]
-    boxes = ndimage.find_objects(regions)
-    largest = [place for place in np.argsort(-sizes, kind="stable") if sizes[place] >= SPECK * mask.size][:MOST_BOXES]
-    return [[columns.start, rows.start, columns.stop, rows.stop] for rows, columns in (boxes[i] for i in largest)]
-
-
-def _write_video(path: Path, info: MediaInfo, segments: dict, masks: Path, bar: tqdm) -> None:
-    timeline = Timeline(fps=segments["fps"])
-    records = segments["frames"]
-    shown, layer = -1, None
-    with VideoWriter(path, info.width, info.height, info.fps, sound_from=info.path) as video:
-        for time, frame in iter_frames(info.path):
-            index = timeline.frame_at(time, len(records))
-            if index != shown:
-                legend = {entry["id"]: entry["class"] for entry in records[index]["sounding"]}
-                layer = Overlay(_read_mask(masks, index), legend=legend)
-                bar.update(index - max(shown, 0))
-                shown = index
-            layer.draw_on(frame)
-            video.write(frame, time)
-        bar.update(bar.total - bar.n)
-
-
-def _tile(thumbnail: np.ndarray, masks: Path, record: dict) -> Tile:
-    height, width = thumbnail.shape[:2]
-    class_map = Image.fromarray(_read_mask(masks, record["index"])).resize((width, height), Image.Resampling.NEAREST)
-    sounding = {entry["id"]: entry["class"] for entry in record["sounding"]}
-    return Tile(record["time"], thumbnail, np.asarray(class_map), sounding)
-
-
-def _sheet(info: MediaInfo, segments: dict, tiles: Sequence[Tile], names: dict[int, str]) -> Image.Image:
-    bars = [
-        Bar(entry["id"], record["start"], record["end"], entry["score"])
-        for record in segments["frames"]
-        for entry in record["sounding"]
-    ]
-    facts = (
-        clock(info.duration, 1),
-        f"{info.width} x {info.height}",
-        f"looked at every {1 / segments['fps']:g} s",
-        f"threshold {segments['threshold']:g}",
-        segments["model"]["name"],
-    )
-    timeline = timeline_picture(bars, names, info.duration, _loudness(info) if info.has_audio else None)
-    return contact_sheet(Path(info.path).name, "  \u00b7  ".join(facts), tiles, timeline)
-
-
-def _loudness(info: MediaInfo) -> np.ndarray:
-    """Root mean square of the sound in `LOUDNESS_PARTS` equal parts of the clip."""
-    with SoundReader(info.path) as sound:
-        seconds = info.duration / LOUDNESS_PARTS
-        num_samples = max(1, round(seconds * sound.rate))
-        parts = (sound.read(part * seconds, num_samples) for part in range(LOUDNESS_PARTS))
-        return np.array([np.sqrt(np.mean(np.square(part), dtype=np.float64)) for part in parts])

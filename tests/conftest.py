@@ -1,0 +1,30 @@
+import pytest
+import torch
+from made_media import make_video
+from small_model import save_small_model
+
+from ccformer_hf.inference import load
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    return save_small_model(tmp_path_factory.mktemp("models") / "small")
+
+
+@pytest.fixture(scope="module")
+def loaded(folder):
+    return load(folder, "cpu")
+
+
+@pytest.fixture(scope="module")
+def video(tmp_path_factory):
+    return make_video(tmp_path_factory.mktemp("videos") / "clip.mp4", 4.0)
+
+
+@pytest.fixture(scope="module")
+def threshold(loaded, video):
+    """At which half of the pixels of `video` sound, so that there is something to see."""
+    model, processor = loaded
+    with torch.inference_mode():
+        scores = processor.post_process_scores(model(**processor(str(video))))[0]
+    return round(1 - scores[:, 0].median().item(), 4)
