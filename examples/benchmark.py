@@ -24,7 +24,8 @@ def parts(model: CCFormerForAudioVisualSegmentation, frames: int, size: int) -> 
     pixels = torch.randn(1, frames, 3, size, size, device=device)
     log_mel = torch.randn(1, frames, 1, 96, 64, device=device)
     inner = model.model
-    maps, sound = inner.see(pixels, None), inner.hear(log_mel, None)
+    audible = torch.ones(1, frames, dtype=torch.bool, device=device)
+    maps, sound = inner.see(pixels, None), inner.hear(log_mel, audible)
     times = sine_code(torch.arange(frames, device=device), sound.shape[-1])
     fused, heard = inner.eim(maps, sound, times, None) if inner.eim is not None else (maps, [])
     sounds = torch.stack([sound, *heard], dim=2)
