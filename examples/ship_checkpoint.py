@@ -15,7 +15,7 @@ from pathlib import Path
 from evaluate import MEANING
 
 from ccformer_hf import load
-from ccformer_hf.evaluation import evaluate_made_up
+from ccformer_hf.sound_decides import evaluate_made_up
 
 ROOT = Path(__file__).resolve().parents[1]
 TARGET = ROOT / "src" / "ccformer_hf" / "checkpoints" / "ccformer-tiny"
@@ -37,7 +37,7 @@ trained on **{trained_on}** and knows these drawn classes only, **not the real w
 
 ## Scores (synthetic)
 
-Made-up clips of seed {seed}, which is not trained on, {clips} of each setting, scored at 224 x 224. `python examples/evaluate.py`
+Made-up clips of seed {seed}, which is not trained on, {clips} of each setting, scored at 224 x 224. `python examples/sound_decides.py`
 prints this table.
 
 | figure | value |

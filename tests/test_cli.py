@@ -9,7 +9,7 @@ import pytest
 from made_media import SoundTrack, VideoTrack, write_media
 from small_model import save_small_model
 
-from ccformer_hf import __version__, cli
+from ccformer_hf import __version__, cli, cli_segment
 
 
 @pytest.fixture(scope="module")
@@ -161,7 +161,7 @@ def test_several_videos_go_on_after_a_bad_one(model, video, tmp_path, output, ca
 
 
 def test_without_a_video_it_takes_the_shipped_clip(model, video, output, capsys, monkeypatch):
-    monkeypatch.setattr(cli, "EXAMPLE_CLIP", Path(video))
+    monkeypatch.setattr(cli_segment, "EXAMPLE_CLIP", Path(video))
     assert cli.main(["segment", "-o", str(output), "--model", model, "--format", "json"]) == 0
     assert capsys.readouterr().out.startswith(
         "no video named: taking the clip that ships with the package, clip.mp4\n"
@@ -174,7 +174,7 @@ def test_the_built_in_model_says_what_it_knows(model, video, output, capsys, mon
 
     monkeypatch.setattr(inference, "CHECKPOINTS", Path(model).parent)
     monkeypatch.setattr(inference, "BUILT_IN_MODEL", "small")
-    monkeypatch.setattr(cli, "BUILT_IN_MODEL", "small")
+    monkeypatch.setattr(cli_segment, "BUILT_IN_MODEL", "small")
     assert cli.main(["segment", video, "-o", str(output), "--model", "small", "--format", "json"]) == 0
     first = capsys.readouterr().out.splitlines()[0]
     assert first.startswith("small was trained on made-up clips") and first.endswith(": bell, dog, drum")

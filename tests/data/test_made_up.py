@@ -9,14 +9,8 @@ import pytest
 from PIL import Image
 
 from ccformer_hf.data import made_up
-from ccformer_hf.data.made_up import (
-    AVSS_CLASS_NAMES,
-    CLASS_NAMES,
-    SETTINGS,
-    avss_palette,
-    make_clip,
-    write_made_up_set,
-)
+from ccformer_hf.data.avsbench import AVSS_CLASS_NAMES, SETTINGS, avss_palette
+from ccformer_hf.data.made_up import CLASS_NAMES, make_clip, write_made_up_set
 from ccformer_hf.data.made_up_pictures import LARGEST, LOOKS, SMALLEST
 from ccformer_hf.data.made_up_sounds import TIMBRES, make_room, make_stem
 

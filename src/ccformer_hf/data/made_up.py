@@ -24,19 +24,11 @@ from PIL import Image
 from tqdm import tqdm
 
 from ..timeline_ccformer import FRAME_OFFSET
+from .avsbench import AVSS_CLASS_NAMES, COLUMNS, SETTINGS, TABLES, avss_palette
 from .made_up_pictures import LARGEST, LOOKS, SMALLEST, Layer, draw_background, draw_object, draw_plate, render
 from .made_up_sounds import SAMPLING_RATE, make_background_noise, make_room, make_stem
 
-SETTINGS = ("s4", "ms3", "avss")
 CLASS_NAMES: tuple[str, ...] = ("background", *sorted(LOOKS))
-
-# The 71 names of AVSBench-semantic; a name's place is its id in the label maps (lineage).
-AVSS_CLASS_NAMES: tuple[str, ...] = tuple(
-    """background accordion airplane axe baby bassoon bell bird boat boy bus car cat cello clarinet clipper clock dog donkey drum duck
-    elephant emergency-car erhu flute frying-food girl goose guitar gun guzheng hair-dryer handpan harmonica harp helicopter hen
-    horse keyboard leopard lion man marimba missile-rocket motorcycle mower parrot piano pig pipa saw saxophone sheep sitar sorna
-    squirrel tabla tank tiger tractor train trombone truck trumpet tuba ukulele utv vacuum-cleaner violin wolf woman""".split()
-)
 
 # Share of the seconds in which nothing sounds, in which only something off screen does, and in which it sounds along.
 SILENT, OFF_SCREEN_ALONE, OFF_SCREEN_ALONG = 0.11, 0.06, 0.07
@@ -188,16 +180,6 @@ def make_clip(
     )
 
 
-def avss_palette() -> np.ndarray:
-    """The colour `(256, 3)` uint8 of every class id in `labels_rgb`, by the rule of PASCAL VOC (lineage)."""
-    ids = np.arange(256)
-    palette = np.zeros((256, 3), dtype=np.uint8)
-    for place in range(8):
-        for channel in range(3):
-            palette[:, channel] |= ((ids >> (3 * place + channel) & 1) << (7 - place)).astype(np.uint8)
-    return palette
-
-
 def _split_of(index: int, clips: int) -> str:
     """train, val, test: 70, 15 and 15 % of the indices in this order, at least one clip in each."""
     held_out = max(1, round(0.15 * clips))
@@ -259,11 +241,7 @@ def _write_avss(clip: MadeUpClip, split: str, root: Path) -> list[str]:
 
 
 _WRITERS = {"s4": _write_s4, "ms3": _write_ms3, "avss": _write_avss}
-_TABLES = {
-    "s4": ("Single-source/s4_meta_data.csv", ["name", "start", "category", "split"]),
-    "ms3": ("Multi-sources/ms3_meta_data.csv", ["video_id", "split"]),
-    "avss": ("metadata.csv", ["vid", "uid", "s_min", "s_sec", "a_obj", "split", "label"]),
-}
+_FOLDERS = {"s4": "Single-source", "ms3": "Multi-sources", "avss": "."}
 
 
 def _make_and_write(index: int, setting: str, clips: int, seed: int, size: int, root: Path) -> list[str]:
@@ -330,9 +308,8 @@ def write_made_up_set(
         else:
             with get_context("spawn").Pool(min(workers, clips)) as pool:
                 rows = list(tqdm(pool.imap(make, range(clips), chunksize=4), **bar))
-        table, header = _TABLES[setting]
-        with open(temporary / table, "w", newline="", encoding="utf-8") as file:
-            csv.writer(file, lineterminator="\n").writerows([header, *rows])
+        with open(temporary / _FOLDERS[setting] / TABLES[setting], "w", newline="", encoding="utf-8") as file:
+            csv.writer(file, lineterminator="\n").writerows([COLUMNS[setting], *rows])
         if setting == "avss":
             ids = {name: number for number, name in enumerate(AVSS_CLASS_NAMES)}
             (temporary / "label2idx.json").write_text(json.dumps(ids, indent=1) + "\n", encoding="utf-8")

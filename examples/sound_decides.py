@@ -1,13 +1,13 @@
 """Prints how well a model does on made-up clips of seeds it was never trained on, and whether it is the sound that decides.
 
-python examples/evaluate.py                                   # the checkpoint inside the package
-python examples/evaluate.py --model runs/tiny/last --clips 50
+python examples/sound_decides.py                                   # the checkpoint inside the package
+python examples/sound_decides.py --model runs/tiny/last --clips 50
 """
 
 import argparse
 from dataclasses import asdict
 
-from ccformer_hf.evaluation import evaluate_made_up
+from ccformer_hf.sound_decides import evaluate_made_up
 from ccformer_hf.inference import load
 
 MEANING = {

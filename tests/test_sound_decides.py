@@ -4,7 +4,7 @@ import pytest
 
 from ccformer_hf.configuration_ccformer import CCFormerConfig
 from ccformer_hf.data.made_up import make_clip
-from ccformer_hf.evaluation import evaluate_made_up, predict
+from ccformer_hf.sound_decides import evaluate_made_up, predict
 from ccformer_hf.inference import load
 
 

@@ -1,0 +1,51 @@
+"""What the commands of `ccformer` share: the kinds of their arguments, and how an error is told (ours)."""
+
+import argparse
+import math
+import sys
+from collections.abc import Callable
+
+
+def tell_error(error: Exception) -> int:
+    """Prints `error` on one line and returns the exit code of a failed command, 2."""
+    text = " ".join(str(error).split())
+    print(f"ccformer: error: {text}", file=sys.stderr)
+    return 2
+
+
+def rate(text: str) -> float:
+    """An argument in 0..1000, 0 excluded."""
+    value = _number(text)
+    if not 0 < value <= 1000:
+        raise argparse.ArgumentTypeError(f"{text} must be greater than 0, and at most 1000")
+    return value
+
+
+def share(text: str) -> float:
+    """An argument in 0..1."""
+    value = _number(text)
+    if not 0 <= value <= 1:
+        raise argparse.ArgumentTypeError(f"{text} must be from 0 to 1")
+    return value
+
+
+def at_least(lowest: int) -> Callable[[str], int]:
+    """The kind of an argument that is a whole number from `lowest` on."""
+
+    def whole_number(text: str) -> int:
+        value = _number(text)
+        if value < lowest or value != int(value):
+            raise argparse.ArgumentTypeError(f"{text} must be a whole number, at least {lowest}")
+        return int(value)
+
+    return whole_number
+
+
+def _number(text: str) -> float:
+    try:
+        value = float(text)
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"{text!r} is no number") from None
+    if not math.isfinite(value):
+        raise argparse.ArgumentTypeError(f"{text} must be a finite number")
+    return value

@@ -1,0 +1,210 @@
+"""The columns of a clip, as features of `datasets`: Arrow holds paths (or a shard's values), rows hold what the files mean.
+
+A whole clip is decoded by one feature, at the moment its column is asked for, and without torchcodec or a system FFmpeg.
+Letters: `T` frames, `H W` picture.
+"""
+
+import io
+import warnings
+from dataclasses import dataclass, field
+from typing import Any, ClassVar
+
+import numpy as np
+import pyarrow as pa
+from datasets import Features, Image, List, Value
+from datasets.features.features import register_feature
+from PIL import Image as PillowImage
+
+from ..media_ccformer import probe, read_clip
+from .own import VIDEOS
+from .reading import IGNORE_LABEL, read_label_map, read_log_mel, read_sound
+
+FILE = pa.struct({"bytes": pa.binary(), "path": pa.string()})
+
+
+class _Decoded:
+    """What `datasets` asks of a feature that decodes; a subclass says how it is stored and how it is read."""
+
+    def __call__(self) -> pa.DataType:
+        return self.pa_type
+
+    def encode_example(self, value: Any) -> Any:
+        return value
+
+    def cast_storage(self, storage: pa.Array) -> pa.Array:
+        return storage.cast(self.pa_type)
+
+
+@dataclass
+class LabelMaps(_Decoded):
+    """Label pictures, one per frame or None -> uint8 `(T, H, W)` class ids; 255 in a frame that is not annotated.
+
+    Args:
+        names: of the class ids, background first.
+        binary: see `read_label_map`.
+    """
+
+    names: list[str]
+    binary: bool = False
+    id: str | None = field(default=None, repr=False)
+    dtype: ClassVar[str] = "uint8"
+    pa_type: ClassVar[pa.DataType] = pa.list_(FILE)
+    _type: str = field(default="LabelMaps", init=False, repr=False)
+
+    def encode_example(self, value: list[str | None]) -> list[dict | None]:
+        return [None if path is None else {"bytes": None, "path": path} for path in value]
+
+    def decode_example(self, value: list[dict | None], token_per_repo_id: dict | None = None) -> np.ndarray:
+        maps = [None if file is None else self._read(file) for file in value]
+        known = [ids for ids in maps if ids is not None]
+        shapes = {ids.shape for ids in known}
+        if len(shapes) > 1:
+            files = [file["path"] for file in value if file is not None]
+            raise ValueError(
+                f"the label maps from {files[0]} on have different sizes: {sorted(shapes)}; a clip needs one size"
+            )
+        blank = np.full(shapes.pop() if shapes else (1, 1), IGNORE_LABEL, dtype=np.uint8)
+        return np.stack([blank if ids is None else ids for ids in maps])
+
+    def _read(self, file: dict) -> np.ndarray:
+        source = file["path"] if file["bytes"] is None else io.BytesIO(file["bytes"])
+        return read_label_map(source, len(self.names), self.binary, file["path"] or "a label picture")
+
+
+@dataclass
+class Sound(_Decoded):
+    """A file with sound -> `{"waveform": float32 (samples,) in -1..1, mono, "sampling_rate": int}`."""
+
+    id: str | None = field(default=None, repr=False)
+    dtype: ClassVar[str] = "dict"
+    pa_type: ClassVar[pa.DataType] = pa.string()
+    _type: str = field(default="Sound", init=False, repr=False)
+
+    def decode_example(self, value: str, token_per_repo_id: dict | None = None) -> dict:
+        waveform, sampling_rate = read_sound(value)
+        return {"waveform": waveform, "sampling_rate": sampling_rate}
+
+
+@dataclass
+class LogMel(_Decoded):
+    """An official log-mel `.pkl` -> float32 `(T, 1, 96, 64)`."""
+
+    id: str | None = field(default=None, repr=False)
+    dtype: ClassVar[str] = "float32"
+    pa_type: ClassVar[pa.DataType] = pa.string()
+    _type: str = field(default="LogMel", init=False, repr=False)
+
+    def decode_example(self, value: str, token_per_repo_id: dict | None = None) -> np.ndarray:
+        return read_log_mel(value)
+
+
+@dataclass
+class VideoFrames(_Decoded):
+    """A video -> the frames AVSBench would take of it, 15/16 into each second: a list of `T` RGB pictures."""
+
+    id: str | None = field(default=None, repr=False)
+    dtype: ClassVar[str] = "list"
+    pa_type: ClassVar[pa.DataType] = pa.list_(pa.string())
+    _type: str = field(default="VideoFrames", init=False, repr=False)
+
+    def decode_example(self, value: list[str], token_per_repo_id: dict | None = None) -> list[PillowImage.Image]:
+        return [PillowImage.fromarray(frame) for frame in read_clip(value[0]).frames]
+
+
+@dataclass
+class PictureSize(_Decoded):
+    """A picture or video file -> `[height, width]` in pixels, read from the head of the file."""
+
+    id: str | None = field(default=None, repr=False)
+    dtype: ClassVar[str] = "list"
+    pa_type: ClassVar[pa.DataType] = pa.string()
+    _type: str = field(default="PictureSize", init=False, repr=False)
+
+    def decode_example(self, value: str, token_per_repo_id: dict | None = None) -> list[int]:
+        if value.lower().endswith(VIDEOS):
+            info = probe(value)
+            return [info.height, info.width]
+        with PillowImage.open(value) as image:
+            return [image.height, image.width]
+
+
+@dataclass
+class Floats(_Decoded):
+    """Nested lists of a Parquet shard -> float32 array of as many dimensions as `depth`."""
+
+    depth: int
+    id: str | None = field(default=None, repr=False)
+    dtype: ClassVar[str] = "float32"
+    _type: str = field(default="Floats", init=False, repr=False)
+
+    @property
+    def pa_type(self) -> pa.DataType:
+        kind = pa.float32()
+        for _ in range(self.depth):
+            kind = pa.list_(kind)
+        return kind
+
+    def decode_example(self, value: list, token_per_repo_id: dict | None = None) -> np.ndarray:
+        return np.asarray(value, dtype=np.float32)
+
+
+with warnings.catch_warnings():
+    warnings.simplefilter("ignore")  # `datasets` calls its registration experimental, on every call
+    for _feature in (LabelMaps, Sound, LogMel, VideoFrames, PictureSize, Floats):
+        register_feature(_feature, _feature.__name__)
+
+
+def folder_features(names: tuple[str, ...], binary: bool, video: bool = False) -> Features:
+    """Columns of clips whose files lie in folders.
+
+    Args:
+        names: of the class ids, background first.
+        binary: whether the label pictures tell only 0 from the rest.
+        video: whether the frames lie in one video per clip.
+    """
+    return Features(
+        _common()
+        | {
+            "frames": VideoFrames() if video else List(Image(mode="RGB")),
+            "labels": LabelMaps(list(names), binary),
+            "sound": Sound(),
+            "log_mel": LogMel(),
+            "size": PictureSize(),
+        }
+    )
+
+
+def shard_features() -> Features:
+    """Columns of a converted Parquet shard: nothing but `datasets`' own features, so that it loads without this package."""
+    return Features(
+        _common()
+        | {
+            "frames": List(Image()),
+            "labels": List(Image()),
+            "sound": {"waveform": List(Value("float32")), "sampling_rate": Value("int32")},
+            "log_mel": List(List(List(List(Value("float32"))))),
+            "size": List(Value("int32")),
+        }
+    )
+
+
+def decoded_shard_features(names: tuple[str, ...]) -> Features:
+    """The columns of a shard with the same rows as `folder_features` gives."""
+    return Features(
+        shard_features()
+        | {
+            "frames": List(Image(mode="RGB")),
+            "labels": LabelMaps(list(names)),
+            "sound": {"waveform": Floats(1), "sampling_rate": Value("int32")},
+            "log_mel": Floats(4),
+        }
+    )
+
+
+def _common() -> dict:
+    return {
+        "id": Value("string"),
+        "setting": Value("string"),
+        "classes": List(Value("string")),
+        "annotated": List(Value("bool")),
+    }

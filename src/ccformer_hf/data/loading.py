@@ -1,0 +1,123 @@
+"""`load_avsbench`: one row, one clip, from official folders, a folder of the user's own, or converted Parquet shards."""
+
+import os
+from pathlib import Path
+
+from datasets import Dataset, DatasetDict, IterableDataset, IterableDatasetDict, load_dataset
+
+from .avsbench import SETTINGS, SPLITS, ClipFiles, class_names, find_settings, list_clips
+from .features import decoded_shard_features, folder_features
+from .own import VIDEOS, list_own_clips, read_own_class_names
+from .shards import is_converted, shard_files
+
+STREAM_SHARDS = 64  # a stream is split among at most so many workers and processes
+
+
+def load_avsbench(
+    setting: str, root: str | os.PathLike, split: str | None = None, streaming: bool = False
+) -> Dataset | DatasetDict | IterableDataset | IterableDatasetDict:
+    """Loads a setting of AVSBench, or clips of your own. Nothing is decoded before a row's column is asked for.
+
+    Columns of a row (`T` frames, `H W` picture):
+        id: name of the clip.
+        setting: `"s4"`, `"ms3"`, `"avss"` or `"own"`.
+        classes: names of what sounds, where the official table tells: s4 its category, avss of its 70 classes.
+        frames: list of `T` RGB pictures (PIL).
+        labels: uint8 `(T, H, W)` class ids: 0 background; s4, ms3: 1 sounding; avss: 1..70; 255 ignore, and in all of a
+            frame that is not annotated.
+        annotated: list of `T` bools; in s4's training split (and avss' v1s) only the first is True.
+        sound: `{"waveform": float32 (samples,) mono in -1..1, "sampling_rate": int}`, or None.
+        log_mel: float32 `(T', 1, 96, 64)` of an official `audio_log_mel/*.pkl`, or None.
+        size: `[height, width]` of the first frame.
+
+    `processor(row["frames"], audio=row["sound"]["waveform"], sampling_rate=row["sound"]["sampling_rate"],
+    segmentation_maps=row["labels"], label_mask=row["annotated"])` gives a model's inputs.
+
+    Args:
+        setting: `"s4"`, `"ms3"`, `"avss"`, or `"own"` for a folder as in `ccformer_hf.data.own`.
+        root: folder with the official download, your own clips, or what `ccformer data convert` wrote.
+        split: `"train"`, `"validation"` (or `"val"`), `"test"`; None: all that are there, in a dict.
+        streaming: give an `IterableDataset`.
+
+    Raises:
+        ValueError: for an unknown setting or split, or a broken table.
+        OSError: where `root` or files of a clip are missing; the text names the first.
+    """
+    if setting not in (*SETTINGS, "own"):
+        raise ValueError(f"setting is {setting!r}, it must be one of {', '.join(map(repr, (*SETTINGS, 'own')))}")
+    split = "validation" if split == "val" else split
+    if split not in (None, *SPLITS):
+        raise ValueError(f"split is {split!r}, it must be one of {', '.join(map(repr, SPLITS))}, or None for all")
+    if not Path(root).is_dir():
+        raise NotADirectoryError(f"{root}: is no folder; name the one the data set was unpacked in")
+    if is_converted(root):
+        return _load_shards(setting, Path(root), split, streaming)
+    clips, names = clips_and_class_names(setting, root)
+    loaded = {}
+    for name in (split,) if split else SPLITS:
+        rows = [clip for clip in clips if clip.split == name]
+        if rows or split:
+            loaded[name] = _dataset(rows, names, Path(root), name, streaming)
+    if split:
+        return loaded[split]
+    return IterableDatasetDict(loaded) if streaming else DatasetDict(loaded)
+
+
+def clips_and_class_names(setting: str, root: str | os.PathLike) -> tuple[list[ClipFiles], tuple[str, ...]]:
+    """The files of all clips of a setting below `root`, and the names of its class ids.
+
+    Raises:
+        FileNotFoundError: where the setting is not there.
+    """
+    if setting == "own":
+        return list_own_clips(root), read_own_class_names(root)
+    found = find_settings(root)
+    if setting not in found:
+        raise FileNotFoundError(f"{root}: holds no {setting}, but {', '.join(found)}; name another folder or setting")
+    return list_clips(setting, found[setting]), class_names(setting)
+
+
+def _dataset(
+    clips: list[ClipFiles], names: tuple[str, ...], root: Path, split: str, streaming: bool
+) -> Dataset | IterableDataset:
+    if not clips:
+        raise FileNotFoundError(f"{root}: has no clip in the split {split}")
+    incomplete = [clip for clip in clips if clip.missing]
+    if incomplete:
+        raise FileNotFoundError(
+            f"{root}: {len(incomplete)} of {len(clips)} clips in {split} lack files, the first is {incomplete[0].id}: "
+            f"{incomplete[0].missing[0]}. `ccformer data check` names them all; complete the download"
+        )
+    videos = {clip.frames[0].lower().endswith(VIDEOS) for clip in clips}
+    if len(videos) == 2:
+        raise ValueError(
+            f"{root}: {split} mixes clips with frames/ and with a video; give all clips of a split one form"
+        )
+    binary = clips[0].setting in ("s4", "ms3")
+    video = videos.pop()
+    rows = [
+        {
+            "id": clip.id,
+            "setting": clip.setting,
+            "classes": list(clip.classes),
+            "annotated": [path is not None for path in clip.labels],
+            "frames": list(clip.frames),
+            "labels": list(clip.labels),
+            "sound": clip.sound,
+            "log_mel": clip.log_mel,
+            "size": clip.frames[0],
+        }
+        for clip in clips
+    ]
+    dataset = Dataset.from_list(rows, features=folder_features(names, binary, video), split=split)
+    return dataset.to_iterable_dataset(min(STREAM_SHARDS, len(dataset))) if streaming else dataset
+
+
+def _load_shards(
+    setting: str, root: Path, split: str | None, streaming: bool
+) -> Dataset | DatasetDict | IterableDataset | IterableDatasetDict:
+    files, names = shard_files(root, setting)
+    if split and split not in files:
+        raise FileNotFoundError(f"{root}: {setting} has no split {split}, but {', '.join(files)}")
+    loaded = load_dataset("parquet", data_files=files, split=split, streaming=streaming)
+    return loaded.cast(decoded_shard_features(names))

@@ -1,0 +1,113 @@
+"""Reads single files of a data set: label pictures, sound, official log-mel files."""
+
+import io
+import os
+import pickle
+from collections import OrderedDict
+from functools import lru_cache
+
+import numpy as np
+import torch
+from PIL import Image
+
+from ..media_ccformer import SoundReader, probe
+from ..timeline_ccformer import EXAMPLE_COLUMNS
+from .avsbench import AVSS_CLASS_NAMES, avss_palette
+
+IGNORE_LABEL = 255
+MEL_BANDS = 64
+
+
+def read_label_map(source: str | os.PathLike | io.BytesIO, num_classes: int, binary: bool, name: str) -> np.ndarray:
+    """The class ids of a label picture.
+
+    Args:
+        source: file to open.
+        num_classes: K, background included.
+        binary: whether every pixel that is not 0 means class 1, as in the masks of s4 and ms3 (1 bit, 0/255, or RGB).
+        name: of the file, for errors.
+
+    Returns:
+        uint8 `(H, W)`: 0 = background .. K - 1; 255 = ignore. A picture in colours is read by AVSBench's palette, where an
+        unknown colour is background (lineage).
+
+    Raises:
+        ValueError: for a picture that cannot be decoded, or ids from K on other than 255.
+    """
+    try:
+        with Image.open(source) as image:
+            # Of a picture with a palette the index counts, not the colour.
+            pixels = np.asarray(image if image.mode in ("1", "L", "P", "I", "I;16", "RGB") else image.convert("RGB"))
+    except (OSError, SyntaxError) as error:
+        raise ValueError(f"{name}: cannot be read as a picture ({error}); copy or download it again") from None
+    if binary:
+        return (pixels.reshape(*pixels.shape[:2], -1) != 0).any(axis=-1).astype(np.uint8)
+    ids = _ids_of_colours(pixels) if pixels.ndim == 3 else pixels.astype(np.uint8)
+    wrong = (ids >= num_classes) & (ids != IGNORE_LABEL)
+    if wrong.any():
+        raise ValueError(
+            f"{name}: holds the class id {ids[wrong][0]}; wanted are 0 (background) to {num_classes - 1}, or 255 for "
+            "pixels to ignore"
+        )
+    return ids
+
+
+@lru_cache(maxsize=1)
+def _colour_table() -> np.ndarray:
+    """Class id `(2**24,)` uint8 of every colour, 0 for those of no class."""
+    red, green, blue = avss_palette()[: len(AVSS_CLASS_NAMES)].astype(np.int64).T
+    table = np.zeros(1 << 24, dtype=np.uint8)
+    table[red << 16 | green << 8 | blue] = np.arange(len(AVSS_CLASS_NAMES))
+    return table
+
+
+def _ids_of_colours(pixels: np.ndarray) -> np.ndarray:
+    red, green, blue = np.moveaxis(pixels.astype(np.int32), -1, 0)
+    return _colour_table()[red << 16 | green << 8 | blue]
+
+
+def read_sound(path: str | os.PathLike) -> tuple[np.ndarray, int]:
+    """The sound of any media file PyAV reads: mono float32 `(samples,)` in -1..1 at its own rate, and that rate.
+
+    Raises:
+        MediaError: where the file cannot be read or has no sound (a ValueError too).
+    """
+    info = probe(path, need_video=False)
+    with SoundReader(path, info.audio_rate) as sound:
+        return sound.read(0.0, round(info.duration * info.audio_rate)), info.audio_rate
+
+
+class _TensorUnpickler(pickle.Unpickler):
+    """Rebuilds a tensor and nothing else: a pickle can name any function to call, here only these three are found."""
+
+    _ALLOWED = {
+        ("torch._utils", "_rebuild_tensor_v2"): torch._utils._rebuild_tensor_v2,
+        ("torch.storage", "_load_from_bytes"): lambda data: torch.load(io.BytesIO(data), weights_only=True),
+        ("collections", "OrderedDict"): OrderedDict,
+    }
+
+    def find_class(self, module: str, name: str):
+        if (module, name) not in self._ALLOWED:
+            raise pickle.UnpicklingError(f"it asks for {module}.{name}, which a tensor does not need")
+        return self._ALLOWED[module, name]
+
+
+def read_log_mel(path: str | os.PathLike) -> np.ndarray:
+    """Log-mel examples of an official `audio_log_mel/*.pkl`, without running any code that a pickle may carry.
+
+    Returns:
+        float32 `(T, 1, 96, 64)`: example l starts at 0.96 * l seconds (alignment `"avsbench"`).
+
+    Raises:
+        ValueError: for a file that is not the pickle of such a tensor.
+    """
+    wanted = f"wanted is a pickled float32 tensor (T, 1, {EXAMPLE_COLUMNS}, {MEL_BANDS}) as AVSBench ships it"
+    with open(path, "rb") as file:
+        try:
+            tensor = _TensorUnpickler(file).load()
+        except Exception as error:  # a damaged pickle raises nearly anything
+            raise ValueError(f"{path}: cannot be read ({error}); {wanted}") from None
+    if not isinstance(tensor, torch.Tensor) or tensor.ndim != 4 or tensor.shape[1:] != (1, EXAMPLE_COLUMNS, MEL_BANDS):
+        what = f"a tensor {tuple(tensor.shape)}" if isinstance(tensor, torch.Tensor) else f"a {type(tensor).__name__}"
+        raise ValueError(f"{path}: holds {what}; {wanted}")
+    return tensor.detach().float().numpy()
