@@ -7,8 +7,8 @@ python examples/sound_decides.py --model runs/tiny/last --clips 50
 import argparse
 from dataclasses import asdict
 
-from ccformer_hf.sound_decides import evaluate_made_up
 from ccformer_hf.inference import load
+from ccformer_hf.sound_decides import evaluate_made_up
 
 MEANING = {
     "binary_miou": "binary mIoU, ms3 setting",

@@ -4,8 +4,8 @@ import pytest
 
 from ccformer_hf.configuration_ccformer import CCFormerConfig
 from ccformer_hf.data.made_up import make_clip
-from ccformer_hf.sound_decides import evaluate_made_up, predict
 from ccformer_hf.inference import load
+from ccformer_hf.sound_decides import evaluate_made_up, predict
 
 
 @pytest.fixture(scope="module")

@@ -42,14 +42,14 @@ def read_label_map(source: str | os.PathLike | io.BytesIO, num_classes: int, bin
         raise ValueError(f"{name}: cannot be read as a picture ({error}); copy or download it again") from None
     if binary:
         return (pixels.reshape(*pixels.shape[:2], -1) != 0).any(axis=-1).astype(np.uint8)
-    ids = _ids_of_colours(pixels) if pixels.ndim == 3 else pixels.astype(np.uint8)
+    ids = _ids_of_colours(pixels) if pixels.ndim == 3 else pixels
     wrong = (ids >= num_classes) & (ids != IGNORE_LABEL)
     if wrong.any():
         raise ValueError(
             f"{name}: holds the class id {ids[wrong][0]}; wanted are 0 (background) to {num_classes - 1}, or 255 for "
             "pixels to ignore"
         )
-    return ids
+    return ids.astype(np.uint8)
 
 
 @lru_cache(maxsize=1)
