@@ -102,7 +102,7 @@ def test_nothing_is_decoded_before_it_is_asked_for(tmp_path):
         path.write_bytes(b"broken")
     train = load_avsbench("ms3", root, "train")
     assert isinstance(train, Dataset) and train["id"][0].startswith("made-up") and train["annotated"][0] == [True] * 5
-    assert train.filter(lambda row: row["setting"] == "ms3").num_rows == 1
+    assert train.filter(lambda setting: setting == "ms3", input_columns="setting").num_rows == 1
     for column, text in (("labels", "cannot be read as a picture"), ("sound", "wav"), ("frames", "cannot identify")):
         with pytest.raises((ValueError, OSError), match=text):
             train.select_columns(column)[0]
