@@ -7,7 +7,8 @@ import torch
 from tqdm import tqdm
 
 from .data.made_up import CLASS_NAMES, MadeUpClip, make_clip
-from .metrics.jaccard import SemanticJaccard, binary_iou
+from .metrics.binary import binary_iou
+from .metrics.semantic import SemanticSegmentation
 from .modeling_ccformer import CCFormerForAudioVisualSegmentation
 from .processing_ccformer import AudioVisualProcessor
 
@@ -64,7 +65,7 @@ def evaluate_made_up(
         raise ValueError(f"the model's labels are {labels}, they must be those of the made-up set: {CLASS_NAMES}")
     model.eval()
     binary, marked, new, old = [], [], [], []
-    semantic = SemanticJaccard(len(CLASS_NAMES))
+    semantic = SemanticSegmentation(len(CLASS_NAMES), absent_classes="skip")
     for index in tqdm(range(clips), desc="evaluating", unit="clip"):
         clip = make_clip("ms3", seed, index)
         binary.append(binary_iou(predict(model, processor, clip, clip.waveform) > 0, clip.labels > 0))
@@ -77,7 +78,7 @@ def evaluate_made_up(
         semantic.add(predict(model, processor, clip, clip.waveform), clip.labels)
     return MadeUpScores(
         binary_miou=float(np.mean(np.concatenate(binary))),
-        class_miou=semantic.mean(),
+        class_miou=semantic.compute()["miou"],
         silence_marked=float(np.mean(marked)),
         swap_iou_new=float(np.mean(np.concatenate(new))),
         swap_iou_old=float(np.mean(np.concatenate(old))),
