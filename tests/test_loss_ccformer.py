@@ -11,11 +11,13 @@ import torch.nn.functional as F
 from ccformer_hf import loss_ccformer
 from ccformer_hf.loss_ccformer import (
     contrastive_loss,
+    count_items,
     dense_loss,
     frame_targets,
     mask_pool,
     match,
     matched_losses,
+    random_points,
     sample,
     segmentation_losses,
     uncertain_points,
@@ -48,9 +50,9 @@ def targets(labels: torch.Tensor, num_labels: int = 4):
     return ids, masks, (labels != 255)[:, None].float()
 
 
-def same_points_for_all(rows, points, two, device=None):
-    """Stands in for torch.rand: the points do not depend on how many rows there are or on what was drawn before."""
-    return torch.from_numpy(np.random.default_rng(points).random((points, two), dtype=np.float32)).repeat(rows, 1, 1)
+def same_points_for_all(one, points, two, generator=None, device=None):
+    """Stands in for torch.rand: the points do not depend on what was drawn before."""
+    return torch.from_numpy(np.random.default_rng(points).random((one, points, two), dtype=np.float32))
 
 
 @pytest.fixture
@@ -230,11 +232,11 @@ def test_uncertain_points_lie_where_the_mask_is_unsure():
     torch.manual_seed(0)
     mask_logits = torch.full((1, 32, 32), 10.0)
     mask_logits[:, :, :16] = 0.0
-    points = uncertain_points(mask_logits, torch.ones(1, 1, 32, 32), 400)
-    assert points.shape == (1, 400, 2) and points.min() >= 0 and points.max() <= 1
-    left = (points[0, :, 0] < 0.52).float()
-    assert left[:300].min() == 1.0  # three quarters
-    assert 0.3 < left[300:].mean() < 0.7  # the rest anywhere
+    candidates = random_points(1200, None, "cpu")
+    points = uncertain_points(mask_logits, torch.ones(1, 1, 32, 32), candidates, 300)
+    assert points.shape == (1, 300, 2) and points.min() >= 0 and points.max() <= 1
+    assert (points[0, :, 0] < 0.52).all()
+    assert 0.3 < (candidates[0, :, 0] < 0.5).float().mean() < 0.7
 
 
 def test_ignored_pixels_count_nowhere():
@@ -286,6 +288,10 @@ def test_dense_loss_of_constant_maps():
     assert float(dense_loss(logits, torch.full((2, 8, 8), 2), 16)) == pytest.approx(-math.log(0.7), rel=1e-5)
     half = torch.full((2, 8, 8), 2)
     half[1] = 255
+    # A frame of which nothing is known adds nothing to the mean over frames.
+    assert float(dense_loss(logits, half, 16)) == pytest.approx(-math.log(0.7) / 2, rel=1e-5)
+    half[1] = 2
+    half[1, :, :4] = 255
     assert float(dense_loss(logits, half, 16)) == pytest.approx(-math.log(0.7), rel=1e-5)
 
 
@@ -439,3 +445,28 @@ def test_masks_are_read_in_float32():
     )
     assert {value.dtype for value in losses.values()} == {torch.float32}
     assert float(losses["mask"]) == pytest.approx(F.softplus(torch.zeros(())).item())
+
+
+# ------------------------------------------------------------------------------------------------------- parts of one step
+def test_parts_of_a_step_add_up_to_the_whole():
+    """With the counts of the whole step and one seed, the losses of its parts add up, though parts may have no target at all."""
+    torch.manual_seed(0)
+    labels = squares(
+        {1: (slice(0, 8), slice(0, 4))}, {}, {2: (slice(4, 16), slice(2, 6)), 3: (slice(0, 3), slice(0, 7))}
+    ).view(3, 1, 16, 16)
+    used = torch.ones(3, 1, dtype=torch.bool)
+    class_logits, mask_logits = torch.randn(3, 1, 5, 4), torch.randn(3, 1, 5, 8, 8)
+    logits = torch.randn(3, 1, 4, 8, 8).log_softmax(2)
+    config = loss_config(num_queries=5)
+    counts = sum(count_items(labels[[i]], used[[i]], used[[i]], config) for i in range(3))
+    assert counts.tolist() == [3, 3, 2] == count_items(labels, used, used, config).tolist()
+
+    def losses(clips, counts):
+        predictions = ((class_logits[clips],), (mask_logits[clips],), logits[clips])
+        return segmentation_losses(*predictions, labels[clips], used[clips], config, counts, seed=7)
+
+    whole = losses(slice(0, 3), None)
+    parts = [losses(slice(i, i + 1), counts) for i in range(3)]
+    for name, value in whole.items():
+        torch.testing.assert_close(sum(part[name] for part in parts), value, rtol=1e-5, atol=1e-6)
+    assert losses(slice(0, 3), counts) == whole

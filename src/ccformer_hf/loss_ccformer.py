@@ -1,8 +1,10 @@
 """Losses of CCFormer: Hungarian matching, mask losses on sampled points, the joined map, and Bi-modal Contrastive Learning.
 
 Matching and mask losses are Mask2Former's (*lineage*), with what people stumble over there put right: everything in float32 with
-finite costs, ignored pixels (255) that count nowhere, frames in which nothing sounds as a legal target, sums normalised over all
-processes so that one big batch and many small ones train alike.
+finite costs, ignored pixels (255) that count nowhere, frames in which nothing sounds as a legal target.
+
+One big batch and many small ones train alike (*ours*): what a sum is divided by is counted over everything that makes up a step
+(`count_items`), and the random points at which masks are read are the same for all frames of a step.
 """
 
 import torch
@@ -18,17 +20,42 @@ except ImportError:  # inference from the Hub needs no scipy
 IGNORE = 255
 
 
-def total_over_processes(value: Tensor) -> Tensor:
-    """Sum over all processes of a number without gradient, divided by their count, since gradients are averaged over them."""
-    if not (dist.is_available() and dist.is_initialized()):
-        return value
-    value = value.clone()
-    dist.all_reduce(value)
-    return value / dist.get_world_size()
+def num_processes() -> int:
+    return dist.get_world_size() if dist.is_available() and dist.is_initialized() else 1
 
 
-def frame_targets(labels: Tensor, num_labels: int) -> tuple[Tensor, Tensor]:
-    """Label maps `(F, H, W)` -> ids of the labels present `(F, M)`, 0 = none, and their masks `(F, M, H, W)` float.
+def over_processes(counts: Tensor) -> Tensor:
+    """Sum of `counts` over all processes."""
+    if num_processes() == 1:
+        return counts
+    counts = counts.clone()
+    dist.all_reduce(counts)
+    return counts
+
+
+def random_points(number: int, generator: torch.Generator | None, device: torch.device) -> Tensor:
+    """Points `(1, number, 2)` in 0..1, for all frames alike."""
+    return torch.rand(1, number, 2, generator=generator, device=device)
+
+
+@torch.no_grad()
+def count_items(labels: Tensor, used: Tensor, heard: Tensor, config) -> Tensor:
+    """What the losses of this batch are divided by; the counts of all parts of a step add up.
+
+    Args:
+        labels: `(B, T, H, W)`. used: `(B, T)` bool, the annotated frames. heard: `(B, T)` bool, those of them with sound.
+
+    Returns:
+        `(3,)` float: annotated frames, targets that get a query, frames with heard and sounding pixels.
+    """
+    ids = present_ids(labels[used], config.num_labels)
+    targets = (ids > 0).sum(1).clamp(max=config.num_queries).sum()
+    sounding = ((labels[heard] > 0) & (labels[heard] != IGNORE)).flatten(1).any(1).sum()
+    return torch.stack([used.sum(), targets, sounding]).float()
+
+
+def present_ids(labels: Tensor, num_labels: int) -> Tensor:
+    """Label maps `(F, H, W)` -> ids of the labels present `(F, M)`, 0 = none.
 
     Raises:
         ValueError: for a label id that the model does not have.
@@ -46,13 +73,19 @@ def frame_targets(labels: Tensor, num_labels: int) -> tuple[Tensor, Tensor]:
     present[:, 0] = present[:, IGNORE] = False
     most = int(present.sum(1).max()) if len(labels) else 0
     order = present.int().argsort(dim=1, descending=True, stable=True)[:, :most]
-    ids = torch.where(present.gather(1, order), order, 0)  # (F, M)
+    return torch.where(present.gather(1, order), order, 0)  # (F, M)
+
+
+def frame_targets(labels: Tensor, num_labels: int) -> tuple[Tensor, Tensor]:
+    """Label maps `(F, H, W)` -> ids of the labels present `(F, M)`, 0 = none, and their masks `(F, M, H, W)` float."""
+    ids = present_ids(labels, num_labels)
     masks = (labels[:, None] == ids[:, :, None, None]) & (ids > 0)[:, :, None, None]
     return ids, masks.float()
 
 
 def sample(maps: Tensor, points: Tensor, mode: str = "bilinear") -> Tensor:
-    """Reads maps `(F, C, h, w)` at points `(F, P, 2)` given as x, y in 0..1 -> `(F, C, P)`."""
+    """Reads maps `(F, C, h, w)` at points `(F or 1, P, 2)` given as x, y in 0..1 -> `(F, C, P)`."""
+    points = points.expand(len(maps), -1, -1)
     return F.grid_sample(
         maps, 2 * points[:, :, None] - 1, mode=mode, align_corners=False, padding_mode="border"
     ).squeeze(3)
@@ -60,19 +93,26 @@ def sample(maps: Tensor, points: Tensor, mode: str = "bilinear") -> Tensor:
 
 @torch.no_grad()
 def match(
-    class_logits: Tensor, mask_logits: Tensor, ids: Tensor, masks: Tensor, valid: Tensor, config
+    class_logits: Tensor,
+    mask_logits: Tensor,
+    ids: Tensor,
+    masks: Tensor,
+    valid: Tensor,
+    config,
+    generator: torch.Generator | None = None,
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Cheapest assignment of queries to targets, frame by frame.
 
     Args:
         class_logits: `(F, Q, K)`. mask_logits: `(F, Q, h, w)`. ids, masks: as from `frame_targets`. valid: `(F, 1, H, W)`.
+        generator: draws the points; None: torch's own.
 
     Returns:
         Three index vectors of equal length: frame, query, target.
     """
     if linear_sum_assignment is None:
         raise ImportError("training needs scipy for the matching of queries and targets: pip install scipy")
-    points = torch.rand(len(ids), config.num_loss_points, 2, device=ids.device)
+    points = random_points(config.num_loss_points, generator, ids.device)
     logits = sample(mask_logits.float(), points)  # (F, Q, P)
     truth = sample(masks, points, "nearest")  # (F, M, P)
     weight = sample(valid, points, "nearest")  # (F, 1, P)
@@ -97,38 +137,57 @@ def match(
 
 
 @torch.no_grad()
-def uncertain_points(mask_logits: Tensor, valid: Tensor, num_points: int) -> Tensor:
-    """PointRend's choice, `(n, P, 2)`: three quarters where the mask is least sure among three times as many, the rest anywhere.
+def uncertain_points(mask_logits: Tensor, valid: Tensor, candidates: Tensor, number: int) -> Tensor:
+    """PointRend's choice `(n, number, 2)`: those of the `candidates` `(1, C, 2)` where each mask `(n, h, w)` is least sure.
 
     Ignored pixels (`valid`, `(n, 1, H, W)`, is 0 there) come last, so that what the mask says of them moves no point.
     """
-    candidates = torch.rand(len(mask_logits), 3 * num_points, 2, device=mask_logits.device)
     doubt = -sample(mask_logits[:, None], candidates)[:, 0].abs()
     doubt = doubt.masked_fill(sample(valid, candidates, "nearest")[:, 0] == 0, float("-inf"))
-    chosen = doubt.topk(num_points * 3 // 4, dim=1).indices
-    chosen = candidates.gather(1, chosen[:, :, None].expand(-1, -1, 2))
-    anywhere = torch.rand(len(mask_logits), num_points - chosen.shape[1], 2, device=mask_logits.device)
-    return torch.cat([chosen, anywhere], dim=1)
+    chosen = doubt.topk(number, dim=1).indices
+    return candidates.expand(len(chosen), -1, -1).gather(1, chosen[:, :, None].expand(-1, -1, 2))
 
 
 def matched_losses(
-    class_logits: Tensor, mask_logits: Tensor, ids: Tensor, masks: Tensor, valid: Tensor, config
+    class_logits: Tensor,
+    mask_logits: Tensor,
+    ids: Tensor,
+    masks: Tensor,
+    valid: Tensor,
+    config,
+    counts: Tensor | None = None,
+    generator: torch.Generator | None = None,
 ) -> dict[str, Tensor]:
-    """Label, mask and Dice loss of one prediction on F frames; arguments as in `match`."""
-    frames, queries, targets = match(class_logits, mask_logits, ids, masks, valid, config)
+    """Label, mask and Dice loss of one prediction on F frames; arguments as in `match`.
+
+    Args:
+        counts: of all that makes up the step, see `count_items`; None: the frames and targets given here, of all processes.
+    """
+    if counts is None:
+        matched = (ids > 0).sum(1).clamp(max=class_logits.shape[1]).sum()
+        counts = over_processes(torch.stack([matched.new_tensor(len(ids)), matched]).float())
+    share = counts / num_processes()  # gradients are averaged over processes
+    frames, queries, targets = match(class_logits, mask_logits, ids, masks, valid, config, generator)
     wanted = torch.zeros(class_logits.shape[:2], dtype=torch.long, device=ids.device)
     wanted[frames, queries] = ids[frames, targets]
     weights = torch.ones(class_logits.shape[-1], device=ids.device)
     weights[0] = config.no_object_weight
     label = F.cross_entropy(class_logits.float().flatten(0, 1), wanted.flatten(), weights, reduction="sum")
-    label = label / total_over_processes(weights[wanted].sum()).clamp(min=1e-6)
+    # The sum of the weights: one for each target, the smaller one for each query without.
+    unmatched = share[0] * class_logits.shape[1] - share[1]
+    label = label / (share[1] + config.no_object_weight * unmatched).clamp(min=1e-6)
 
-    count = total_over_processes(torch.tensor(float(len(frames)), device=ids.device)).clamp(min=1e-6)
+    # Three quarters of the points lie where the mask is least sure among three times as many, the rest anywhere. They are drawn
+    # with or without targets, so that all parts of a step draw alike.
+    points = config.num_loss_points
+    candidates = random_points(3 * points, generator, ids.device)
+    anywhere = random_points(points - points * 3 // 4, generator, ids.device)
     chosen = mask_logits[frames, queries].float()  # (n, h, w)
     if len(frames) == 0:
         nothing = mask_logits.sum() * 0.0
         return {"class": label, "mask": nothing, "dice": nothing}
-    points = uncertain_points(chosen, valid[frames], config.num_loss_points)
+    unsure = uncertain_points(chosen, valid[frames], candidates, points * 3 // 4)
+    points = torch.cat([unsure, anywhere.expand(len(chosen), -1, -1)], dim=1)
     logits = sample(chosen[:, None], points)[:, 0]
     truth = sample(masks[frames, targets][:, None], points, "nearest")[:, 0]
     weight = sample(valid[frames], points, "nearest")[:, 0]
@@ -137,18 +196,30 @@ def matched_losses(
     ).clamp(min=1)
     probability, truth = logits.sigmoid() * weight, truth * weight
     dice = 1 - (2 * (probability * truth).sum(1) + 1) / (probability.sum(1) + truth.sum(1) + 1)
+    count = share[1].clamp(min=1e-6)
     return {"class": label, "mask": cross_entropy.sum() / count, "dice": dice.sum() / count}
 
 
-def dense_loss(logits: Tensor, labels: Tensor, num_points: int) -> Tensor:
-    """Cross-entropy of the joined map at random points (*ours*): it is this map, resized, that is measured in the end."""
-    points = torch.rand(len(labels), 4 * num_points, 2, device=labels.device)
+def dense_loss(
+    logits: Tensor,
+    labels: Tensor,
+    num_points: int,
+    counts: Tensor | None = None,
+    generator: torch.Generator | None = None,
+) -> Tensor:
+    """Cross-entropy of the joined map at random points (*ours*): it is this map, resized, that is measured in the end.
+
+    The mean over the points of each frame that are not ignored, then over frames. Arguments as in `matched_losses`.
+    """
+    if counts is None:
+        counts = over_processes(torch.tensor([float(len(labels))], device=labels.device))
+    points = random_points(4 * num_points, generator, labels.device)
     probability = sample(logits.exp(), points)  # (F, K, P)
     truth = sample(labels[:, None].float(), points, "nearest")[:, 0].long()  # (F, P)
     counted = truth != IGNORE
     chosen = probability.gather(1, torch.where(counted, truth, 0)[:, None])[:, 0]
-    loss = -(chosen.clamp(min=1e-7).log() * counted).sum()
-    return loss / total_over_processes(counted.sum().float()).clamp(min=1)
+    loss = -(chosen.clamp(min=1e-7).log() * counted).sum(1) / counted.sum(1).clamp(min=1)
+    return loss.sum() / (counts[0] / num_processes()).clamp(min=1e-6)
 
 
 def segmentation_losses(
@@ -158,6 +229,8 @@ def segmentation_losses(
     labels: Tensor,
     used: Tensor,
     config,
+    counts: Tensor | None = None,
+    seed: int | None = None,
 ) -> dict[str, Tensor]:
     """All losses but the contrastive one.
 
@@ -167,6 +240,8 @@ def segmentation_losses(
         labels: `(B, T, H, W)` int64, 255 = ignored.
         used: `(B, T)` bool, the real and annotated frames.
         config: CCFormerConfig.
+        counts: `(3,)` of all that makes up the step, see `count_items`; None: this batch, of all processes.
+        seed: of the points; None: drawn from torch's own generator.
 
     Returns:
         `class`, `mask` and `dice`, each summed over the predictions, and `dense`; unweighted scalars.
@@ -174,11 +249,13 @@ def segmentation_losses(
     labels = labels[used]
     ids, masks = frame_targets(labels, config.num_labels)
     valid = (labels != IGNORE)[:, None].float()
+    generator = None if seed is None else torch.Generator(labels.device).manual_seed(seed)
     losses = {"class": 0.0, "mask": 0.0, "dice": 0.0}
     for label, mask in zip(class_logits, mask_logits, strict=True):
-        for name, value in matched_losses(label[used], mask[used], ids, masks, valid, config).items():
+        parts = matched_losses(label[used], mask[used], ids, masks, valid, config, counts, generator)
+        for name, value in parts.items():
             losses[name] = losses[name] + value
-    losses["dense"] = dense_loss(logits[used], labels, config.num_loss_points)
+    losses["dense"] = dense_loss(logits[used], labels, config.num_loss_points, counts, generator)
     return losses
 
 
@@ -202,9 +279,9 @@ def mask_pool(features: Tensor, labels: Tensor, used: Tensor) -> tuple[Tensor, T
 
 def gather_rows(rows: Tensor) -> Tensor:
     """Rows `(n, D)` of all processes in one tensor, n may differ; gradients flow back to each process."""
-    if not (dist.is_available() and dist.is_initialized()) or dist.get_world_size() == 1:
+    world = num_processes()
+    if world == 1:
         return rows
-    world = dist.get_world_size()
     sizes = [torch.zeros(1, dtype=torch.long, device=rows.device) for _ in range(world)]
     dist.all_gather(sizes, torch.tensor([len(rows)], device=rows.device))
     sizes = [int(size) for size in sizes]
@@ -219,7 +296,9 @@ def gather_rows(rows: Tensor) -> Tensor:
     return torch.cat([part[:size] for part, size in zip(gathered, sizes, strict=True)])
 
 
-def contrastive_loss(audio: Tensor, picture: Tensor, clips: Tensor, temperature: float) -> Tensor:
+def contrastive_loss(
+    audio: Tensor, picture: Tensor, clips: Tensor, temperature: float, rows: Tensor | None = None
+) -> Tensor:
     """Bi-modal Contrastive Learning (*paper*): symmetric InfoNCE between the sound and the sounding pixels of a frame.
 
     *Lineage*: temperature, projectors, L2 norm; the positive is the same frame, negatives are frames of other clips only.
@@ -229,8 +308,9 @@ def contrastive_loss(audio: Tensor, picture: Tensor, clips: Tensor, temperature:
     Args:
         audio, picture: `(n, C)`, row i of both is the same frame; n may be 0.
         clips: `(n,)` int64, number within this process's batch of the clip each row comes from.
+        rows: how many there are in all that makes up the step; None: those of this batch, of all processes.
     """
-    if dist.is_available() and dist.is_initialized():
+    if num_processes() > 1:
         clips = clips + dist.get_rank() * 2**32  # tells apart the clips of different processes
     audio = gather_rows(F.normalize(audio.float(), dim=1))
     picture = gather_rows(F.normalize(picture.float(), dim=1))
@@ -242,4 +322,6 @@ def contrastive_loss(audio: Tensor, picture: Tensor, clips: Tensor, temperature:
     itself = torch.eye(len(clips), dtype=torch.bool, device=clips.device)
     similarity = similarity.masked_fill(same_clip & ~itself, float("-inf"))
     target = torch.arange(len(clips), device=clips.device)
-    return (F.cross_entropy(similarity, target) + F.cross_entropy(similarity.T, target)) / 2
+    both = (similarity, similarity.T)
+    loss = sum(F.cross_entropy(rows_of, target, reduction="sum") for rows_of in both) / 2
+    return loss / (len(clips) if rows is None else rows)

@@ -34,7 +34,7 @@ from .layers_ccformer import (
     position_code,
     sine_code,
 )
-from .loss_ccformer import contrastive_loss, mask_pool, segmentation_losses
+from .loss_ccformer import contrastive_loss, count_items, mask_pool, segmentation_losses
 from .pixel_decoder_ccformer import CCFormerDeformableAttention, CCFormerPixelDecoder
 from .vggish_ccformer import CCFormerVGGish
 
@@ -559,19 +559,48 @@ class CCFormerForAudioVisualSegmentation(CCFormerPreTrainedModel):
             self.visual_projector = CCFormerMLP(width, width, size)
         self.post_init()
 
+    def used_frames(
+        self, labels: Tensor, frame_mask: Tensor | None, audio_mask: Tensor | None, label_mask: Tensor | None
+    ) -> tuple[Tensor, Tensor]:
+        """The real and annotated frames `(B, T)`, and those of them that have sound."""
+        used = torch.ones(labels.shape[:2], dtype=torch.bool, device=labels.device)
+        for mask in (frame_mask, label_mask):
+            used = used if mask is None else used & mask
+        return used, used if audio_mask is None else used & audio_mask
+
+    def count_loss_items(
+        self,
+        labels: Tensor,
+        frame_mask: Tensor | None = None,
+        audio_mask: Tensor | None = None,
+        label_mask: Tensor | None = None,
+    ) -> Tensor:
+        """What the losses of this batch are divided by, `(3,)` float: for `forward`'s `loss_counts`, summed over the parts of a step."""
+        used, heard = self.used_frames(labels, frame_mask, audio_mask, label_mask)
+        return count_items(labels, used, heard, self.config)
+
     def losses(
-        self, outputs: CCFormerModelOutput, logits: Tensor, labels: Tensor, used: Tensor, audio_mask: Tensor | None
+        self,
+        outputs: CCFormerModelOutput,
+        logits: Tensor,
+        labels: Tensor,
+        used: Tensor,
+        heard: Tensor,
+        counts: Tensor | None,
+        seed: int | None,
     ) -> dict[str, Tensor]:
-        losses = segmentation_losses(outputs.class_logits, outputs.mask_logits, logits, labels, used, self.config)
+        losses = segmentation_losses(
+            outputs.class_logits, outputs.mask_logits, logits, labels, used, self.config, counts, seed
+        )
         if self.config.contrastive_weight > 0:
             clips = torch.arange(labels.shape[0], device=labels.device)[:, None].expand(labels.shape[:2])
-            heard = used if audio_mask is None else used & audio_mask
             pooled, sounding = mask_pool(outputs.visual_embedding, labels, heard)
             losses["contrastive"] = contrastive_loss(
                 self.audio_projector(outputs.audio_embedding[sounding]),
                 self.visual_projector(pooled),
                 clips[sounding],
-                temperature=self.config.contrastive_temperature,
+                self.config.contrastive_temperature,
+                None if counts is None else counts[2].clamp(min=1),
             )
         return losses
 
@@ -584,6 +613,8 @@ class CCFormerForAudioVisualSegmentation(CCFormerPreTrainedModel):
         audio_mask: Tensor | None = None,
         labels: Tensor | None = None,
         label_mask: Tensor | None = None,
+        loss_counts: Tensor | None = None,
+        loss_seed: int | None = None,
         **kwargs: Unpack[TransformersKwargs],
     ) -> CCFormerOutput:
         """Segments clips.
@@ -595,6 +626,9 @@ class CCFormerForAudioVisualSegmentation(CCFormerPreTrainedModel):
             audio_mask: `(B, T)` bool, False where there is no sound; None: there is sound everywhere.
             labels: `(B, T, H', W')` int64 label ids of any size, 0 = background, 255 = ignored. Adds the loss.
             label_mask: `(B, T)` bool, True on annotated frames; None: all real frames are annotated.
+            loss_counts: `(3,)`, the sum of `count_loss_items` over all processes and accumulated batches of a step, so that they
+                train like one batch; None: this batch alone, of all processes.
+            loss_seed: of the random points at which masks are read; the same for all parts of a step. None: torch's generator.
 
         Raises:
             ValueError: for inputs of a wrong shape; the message names the right one.
@@ -609,10 +643,8 @@ class CCFormerForAudioVisualSegmentation(CCFormerPreTrainedModel):
                     f"labels are {labels.dtype} of shape {tuple(labels.shape)}, they must be torch.int64 of shape (clips, frames, "
                     f"height, width), with {tuple(pixel_values.shape[:2])} clips and frames as in pixel_values"
                 )
-            used = torch.ones(labels.shape[:2], dtype=torch.bool, device=labels.device)
-            for mask in (frame_mask, label_mask):
-                used = used if mask is None else used & mask
-            loss_dict = self.losses(outputs, logits, labels, used, audio_mask)
+            used, heard = self.used_frames(labels, frame_mask, audio_mask, label_mask)
+            loss_dict = self.losses(outputs, logits, labels, used, heard, loss_counts, loss_seed)
             weights = {name: getattr(self.config, f"{name}_weight") for name in loss_dict}
             loss = sum(weights[name] * value for name, value in loss_dict.items())
             loss_dict = {name: value.detach() for name, value in loss_dict.items()}
