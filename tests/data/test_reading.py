@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from made_media import SoundTrack, write_media
 from PIL import Image
 
 from ccformer_hf.data.avsbench import avss_palette
@@ -97,6 +98,17 @@ def test_sound_keeps_its_rate_and_every_bit(tmp_path):
     waveform, rate = read_sound(tmp_path / "a.wav")
     assert rate == 22050 and waveform.dtype == np.float32
     np.testing.assert_array_equal(waveform, samples / np.float32(32768))
+
+
+def test_other_kinds_of_wav_are_read_too(tmp_path):
+    tone = np.sin(np.arange(8000) / 10).astype(np.float32) / 2
+    for codec in ("pcm_f32le", "pcm_s24le", "pcm_s16le"):
+        write_media(
+            tmp_path / "a.wav", SoundTrack(rate=8000, waveform=np.stack([tone, tone / 2]), channels=2, codec=codec)
+        )
+        waveform, rate = read_sound(tmp_path / "a.wav")
+        assert rate == 8000
+        np.testing.assert_allclose(waveform, 0.75 * tone, atol=1e-4)
 
 
 def test_sound_that_is_none_is_refused(tmp_path):

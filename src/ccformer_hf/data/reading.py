@@ -3,6 +3,7 @@
 import io
 import os
 import pickle
+import wave
 from collections import OrderedDict
 from functools import lru_cache
 
@@ -72,9 +73,26 @@ def read_sound(path: str | os.PathLike) -> tuple[np.ndarray, int]:
     Raises:
         MediaError: where the file cannot be read or has no sound (a ValueError too).
     """
+    if str(path).lower().endswith(".wav"):
+        try:
+            return _read_pcm(path)
+        except (wave.Error, EOFError):  # other codecs in wav, and what is broken, are PyAV's to read or to refuse
+            pass
     info = probe(path, need_video=False)
     with SoundReader(path, info.audio_rate) as sound:
         return sound.read(0.0, round(info.duration * info.audio_rate)), info.audio_rate
+
+
+def _read_pcm(path: str | os.PathLike) -> tuple[np.ndarray, int]:
+    """AVSBench's own form, 16-bit wav: 0.3 ms for 5 s where PyAV takes 14 (measured); every training step reads some."""
+    with wave.open(os.fspath(path), "rb") as file:
+        channels, rate = file.getnchannels(), file.getframerate()
+        content = file.readframes(file.getnframes()) if file.getsampwidth() == 2 else b""
+    whole = len(content) // (2 * channels) * (2 * channels)  # a file that was cut short may end within a sample
+    if not whole:
+        raise wave.Error("no samples of 16 bits")
+    samples = np.frombuffer(content[:whole], dtype="<i2").reshape(-1, channels)
+    return (samples / np.float32(32768)).mean(axis=1, dtype=np.float32), rate
 
 
 class _TensorUnpickler(pickle.Unpickler):
