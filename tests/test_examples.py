@@ -37,7 +37,9 @@ def trained(tmp_path_factory):
 
 
 def test_train_then_evaluate(trained):
-    printed = run(str(EXAMPLES / "sound_decides.py"), "--model", str(trained / "last"), "--clips", "1", "--device", "cpu")
+    printed = run(
+        str(EXAMPLES / "sound_decides.py"), "--model", str(trained / "last"), "--clips", "1", "--device", "cpu"
+    )
     values = re.findall(r" (\d\.\d{4})$", printed, flags=re.MULTILINE)
     assert len(values) == 5 and all(0 <= float(value) <= 1 for value in values)
 

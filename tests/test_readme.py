@@ -7,23 +7,28 @@ from pathlib import Path
 
 import pytest
 
+from ccformer_hf.data.made_up import write_made_up_set
+
 README = (Path(__file__).parents[1] / "README.md").read_text()
 BLOCKS = re.findall(r"```python\n(.*?)```", README, flags=re.DOTALL)
 
 
-def test_the_readme_has_both_examples():
-    assert len(BLOCKS) == 2
+def test_the_readme_has_its_examples():
+    assert len(BLOCKS) == 3
 
 
 @pytest.mark.parametrize("block", range(len(BLOCKS)))
 def test_block_runs(block, tmp_path, monkeypatch, capsys):
     shutil.copy(str(files("ccformer_hf") / "checkpoints" / "example.mp4"), tmp_path / "clip.mp4")
+    write_made_up_set(tmp_path / "AVSBench", "ms3", clips=3, seed=0, workers=1, progress=False, size=64)
     monkeypatch.chdir(tmp_path)
     names: dict = {}
     exec(compile(BLOCKS[block], f"README.md block {block}", "exec"), names)
     if block == 0:
         assert "emergency-car on" in capsys.readouterr().out
         assert (tmp_path / "results" / "clip" / "segments.json").is_file()
+    elif block == 2:
+        assert names["clip"]["labels"].shape == (5, 64, 64) and len(names["clip"]["frames"]) == 5
     else:
         assert names["maps"].shape == (10, 480, 640)
         assert 0 < (names["maps"] > 0).float().mean() < 0.5

@@ -8,9 +8,11 @@ from ccformer_hf.visualize import (
     PALETTE,
     SHEET_WIDTH,
     Bar,
+    ComparedFrame,
     Overlay,
     Tile,
     clock,
+    comparison_sheet,
     contact_sheet,
     overlay,
     timeline_picture,
@@ -145,3 +147,20 @@ def test_contact_sheet_lays_masks_over_and_leaves_no_caption_out():
     pixels = np.array(sheet)
     mixed = (PALETTE[6] * 0.5 + 0.5).astype(np.uint8)
     assert (np.abs(pixels.astype(int) - mixed).max(axis=2) <= 1).sum() > 10000
+
+
+@pytest.mark.parametrize("count, blocks", [(1, 1), (5, 1), (10, 2)])
+def test_comparison_sheet_shows_each_frame_with_what_is_there_and_what_was_said(count, blocks):
+    frame = np.full((40, 60, 3), 100, dtype=np.uint8)
+    truth, said = square_map(class_id=1), square_map(class_id=2)
+    truth[0] = 255  # ignored
+    names = {0: "background", 1: "dog", 2: "bell"}
+    sheet = np.asarray(comparison_sheet("clip", "scores", [ComparedFrame(0.9, frame, truth, said, names)] * count))
+    assert sheet.shape[1] == SHEET_WIDTH
+    rows = {}
+    for class_id in (1, 2):
+        mixed = np.round((100 + PALETTE[class_id].astype(float)) / 2)
+        rows[class_id] = np.flatnonzero((np.abs(sheet - mixed).max(2) <= 1).any(1))
+        runs = 1 + np.count_nonzero(np.diff(rows[class_id]) > 1)
+        assert runs == blocks
+    assert rows[1].min() < rows[2].min()  # the label map stands above the prediction

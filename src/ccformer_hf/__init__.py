@@ -16,6 +16,8 @@ _HOMES = {
     "CCFormerModel": "modeling_ccformer",
     "iter_segments": "inference",
     "load": "inference",
+    "load_avsbench": "data.loading",
+    "load_metric": "metrics",
     "segment_video": "segmentation",
 }
 __all__ = ["__version__", *_HOMES]

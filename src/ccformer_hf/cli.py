@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from . import __version__
 from .cli_arguments import tell_error
 from .cli_data import add_data
+from .cli_evaluate import add_evaluate
 from .cli_segment import add_segment
 
 STOPPED = 130  # exit code of a shell command that was stopped by Ctrl-C
@@ -29,5 +30,6 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--version", action="version", version=f"ccformer {__version__}")
     commands = parser.add_subparsers(required=True, metavar="COMMAND", title="commands")
     add_segment(commands)
+    add_evaluate(commands)
     add_data(commands)
     return parser

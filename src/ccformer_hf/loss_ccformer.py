@@ -21,6 +21,7 @@ IGNORE = 255
 
 
 def num_processes() -> int:
+    """Processes that train together."""
     return dist.get_world_size() if dist.is_available() and dist.is_initialized() else 1
 
 

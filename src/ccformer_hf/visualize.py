@@ -57,6 +57,25 @@ class Tile:
 
 
 @dataclass(frozen=True)
+class ComparedFrame:
+    """One frame of the comparison sheet.
+
+    Attributes:
+        time: of the frame in seconds.
+        frame: `(h, w, 3)` uint8, any size.
+        truth: `(s, s')` uint8 class map, 0 = background, 255 = ignored; it is stretched to the frame.
+        predicted: the same as the model has it.
+        names: of the classes.
+    """
+
+    time: float
+    frame: np.ndarray
+    truth: np.ndarray
+    predicted: np.ndarray
+    names: Mapping[int, str]
+
+
+@dataclass(frozen=True)
 class Bar:
     """One stretch of the timeline: class `class_id` sounds from `start` to `end` (s), with `score` 0..1."""
 
@@ -251,24 +270,67 @@ def contact_sheet(title: str, subtitle: str, tiles: Sequence[Tile], timeline: Im
     for place, tile in enumerate(tiles):
         left = MARGIN + place % columns * (tile_width + GAP)
         upper = head + place // columns * (tile_height + caption + GAP)
-        frame = Image.fromarray(tile.frame).resize((tile_width, tile_height), Image.Resampling.LANCZOS)
-        ids = Image.fromarray(tile.class_map).resize((tile_width, tile_height), Image.Resampling.NEAREST)
-        sheet.paste(Image.fromarray(overlay(np.asarray(frame), np.asarray(ids))), (left, upper))
-        _caption(draw, tile, left, upper + tile_height + 17, tile_width, font)
+        sheet.paste(_masked(tile.frame, tile.class_map, (tile_width, tile_height)), (left, upper))
+        _caption(draw, clock(tile.time, 1), tile.sounding, left, upper + tile_height + 17, tile_width, font)
     sheet.paste(timeline, (MARGIN, foot + GAP))
     return sheet
 
 
+def comparison_sheet(title: str, subtitle: str, frames: Sequence[ComparedFrame]) -> Image.Image:
+    """One picture of a clip: in columns its frames, below each the label map laid over it, and the prediction.
+
+    Args:
+        title, subtitle: as in `contact_sheet`.
+        frames: at least one, all of one shape; five stand side by side.
+    """
+    height, width = frames[0].frame.shape[:2]
+    gutter, caption, head = 110, 30, 100
+    columns = min(5, len(frames))
+    tile_width = min((SHEET_WIDTH - 2 * MARGIN - gutter - (columns - 1) * GAP) // columns, 420)
+    tile_height = max(1, round(tile_width * height / width))
+    block = 3 * (tile_height + caption) + GAP
+    blocks = -(-len(frames) // columns)
+    sheet = Image.new("RGB", (SHEET_WIDTH, head + blocks * block + MARGIN - GAP), "white")
+    draw = ImageDraw.Draw(sheet)
+    large, font = ImageFont.load_default(26), ImageFont.load_default(15)
+    draw.text((MARGIN, 30), _fitted(title, large, SHEET_WIDTH - 2 * MARGIN), fill=INK, font=large)
+    draw.text((MARGIN, 66), _fitted(subtitle, font, SHEET_WIDTH - 2 * MARGIN), fill=GREY, font=font)
+    for place, compared in enumerate(frames):
+        column, upper = place % columns, head + place // columns * block
+        left = MARGIN + gutter + column * (tile_width + GAP)
+        rows = [
+            ("frame", np.zeros_like(compared.truth)),
+            ("label map", compared.truth),
+            ("prediction", compared.predicted),
+        ]
+        for row, (name, class_map) in enumerate(rows):
+            top = upper + row * (tile_height + caption)
+            if column == 0:
+                draw.text((MARGIN, top + tile_height / 2), name, fill=GREY, font=font, anchor="lm")
+            ids = np.where(class_map == 255, 0, class_map).astype(np.uint8)
+            sheet.paste(_masked(compared.frame, ids, (tile_width, tile_height)), (left, top))
+            sounding = {class_id: compared.names[class_id] for class_id in np.unique(ids).tolist() if class_id}
+            text = clock(compared.time, 1) if row == 0 else "" if sounding else "nothing"
+            _caption(draw, text, sounding, left, top + tile_height + 15, tile_width, font)
+    return sheet
+
+
+def _masked(frame: np.ndarray, class_map: np.ndarray, size: tuple[int, int]) -> Image.Image:
+    """The frame at `size` (width, height) with the masks laid over it."""
+    picture = Image.fromarray(frame).resize(size, Image.Resampling.LANCZOS)
+    ids = Image.fromarray(class_map).resize(size, Image.Resampling.NEAREST)
+    return Image.fromarray(overlay(np.asarray(picture), np.asarray(ids)))
+
+
 def _caption(
-    draw: ImageDraw.ImageDraw, tile: Tile, left: int, middle: int, width: int, font: ImageFont.FreeTypeFont
+    draw: ImageDraw.ImageDraw, text: str, sounding: Mapping[int, str], left: int, middle: int, width: int, font
 ) -> None:
-    """The time, then swatches and names as far as there is room; `+2` for those that do not fit."""
-    text = clock(tile.time, 1)
+    """`text`, then swatches and names as far as there is room; `+2` for those that do not fit."""
     draw.text((left, middle), text, fill=GREY, font=font, anchor="lm")
-    place, end = left + font.getlength(text) + 14, left + width
-    for number, (class_id, name) in enumerate(tile.sounding.items()):
-        left_out = f"+{len(tile.sounding) - number}"
-        is_last = number + 1 == len(tile.sounding)
+    place, end = left + (font.getlength(text) + 14 if text else 0), left + width
+    for number, (class_id, name) in enumerate(sounding.items()):
+        left_out = f"+{len(sounding) - number}"
+        is_last = number + 1 == len(sounding)
         if place + 16 + font.getlength(name) + (0 if is_last else 14 + font.getlength("+99")) > end:
             draw.text((place, middle), left_out, fill=GREY, font=font, anchor="lm")
             return

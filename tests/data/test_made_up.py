@@ -1,4 +1,5 @@
 import csv
+import hashlib
 import json
 import shutil
 import wave
@@ -8,14 +9,17 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from ccformer_hf import cli
 from ccformer_hf.data import made_up
 from ccformer_hf.data.avsbench import AVSS_CLASS_NAMES, SETTINGS, avss_palette
-from ccformer_hf.data.made_up import CLASS_NAMES, make_clip, write_made_up_set
+from ccformer_hf.data.loading import load_avsbench
+from ccformer_hf.data.made_up import CLASS_NAMES, OWN_KINDS, STANDARD, make_clip, write_made_up_set
 from ccformer_hf.data.made_up_pictures import LARGEST, LOOKS, SMALLEST
 from ccformer_hf.data.made_up_sounds import TIMBRES, make_room, make_stem
 
 SHARED = Path(__file__).resolve().parents[3] / "shared"
 SIZE = 64
+NEW = ("train", "saw", "sheep", "frying-food")  # not in alphabetical order, which nothing may rely on
 
 
 @pytest.fixture(scope="module")
@@ -38,9 +42,9 @@ def files_below(root):
 
 
 def test_every_class_has_a_look_a_timbre_and_a_name_in_avss():
-    assert CLASS_NAMES[0] == "background" and list(CLASS_NAMES[1:]) == sorted(LOOKS) == sorted(TIMBRES)
-    assert len(CLASS_NAMES) == 13
-    assert set(CLASS_NAMES) <= set(AVSS_CLASS_NAMES)
+    assert sorted(LOOKS) == sorted(TIMBRES) == sorted((*STANDARD, *NEW)) and len(LOOKS) == 16
+    assert set(LOOKS) <= set(AVSS_CLASS_NAMES)
+    assert CLASS_NAMES == ("background", *STANDARD) and len(STANDARD) == 12
 
 
 def test_shapes_types_and_ranges(clips):
@@ -102,6 +106,79 @@ def test_frames_at_other_times_show_the_same_scene():
     assert not np.array_equal(film.frames[0], film.frames[8])
     with pytest.raises(ValueError, match="times go from 5.0 to 5.0 s"):
         make_clip("ms3", 3, 0, SIZE, times=[5.0])
+
+
+@pytest.mark.parametrize(
+    ("setting", "category", "frames", "labels", "loudness"),
+    [
+        ("s4", "emergency-car", "4336bf2a7027da8e", "fe8ac96600a4c182", [0, 0.0589549, 0.0318779, 0, 0.0326895]),
+        (
+            "ms3",
+            "bell_trumpet",
+            "a1855c0d83332a6e",
+            "2398b729f27a64a0",
+            [0.0705803, 0.0739236, 0.0800837, 0.0851583, 0.0792904],
+        ),
+        (
+            "avss",
+            "flute",
+            "4fe500f4783313a6",
+            "1e7378487cc1cfae",
+            [0.069791, 0.0654511, 0.0757856, 0.0676861, 0.0732286],
+        ),
+    ],
+)
+def test_clips_stay_what_they_were(setting, category, frames, labels, loudness):
+    """Numbers from before there were other classes; the built-in checkpoint's card rests on such clips."""
+    clip = make_clip(setting, 7, 3, SIZE)
+    assert clip.category == category and clip.class_names == CLASS_NAMES
+    assert hashlib.sha256(clip.frames.tobytes()).hexdigest()[:16] == frames
+    assert hashlib.sha256(clip.labels.tobytes()).hexdigest()[:16] == labels
+    # No digest of the sound: NumPy's sine differs in the last bit from one kind of processor to the other.
+    rms = np.sqrt(np.mean(clip.waveform.reshape(-1, 16000).astype(np.float64) ** 2, axis=1))
+    np.testing.assert_allclose(rms, loudness, rtol=1e-4, atol=1e-9)
+
+
+def test_a_clip_draws_all_its_objects_from_the_classes_asked_for(monkeypatch):
+    heard = []
+    make = made_up.make_stem
+    monkeypatch.setattr(made_up, "make_stem", lambda name, *rest: heard.append(name) or make(name, *rest))
+    objects = set()
+    for index in range(12):
+        clip = make_clip("avss", 1, index, 32, classes=NEW)
+        assert clip.class_names == ("background", *NEW)
+        names = [clip.class_names[number] for number in clip.object_ids]
+        *visible, off_screen = heard
+        assert visible == names and off_screen in NEW and len(set(heard)) == len(heard)
+        assert set(clip.category.split("_")) <= set(names)
+        assert set(np.unique(clip.labels)) <= {0, *clip.object_ids}
+        objects.add(len(names))
+        heard.clear()
+    assert objects == {2, 3}
+    assert len(make_clip("ms3", 0, 0, 32, classes=NEW[:3]).object_ids) == 2
+
+
+def test_classes_change_what_is_drawn():
+    drawn = [make_clip("ms3", 4, 0, SIZE, classes=classes) for classes in (NEW, NEW[::-1])]
+    np.testing.assert_array_equal(drawn[0].object_ids, drawn[1].object_ids)
+    assert not np.array_equal(drawn[0].frames, drawn[1].frames)
+    assert not np.allclose(drawn[0].waveform, drawn[1].waveform)
+
+
+@pytest.mark.parametrize(
+    ("classes", "message"),
+    [
+        (("dog", "unicorn", "saw"), "'unicorn', which cannot be drawn; there are bell, .*, frying-food, .*, trumpet"),
+        (("dog", "saw"), "classes is dog, saw; wanted are at least 3 different ones"),
+        (("dog", "saw", "bell", "dog"), "classes is dog, saw, bell, dog; wanted are at least 3 different ones"),
+    ],
+)
+def test_wrong_classes_are_refused(tmp_path, classes, message):
+    with pytest.raises(ValueError, match=message):
+        make_clip("ms3", 0, 0, 32, classes=classes)
+    with pytest.raises(ValueError, match=message):
+        write_made_up_set(tmp_path / "set", "own", 3, 0, workers=1, progress=False, size=32, classes=classes)
+    assert list(tmp_path.iterdir()) == []
 
 
 @pytest.mark.parametrize(
@@ -313,6 +390,59 @@ def test_two_processes_write_the_same_bytes_as_one(tmp_path):
     assert files_below(tmp_path / "1") == files_below(tmp_path / "2")
 
 
+@pytest.fixture(scope="module")
+def own(tmp_path_factory):
+    root = tmp_path_factory.mktemp("sets") / "own"
+    arguments = ["--clips", "8", "--seed", "2", "--size", str(SIZE), "--workers", "1", "--classes", ",".join(NEW)]
+    assert cli.main(["data", "make", str(root), "--setting", "own", *arguments]) == 0
+    return root, [make_clip(OWN_KINDS[i % 6], 2, i, SIZE, classes=NEW) for i in range(8)]
+
+
+def test_own_folder_has_the_layout_of_the_users_own_clips(own):
+    root, made = own
+    splits = ["train"] * 6 + ["validation", "test"]
+    wanted = {"classes.txt"}
+    for clip, split in zip(made, splits, strict=True):
+        wanted.add(f"{split}/{clip.name}/audio.wav")
+        for number in range(len(clip.frames)):
+            wanted |= {f"{split}/{clip.name}/frames/00000{number}.jpg", f"{split}/{clip.name}/masks/00000{number}.png"}
+    assert set(files_below(root)) == wanted
+    assert (root / "classes.txt").read_text() == "train\nsaw\nsheep\nfrying-food\n"
+    assert [clip.setting for clip in made] == ["avss", "ms3", "avss", "s4", "avss", "ms3", "avss", "ms3"]
+
+
+def test_own_folder_loads_as_the_clips_it_was_made_of(own):
+    root, made = own
+    loaded = load_avsbench("own", root)
+    assert {split: len(rows) for split, rows in loaded.items()} == {"train": 6, "validation": 1, "test": 1}
+    rows = {row["id"]: row for split in loaded.values() for row in split}
+    assert set(rows) == {clip.name for clip in made}
+    for clip in made:
+        row = rows[clip.name]
+        np.testing.assert_array_equal(row["labels"], clip.labels)
+        assert row["annotated"] == [True] * len(clip.frames)
+        assert np.abs(np.stack(row["frames"]).astype(int) - clip.frames).mean() < 5
+        assert row["sound"]["sampling_rate"] == 16000
+        np.testing.assert_allclose(row["sound"]["waveform"], clip.waveform, atol=1e-4)
+    ids = set(np.concatenate([np.unique(clip.labels) for clip in made]).tolist())
+    assert ids == {0, 1, 2, 3, 4}, "every class sounds in these clips"
+
+
+def test_own_folder_holds_the_standard_classes_unless_others_are_named(tmp_path):
+    write_made_up_set(tmp_path / "set", "own", 3, 0, workers=1, progress=False, size=32)
+    assert (tmp_path / "set" / "classes.txt").read_text().split() == list(STANDARD)
+    row = load_avsbench("own", tmp_path / "set", "test")[0]
+    np.testing.assert_array_equal(row["labels"], make_clip("avss", 0, 2, 32).labels)
+
+
+def test_a_wrong_class_on_the_command_line_is_one_line(tmp_path, capsys):
+    command = ["data", "make", str(tmp_path / "set"), "--setting", "own", "--clips", "3", "--classes", "dog,cow,saw"]
+    assert cli.main(command) == 2
+    told = capsys.readouterr().err
+    assert told.count("\n") == 1 and "'cow', which cannot be drawn; there are bell, bird, " in told
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_palette_follows_the_voc_rule():
     palette = avss_palette()
     by_hand = {0: (0, 0, 0), 1: (128, 0, 0), 2: (0, 128, 0), 3: (128, 128, 0), 7: (128, 128, 128), 8: (64, 0, 0)}
@@ -357,10 +487,10 @@ def test_a_folder_that_cannot_be_made_is_named(tmp_path):
 
 
 def test_a_failure_leaves_nothing_behind(tmp_path, monkeypatch):
-    def fail_late(setting, seed, index, size):
+    def fail_late(setting, seed, index, size, classes):
         if index == 2:
             raise OSError("disk full")
-        return make_clip(setting, seed, index, size)
+        return make_clip(setting, seed, index, size, classes=classes)
 
     monkeypatch.setattr(made_up, "make_clip", fail_late)
     with pytest.raises(OSError, match="disk full"):
@@ -370,7 +500,12 @@ def test_a_failure_leaves_nothing_behind(tmp_path, monkeypatch):
 
 @pytest.mark.parametrize(
     ("changes", "message"),
-    [({"setting": "S4"}, "setting is 'S4'"), ({"clips": 2}, "clips is 2"), ({"workers": 0}, "workers is 0")],
+    [
+        ({"setting": "S4"}, "setting is 'S4'"),
+        ({"clips": 2}, "clips is 2"),
+        ({"workers": 0}, "workers is 0"),
+        ({"classes": NEW}, "classes are given for s4, which has its own; leave them out"),
+    ],
 )
 def test_bad_requests_are_refused(tmp_path, changes, message):
     arguments = {"setting": "s4", "clips": 3, "seed": 0, "workers": 1} | changes

@@ -39,6 +39,7 @@ AVSS_CLASS_NAMES: tuple[str, ...] = tuple(
 S4_SECONDS = 10  # AVSBench cut its clips from videos of 10 s; 14 start at second 6, where 4 s are left
 V2_FRAMES, V1_FRAMES = 10, 5
 PICTURES = (".jpg", ".png")  # AVSS frames are .jpg; copies recovered from elsewhere may be .png
+VIDEOS = (".mp4", ".mkv", ".mov", ".webm", ".avi")  # a clip of one's own may be one
 NOT_VISIBLE = ("off-the-screen", "background")  # in `a_obj`: nothing that sounds can be seen
 
 
@@ -67,6 +68,16 @@ class ClipFiles:
     sound: str | None
     log_mel: str | None = None
     missing: tuple[str, ...] = ()
+
+    @property
+    def has_video(self) -> bool:
+        """Whether the frames lie in one video."""
+        return self.frames[0].lower().endswith(VIDEOS)
+
+    @property
+    def has_binary_labels(self) -> bool:
+        """Whether the label pictures tell only 0 from the rest."""
+        return self.setting in ("s4", "ms3")
 
 
 def class_names(setting: str) -> tuple[str, ...]:

@@ -16,8 +16,9 @@ from datasets.features.features import register_feature
 from PIL import Image as PillowImage
 
 from ..media_ccformer import probe, read_clip
-from .own import VIDEOS
-from .reading import IGNORE_LABEL, read_label_map, read_log_mel, read_sound
+from ..timeline_ccformer import EXAMPLE_COLUMNS
+from .avsbench import VIDEOS
+from .reading import IGNORE_LABEL, MEL_BANDS, read_label_map, read_log_mel, read_sound
 
 FILE = pa.struct({"bytes": pa.binary(), "path": pa.string()})
 
@@ -130,22 +131,34 @@ class PictureSize(_Decoded):
 
 @dataclass
 class Floats(_Decoded):
-    """Nested lists of a Parquet shard -> float32 array of as many dimensions as `depth`."""
+    """Nested lists of a Parquet shard -> float32 array. Held as bytes: `datasets` would make Python numbers of lists, one by one.
 
-    depth: int
+    Args:
+        shape: of the array, -1 for the one length that differs between clips; as many as the lists are deep.
+    """
+
+    shape: list[int]
     id: str | None = field(default=None, repr=False)
     dtype: ClassVar[str] = "float32"
+    pa_type: ClassVar[pa.DataType] = pa.large_binary()
     _type: str = field(default="Floats", init=False, repr=False)
 
-    @property
-    def pa_type(self) -> pa.DataType:
-        kind = pa.float32()
-        for _ in range(self.depth):
-            kind = pa.list_(kind)
-        return kind
+    def cast_storage(self, storage: pa.Array) -> pa.Array:
+        if not pa.types.is_list(storage.type):
+            return storage.cast(self.pa_type)
+        values, ends = storage, np.arange(len(storage) + 1)
+        while pa.types.is_list(values.type):
+            ends = values.offsets.to_numpy()[ends]
+            values = values.values
+        numbers = values.to_numpy(zero_copy_only=False).astype(np.float32, copy=False)
+        rows = [
+            numbers[start:end].tobytes() if valid else None
+            for start, end, valid in zip(ends, ends[1:], storage.is_valid().to_pylist(), strict=False)
+        ]
+        return pa.array(rows, self.pa_type)
 
-    def decode_example(self, value: list, token_per_repo_id: dict | None = None) -> np.ndarray:
-        return np.asarray(value, dtype=np.float32)
+    def decode_example(self, value: bytes, token_per_repo_id: dict | None = None) -> np.ndarray:
+        return np.frombuffer(value, dtype=np.float32).reshape(self.shape).copy()
 
 
 with warnings.catch_warnings():
@@ -195,8 +208,8 @@ def decoded_shard_features(names: tuple[str, ...]) -> Features:
         | {
             "frames": List(Image(mode="RGB")),
             "labels": LabelMaps(list(names)),
-            "sound": {"waveform": Floats(1), "sampling_rate": Value("int32")},
-            "log_mel": Floats(4),
+            "sound": {"waveform": Floats([-1]), "sampling_rate": Value("int32")},
+            "log_mel": Floats([-1, 1, EXAMPLE_COLUMNS, MEL_BANDS]),
         }
     )
 

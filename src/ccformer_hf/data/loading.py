@@ -7,7 +7,7 @@ from datasets import Dataset, DatasetDict, IterableDataset, IterableDatasetDict,
 
 from .avsbench import SETTINGS, SPLITS, ClipFiles, class_names, find_settings, list_clips
 from .features import decoded_shard_features, folder_features
-from .own import VIDEOS, list_own_clips, read_own_class_names
+from .own import list_own_clips, read_own_class_names
 from .shards import is_converted, shard_files
 
 STREAM_SHARDS = 64  # a stream is split among at most so many workers and processes
@@ -35,7 +35,8 @@ def load_avsbench(
 
     Args:
         setting: `"s4"`, `"ms3"`, `"avss"`, or `"own"` for a folder as in `ccformer_hf.data.own`.
-        root: folder with the official download, your own clips, or what `ccformer data convert` wrote.
+        root: folder with the official download, your own clips, or what `ccformer data convert` wrote; of that, `datasets`
+            makes a copy in its cache, unless it is streamed.
         split: `"train"`, `"validation"` (or `"val"`), `"test"`; None: all that are there, in a dict.
         streaming: give an `IterableDataset`.
 
@@ -77,9 +78,13 @@ def clips_and_class_names(setting: str, root: str | os.PathLike) -> tuple[list[C
     return list_clips(setting, found[setting]), class_names(setting)
 
 
-def _dataset(
-    clips: list[ClipFiles], names: tuple[str, ...], root: Path, split: str, streaming: bool
-) -> Dataset | IterableDataset:
+def refuse_unfit(clips: list[ClipFiles], root: Path, split: str) -> None:
+    """Refuses a split that cannot be loaded: without a clip, with files missing, or with frames in two forms.
+
+    Raises:
+        FileNotFoundError: for no clip, or missing files; the text names the first.
+        ValueError: where some clips have pictures and some a video.
+    """
     if not clips:
         raise FileNotFoundError(f"{root}: has no clip in the split {split}")
     incomplete = [clip for clip in clips if clip.missing]
@@ -88,13 +93,16 @@ def _dataset(
             f"{root}: {len(incomplete)} of {len(clips)} clips in {split} lack files, the first is {incomplete[0].id}: "
             f"{incomplete[0].missing[0]}. `ccformer data check` names them all; complete the download"
         )
-    videos = {clip.frames[0].lower().endswith(VIDEOS) for clip in clips}
-    if len(videos) == 2:
+    if len({clip.has_video for clip in clips}) == 2:
         raise ValueError(
             f"{root}: {split} mixes clips with frames/ and with a video; give all clips of a split one form"
         )
-    binary = clips[0].setting in ("s4", "ms3")
-    video = videos.pop()
+
+
+def _dataset(
+    clips: list[ClipFiles], names: tuple[str, ...], root: Path, split: str, streaming: bool
+) -> Dataset | IterableDataset:
+    refuse_unfit(clips, root, split)
     rows = [
         {
             "id": clip.id,
@@ -109,7 +117,8 @@ def _dataset(
         }
         for clip in clips
     ]
-    dataset = Dataset.from_list(rows, features=folder_features(names, binary, video), split=split)
+    features = folder_features(names, clips[0].has_binary_labels, clips[0].has_video)
+    dataset = Dataset.from_list(rows, features=features, split=split)
     return dataset.to_iterable_dataset(min(STREAM_SHARDS, len(dataset))) if streaming else dataset
 
 
@@ -119,5 +128,6 @@ def _load_shards(
     files, names = shard_files(root, setting)
     if split and split not in files:
         raise FileNotFoundError(f"{root}: {setting} has no split {split}, but {', '.join(files)}")
-    loaded = load_dataset("parquet", data_files=files, split=split, streaming=streaming)
-    return loaded.cast(decoded_shard_features(names))
+    # Given here rather than by `cast`, which would write all of the set a second time.
+    features = decoded_shard_features(names)
+    return load_dataset("parquet", data_files=files, split=split, streaming=streaming, features=features)

@@ -3,7 +3,7 @@
 Several objects of distinct classes move, turn and cover each other; some of them sound, and which ones changes from second to
 second. Who sounds is drawn without looking at the pictures, so no look, place, size, motion or depth tells it. There are silent
 seconds, and seconds in which a class sounds that is not in the picture. AVSBench itself cannot be shipped; this set is free, of any
-length, and written in AVSBench's own folder layout.
+length, and written in AVSBench's own folder layout, or in that of the user's own clips.
 
 Shapes: `S` seconds; `T` frames, one per second unless asked otherwise; `N` visible objects; `H` = `W` = size.
 """
@@ -27,8 +27,16 @@ from ..timeline_ccformer import FRAME_OFFSET
 from .avsbench import AVSS_CLASS_NAMES, COLUMNS, SETTINGS, TABLES, avss_palette
 from .made_up_pictures import LARGEST, LOOKS, SMALLEST, Layer, draw_background, draw_object, draw_plate, render
 from .made_up_sounds import SAMPLING_RATE, make_background_noise, make_room, make_stem
+from .own import CLASSES_FILE
 
-CLASS_NAMES: tuple[str, ...] = ("background", *sorted(LOOKS))
+# The classes of a clip unless others are asked for; the built-in checkpoint knows these.
+STANDARD: tuple[str, ...] = tuple(
+    "bell bird clock dog drum emergency-car flute guitar helicopter man motorcycle trumpet".split()
+)
+CLASS_NAMES: tuple[str, ...] = ("background", *STANDARD)
+
+# Which kinds of clip a folder of "own" clips takes turns with: one in six has a single source, half are as avss.
+OWN_KINDS = ("avss", "ms3", "avss", "s4", "avss", "ms3")
 
 # Share of the seconds in which nothing sounds, in which only something off screen does, and in which it sounds along.
 SILENT, OFF_SCREEN_ALONE, OFF_SCREEN_ALONG = 0.11, 0.06, 0.07
@@ -46,8 +54,9 @@ class MadeUpClip:
         label: `"v1s"` (one source, 5 frames), `"v1m"` (several, 5 frames) or `"v2"` (several, 10 frames).
         category: classes of the marked objects, joined by `_`; for s4 the class of its single source.
         frames: `(T, H, W, 3)` uint8, frame l at l + 15/16 seconds unless other times were asked for.
-        labels: `(T, H, W)` uint8, index into `CLASS_NAMES` where a visible object sounds, else 0.
-        object_ids: `(N,)` index into `CLASS_NAMES` of every visible object.
+        class_names: background, and the classes the objects are drawn from; `CLASS_NAMES` unless others were asked for.
+        labels: `(T, H, W)` uint8, index into `class_names` where a visible object sounds, else 0.
+        object_ids: `(N,)` index into `class_names` of every visible object.
         object_masks: `(N, T, H, W)` bool, the pixels of every object that can be seen.
         sounding: `(N, S)` bool, who sounds in which second.
         waveform: `(S * 16000,)` float32 in -1..1, mono at 16 kHz.
@@ -59,6 +68,7 @@ class MadeUpClip:
     label: str
     category: str
     frames: np.ndarray
+    class_names: tuple[str, ...]
     labels: np.ndarray
     object_ids: np.ndarray
     object_masks: np.ndarray
@@ -104,8 +114,23 @@ def _draw_layers(
         largest = max(SMALLEST, 0.97 * largest)  # a crowded frame: smaller objects find a place
 
 
+def _check_classes(classes: Sequence[str]) -> None:
+    unknown = [name for name in classes if name not in LOOKS]
+    if unknown:
+        raise ValueError(f"classes has {unknown[0]!r}, which cannot be drawn; there are {', '.join(sorted(LOOKS))}")
+    if len(set(classes)) < max(3, len(classes)):
+        raise ValueError(
+            f"classes is {', '.join(classes)}; wanted are at least 3 different ones: two objects and one off screen"
+        )
+
+
 def make_clip(
-    setting: str, seed: int, index: int, size: int = 224, times: Sequence[float] | None = None
+    setting: str,
+    seed: int,
+    index: int,
+    size: int = 224,
+    times: Sequence[float] | None = None,
+    classes: Sequence[str] = STANDARD,
 ) -> MadeUpClip:
     """Makes one clip; the same arguments give the same clip, whatever was made before.
 
@@ -116,9 +141,10 @@ def make_clip(
         index: of the clip in the set.
         size: side of the square frames in pixels.
         times: when (s) the frames are taken, for a moving picture of the same scene; by default at 15/16 of every second.
+        classes: at least 3 names of `LOOKS`, from which all objects are drawn, the one off screen too.
 
     Raises:
-        ValueError: for an unknown setting, a negative seed or index, a size below 32, or times outside the clip.
+        ValueError: for an unknown setting or class, a negative seed or index, a size below 32, or times outside the clip.
     """
     if setting not in SETTINGS:
         raise ValueError(f"setting is {setting!r}, it must be one of {', '.join(map(repr, SETTINGS))}")
@@ -126,6 +152,8 @@ def make_clip(
         raise ValueError(f"seed is {seed} and index is {index}, both must be 0 or greater")
     if size < 32:
         raise ValueError(f"size is {size}, it must be at least 32 pixels for the objects to be seen")
+    _check_classes(classes)
+    class_names = ("background", *classes)
 
     # Streams of their own, so that who sounds cannot depend on what was drawn for the pictures.
     streams = np.random.SeedSequence([SETTINGS.index(setting), seed, index]).spawn(4)
@@ -136,12 +164,13 @@ def make_clip(
     )
     seconds = 10 if label == "v2" else 5
     objects = int(scene_rng.integers(2, 4 if label == "v1s" else 5))
-    *object_ids, off_screen_id = (scene_rng.permutation(len(CLASS_NAMES) - 1)[: objects + 1] + 1).tolist()
+    objects = min(objects, len(classes) - 1)  # one class is left for what sounds off screen
+    *object_ids, off_screen_id = (scene_rng.permutation(len(classes))[: objects + 1] + 1).tolist()
     sounding, off_screen = _draw_schedule(schedule_rng, objects, seconds, most=1 if label == "v1s" else 3)
 
     background = draw_background(picture_rng, size)
     scored = np.arange(seconds) + FRAME_OFFSET
-    layers, rows = _draw_layers(picture_rng, [CLASS_NAMES[i] for i in object_ids], size, scored)
+    layers, rows = _draw_layers(picture_rng, [class_names[i] for i in object_ids], size, scored)
     times = scored if times is None else np.asarray(times, dtype=np.float64)
     if not np.all((times >= 0) & (times < seconds)):
         raise ValueError(
@@ -158,19 +187,20 @@ def make_clip(
 
     room = make_room(sound_rng)
     decibels = sound_rng.uniform(-12, 0) + sound_rng.uniform(-6, 0, objects + 1)
-    stems = np.stack([make_stem(CLASS_NAMES[i], sound_rng, seconds, room) for i in (*object_ids, off_screen_id)])
+    stems = np.stack([make_stem(class_names[i], sound_rng, seconds, room) for i in (*object_ids, off_screen_id)])
     stems *= np.float32(2) * (10 ** (decibels / 20)).astype(np.float32)[:, None, None]  # (N + 1, S, 16000)
     playing = np.concatenate([sounding, off_screen[None]]).astype(np.float32)
     noise = make_background_noise(sound_rng, seconds) * np.float32(2 * 10 ** (decibels.mean() / 20))
     waveform = (stems * playing[:, :, None]).sum(axis=0).reshape(-1) + noise
     headroom = min(1.0, 0.99 / float(np.abs(waveform).max() + 1e-9))
-    sources = [CLASS_NAMES[object_ids[i]] for i in np.flatnonzero(sounding.any(axis=1))]
+    sources = [class_names[object_ids[i]] for i in np.flatnonzero(sounding.any(axis=1))]
     return MadeUpClip(
         name=f"made-up-{setting}-{seed}-{index:05d}",
         setting=setting,
         label=label,
         category="_".join(sorted(sources)),
         frames=frames,
+        class_names=class_names,
         labels=labels,
         object_ids=np.array(object_ids),
         object_masks=object_masks,
@@ -229,7 +259,7 @@ def _write_avss(clip: MadeUpClip, split: str, root: Path) -> list[str]:
     folder = root / clip.label / uid
     (folder / "frames").mkdir(parents=True)
     palette = avss_palette()
-    avss_ids = np.array([AVSS_CLASS_NAMES.index(name) for name in CLASS_NAMES], dtype=np.uint8)
+    avss_ids = np.array([AVSS_CLASS_NAMES.index(name) for name in clip.class_names], dtype=np.uint8)
     for second, frame in enumerate(clip.frames):
         Image.fromarray(frame).save(folder / "frames" / f"{second}.jpg", quality=92)
         if split != "train" or clip.label != "v1s" or second == 0:  # as in the real set
@@ -240,12 +270,26 @@ def _write_avss(clip: MadeUpClip, split: str, root: Path) -> list[str]:
     return [clip.name, uid, "0", "0", clip.category, split, clip.label]
 
 
-_WRITERS = {"s4": _write_s4, "ms3": _write_ms3, "avss": _write_avss}
+def _write_own(clip: MadeUpClip, split: str, root: Path) -> list[str]:
+    folder = root / ("validation" if split == "val" else split) / clip.name
+    (folder / "frames").mkdir(parents=True)
+    palette = avss_palette()
+    for second, frame in enumerate(clip.frames):
+        Image.fromarray(frame).save(folder / "frames" / f"{second:06d}.jpg", quality=95)
+        _save_png(folder / "masks" / f"{second:06d}.png", clip.labels[second], palette)
+    _save_wav(folder / "audio.wav", clip.waveform)
+    return []  # there is no table
+
+
+_WRITERS = {"s4": _write_s4, "ms3": _write_ms3, "avss": _write_avss, "own": _write_own}
 _FOLDERS = {"s4": "Single-source", "ms3": "Multi-sources", "avss": "."}
 
 
-def _make_and_write(index: int, setting: str, clips: int, seed: int, size: int, root: Path) -> list[str]:
-    return _WRITERS[setting](make_clip(setting, seed, index, size), _split_of(index, clips), root)
+def _make_and_write(
+    index: int, setting: str, clips: int, seed: int, size: int, classes: Sequence[str], root: Path
+) -> list[str]:
+    kind = OWN_KINDS[index % len(OWN_KINDS)] if setting == "own" else setting
+    return _WRITERS[setting](make_clip(kind, seed, index, size, classes=classes), _split_of(index, clips), root)
 
 
 def write_made_up_set(
@@ -256,34 +300,44 @@ def write_made_up_set(
     workers: int | None = None,
     progress: bool = True,
     size: int = 224,
+    classes: Sequence[str] | None = None,
 ) -> Path:
-    """Writes clips in AVSBench's own folder layout and csv.
+    """Writes clips in AVSBench's own folder layout and csv, or as a folder of the user's own clips.
 
     Below `root`, as in the real sets: `Single-source/` (s4), `Multi-sources/` (ms3), or `metadata.csv`, `label2idx.json` and
     the folders `v1s`, `v1m` and `v2` (avss). The sound is a wav at 16 kHz. Masks of s4 and ms3 are 0/255 in one channel;
     `labels_semantic` holds ids of the 71 classes, `labels_rgb` their colours. Training clips with one source have the first
-    frame's mask only. The folder appears whole or not at all.
+    frame's mask only. With `"own"` the layout is that of `ccformer_hf.data.own`: clips of all three kinds by turns, every frame
+    with a mask of class ids. The folder appears whole or not at all.
 
     Args:
         root: folder to make; it must not exist yet, or be empty.
-        setting: `"s4"`, `"ms3"` or `"avss"`.
+        setting: `"s4"`, `"ms3"`, `"avss"` or `"own"`.
         clips: how many, at least 3; the first 70 % are train, then 15 % val, 15 % test.
         seed: the same seed writes the same files.
         workers: processes, by default one per core.
         progress: show a progress bar.
         size: side of the square frames in pixels.
+        classes: for `"own"`: at least 3 names of `LOOKS` in the order of their ids; by default `STANDARD`.
 
     Returns:
         `root`.
 
     Raises:
-        ValueError: for an unknown setting, fewer than 3 clips, fewer than 1 worker, or what `make_clip` refuses.
+        ValueError: for an unknown setting, fewer than 3 clips, fewer than 1 worker, classes for a setting that has its own, or
+            what `make_clip` refuses.
         FileExistsError: if `root` is a file or a folder with something in it.
         OSError: if `root` cannot be made.
     """
     root = Path(root)
-    if setting not in SETTINGS:
-        raise ValueError(f"setting is {setting!r}, it must be one of {', '.join(map(repr, SETTINGS))}")
+    if setting not in _WRITERS:
+        raise ValueError(f"setting is {setting!r}, it must be one of {', '.join(map(repr, _WRITERS))}")
+    if classes is not None and setting != "own":
+        raise ValueError(
+            f"classes are given for {setting}, which has its own; leave them out, or take the setting own"
+        )
+    classes = STANDARD if classes is None else tuple(classes)
+    _check_classes(classes)
     if clips < 3:
         raise ValueError(f"clips is {clips}, it must be at least 3: one each for train, val and test")
     workers = workers if workers is not None else os.cpu_count() or 1
@@ -296,7 +350,9 @@ def write_made_up_set(
 
     target = root.resolve()
     temporary = target.with_name(f".{target.name}.{os.getpid()}.partial")
-    make = partial(_make_and_write, setting=setting, clips=clips, seed=seed, size=size, root=temporary)
+    make = partial(
+        _make_and_write, setting=setting, clips=clips, seed=seed, size=size, classes=classes, root=temporary
+    )
     try:
         temporary.mkdir(parents=True)
     except OSError as error:
@@ -308,8 +364,11 @@ def write_made_up_set(
         else:
             with get_context("spawn").Pool(min(workers, clips)) as pool:
                 rows = list(tqdm(pool.imap(make, range(clips), chunksize=4), **bar))
-        with open(temporary / _FOLDERS[setting] / TABLES[setting], "w", newline="", encoding="utf-8") as file:
-            csv.writer(file, lineterminator="\n").writerows([COLUMNS[setting], *rows])
+        if setting == "own":
+            (temporary / CLASSES_FILE).write_text("".join(f"{name}\n" for name in classes), encoding="utf-8")
+        else:
+            with open(temporary / _FOLDERS[setting] / TABLES[setting], "w", newline="", encoding="utf-8") as file:
+                csv.writer(file, lineterminator="\n").writerows([COLUMNS[setting], *rows])
         if setting == "avss":
             ids = {name: number for number, name in enumerate(AVSS_CLASS_NAMES)}
             (temporary / "label2idx.json").write_text(json.dumps(ids, indent=1) + "\n", encoding="utf-8")

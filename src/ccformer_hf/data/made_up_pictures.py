@@ -225,6 +225,60 @@ def _trumpet(pen: Pen) -> None:
         pen.rectangle(x - 0.06, -0.42, x + 0.06, 0.42, light)
 
 
+def _frying_food(pen: Pen) -> None:
+    pan, rim, handle = pen.colour(215, 0.3, 0.2), pen.colour(215, 0.15, 0.48), pen.colour(4, 0.85, 0.7)
+    white, yolk = pen.colour(60, 0.03, 1), pen.colour(44, 0.95, 1)
+    pen.rectangle(0.4, -0.14, 1, 0.14, handle, 0.1)
+    pen.ellipse(-0.24, 0, 0.76, 0.76, rim)
+    pen.ellipse(-0.24, 0, 0.64, 0.64, pan)
+    for x, y, radius in ((-0.44, -0.12, 0.34), (-0.02, 0.06, 0.32), (-0.36, 0.24, 0.28)):
+        pen.ellipse(x, y, radius, radius, white)
+    pen.ellipse(-0.36, -0.06, 0.19, 0.19, yolk)
+    pen.ellipse(0.02, 0.12, 0.15, 0.15, yolk)
+
+
+def _saw(pen: Pen) -> None:
+    steel, light, grip = pen.colour(212, 0.5, 0.42), pen.colour(200, 0.15, 1), pen.colour(12, 0.92, 0.98)
+    teeth = [(0.98 - 0.165 * tooth, 0.26 + 0.04 * tooth) for tooth in range(8)]
+    edge = [corner for x, y in teeth for corner in ((x, y), (x - 0.13, y - 0.16))]
+    pen.polygon([(-0.4, -0.42), (0.98, -0.1), *edge, (-0.4, 0.5)], steel)
+    pen.line([(-0.3, -0.18), (0.96, 0)], 0.1, light)
+    pen.rectangle(-0.98, -0.56, -0.26, 0.62, grip, 0.24)
+
+
+def _sheep(pen: Pen) -> None:
+    wool, shade, dark = pen.colour(48, 0.08, 1), pen.colour(40, 0.16, 0.8), pen.colour(300, 0.2, 0.2)
+    for x in (-0.5, 0.3):
+        pen.rectangle(x - 0.13, 0.3, x + 0.13, 0.9, dark)
+    for turn in np.arange(9) * 2 * np.pi / 9:
+        pen.ellipse(-0.12 + 0.52 * np.cos(turn), -0.02 + 0.34 * np.sin(turn), 0.3, 0.3, wool)
+    pen.ellipse(-0.12, -0.02, 0.6, 0.4, wool)
+    for x, y in ((-0.45, -0.1), (-0.1, -0.26), (-0.18, 0.16)):
+        pen.ellipse(x, y, 0.15, 0.11, shade)
+    pen.ellipse(0.62, -0.2, 0.32, 0.42, dark)
+    pen.ellipse(0.36, -0.36, 0.22, 0.12, dark)
+    pen.ellipse(0.56, -0.58, 0.24, 0.18, wool)
+    pen.ellipse(0.7, -0.24, 0.09, 0.1, (250, 250, 250))
+
+
+def _train(pen: Pen) -> None:
+    black, red, brass = pen.colour(240, 0.3, 0.2), pen.colour(350, 0.85, 0.8), pen.colour(46, 0.8, 0.95)
+    pen.rectangle(0.42, -0.78, 0.7, -0.1, black)
+    pen.rectangle(0.32, -0.88, 0.8, -0.68, brass)
+    pen.ellipse(0.04, -0.28, 0.18, 0.24, brass)
+    pen.rectangle(-0.4, -0.34, 0.86, 0.32, black, 0.16)
+    pen.rectangle(-0.9, -0.6, -0.26, 0.36, red)
+    pen.rectangle(-0.98, -0.74, -0.18, -0.56, black)
+    pen.rectangle(-0.74, -0.44, -0.42, -0.12, pen.colour(55, 0.25, 1))
+    for x in (0.26, 0.56):
+        pen.rectangle(x, -0.34, x + 0.1, 0.32, brass)
+    pen.polygon([(0.7, 0.28), (0.98, 0.66), (0.7, 0.66)], brass)
+    for x in (-0.62, -0.06, 0.48):
+        pen.ellipse(x, 0.44, 0.29, 0.29, black)
+        pen.ellipse(x, 0.44, 0.2, 0.2, red)
+        pen.ellipse(x, 0.44, 0.07, 0.07, black)
+
+
 LOOKS: dict[str, Callable[[Pen], None]] = {
     "bell": _bell,
     "bird": _bird,
@@ -238,6 +292,11 @@ LOOKS: dict[str, Callable[[Pen], None]] = {
     "man": _man,
     "motorcycle": _motorcycle,
     "trumpet": _trumpet,
+    # Four more, for training on classes that the built-in checkpoint does not know.
+    "frying-food": _frying_food,
+    "saw": _saw,
+    "sheep": _sheep,
+    "train": _train,
 }
 
 

@@ -15,10 +15,9 @@ from pathlib import Path
 
 from ..media_ccformer import MediaError, probe
 from ..timeline_ccformer import Timeline
-from .avsbench import SPLITS, ClipFiles
+from .avsbench import SPLITS, VIDEOS, ClipFiles
 
 CLASSES_FILE = "classes.txt"
-VIDEOS = (".mp4", ".mkv", ".mov", ".webm", ".avi")
 FRAMES = (".jpg", ".jpeg", ".png")
 
 
