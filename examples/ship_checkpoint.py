@@ -12,7 +12,7 @@ import shutil
 from dataclasses import asdict
 from pathlib import Path
 
-from evaluate import MEANING
+from sound_decides import MEANING
 
 from ccformer_hf import load
 from ccformer_hf.sound_decides import evaluate_made_up

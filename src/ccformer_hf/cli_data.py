@@ -119,7 +119,8 @@ def _check_data(options: argparse.Namespace) -> int:
 
 
 def _convert_data(options: argparse.Namespace) -> int:
-    from .data.convert import check_repo_id, convert, push_to_hub
+    from .data.convert import convert, push_to_hub
+    from .hub import check_repo_id
 
     if options.push_to_hub:
         check_repo_id(options.push_to_hub)

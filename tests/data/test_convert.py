@@ -16,9 +16,10 @@ from made_media import SoundTrack, make_video, write_media
 from PIL import Image
 
 from ccformer_hf.data import convert as module
-from ccformer_hf.data.convert import check_repo_id, convert
+from ccformer_hf.data.convert import convert
 from ccformer_hf.data.loading import load_avsbench
 from ccformer_hf.data.made_up import write_made_up_set
+from ccformer_hf.hub import check_repo_id
 
 SIZE = 48
 IDS = np.array([[0, 1, 2], [255, 0, 1]], dtype=np.uint8)

@@ -24,6 +24,7 @@ import pyarrow.parquet as pq
 from PIL import Image
 from tqdm import tqdm
 
+from ..hub import push_folder
 from .avsbench import SETTINGS, SPLITS, ClipFiles, find_settings
 from .dataset_card import dataset_card
 from .features import LabelMaps, PictureSize, VideoFrames, shard_features
@@ -129,23 +130,6 @@ def convert(
     return settings
 
 
-def check_repo_id(repo_id: str) -> None:
-    """Refuses what cannot be the name of a repository, before hours are spent on converting.
-
-    Raises:
-        ValueError: for anything but `OWNER/NAME`.
-    """
-    from huggingface_hub.errors import HFValidationError
-    from huggingface_hub.utils import validate_repo_id
-
-    try:
-        validate_repo_id(repo_id)
-    except HFValidationError as error:
-        raise ValueError(f"{repo_id}: is no name of a repository ({error}); wanted is OWNER/NAME") from None
-    if repo_id.count("/") != 1:
-        raise ValueError(f"{repo_id}: is no name of a repository; wanted is OWNER/NAME")
-
-
 def push_to_hub(out: str | os.PathLike, repo_id: str) -> str:
     """Uploads a converted folder to the Hub in one commit; a repository that is not there yet is made private.
 
@@ -156,29 +140,9 @@ def push_to_hub(out: str | os.PathLike, repo_id: str) -> str:
         FileNotFoundError: where a setting was not converted to its end.
         OSError: where the Hub cannot be reached, or refuses.
     """
-    from huggingface_hub import HfApi
-    from huggingface_hub.errors import HTTPError, LocalTokenNotFoundError, OfflineModeIsEnabled
-
     for setting in read_plan(out):
         shard_files(out, setting)
-    api = HfApi()
-    try:
-        api.whoami()
-        url = api.create_repo(repo_id, repo_type="dataset", private=True, exist_ok=True)
-        api.upload_folder(
-            repo_id=repo_id,
-            repo_type="dataset",
-            folder_path=out,
-            ignore_patterns=["*.partial"],
-            commit_message="Parquet shards of ccformer data convert",
-        )
-    except (HTTPError, LocalTokenNotFoundError, OfflineModeIsEnabled) as error:
-        reason = (str(error).strip() or type(error).__name__).splitlines()[0]
-        raise OSError(
-            f"{repo_id}: the Hub did not take the upload ({reason}); log in with `hf auth login`, or set HF_TOKEN, with a "
-            f"token that may write there, and run the same command again: the shards in {out} are whole"
-        ) from error
-    return str(url)
+    return push_folder(out, repo_id, "dataset", "Parquet shards of ccformer data convert")
 
 
 def _settings_there(root: Path) -> list[str]:
