@@ -1,106 +1,83 @@
-"""Trains a CCFormer on made-up clips: how the checkpoint inside the package was made.
+"""Trains a CCFormer by a recipe, on one CPU or many GPUs, and goes on where it was stopped.
 
-    accelerate launch examples/train.py --output runs/tiny                        # the tiny model, from scratch
-    accelerate launch examples/train.py --output runs/again --model runs/tiny/last --steps 500 --learning-rate 3e-4
+    accelerate launch examples/train.py --config examples/recipes/ms3-resnet50.yaml --data AVSBench --output runs/ms3
+    accelerate launch examples/train.py --config examples/recipes/ms3-resnet50.yaml --data AVSBench --output runs/ms3 --resume
+    accelerate launch examples/train.py --config examples/recipes/fine-tune.yaml --data mine --output runs/mine --set epochs=40
 
-The clips are made on this machine (`ccformer data make` writes the same ones as files); `output/last` is a model folder.
+`--data` is a folder as downloaded, as `ccformer data convert` wrote it, or with clips of your own. `runs/ms3/best` is a model folder: the
+weights that scored best on the validation split. `accelerate config` once sets the number of GPUs, DDP or FSDP, and bf16.
 """
 
 import argparse
+import shlex
+import sys
 from pathlib import Path
 
-import torch
 from accelerate import PartialState
 from accelerate.utils import set_seed
 
-from ccformer_hf import (
-    AudioVisualProcessor,
-    CCFormerConfig,
-    CCFormerFeatureExtractor,
-    CCFormerForAudioVisualSegmentation,
-    CCFormerImageProcessor,
-)
-from ccformer_hf.data.made_up import CLASS_NAMES
-from ccformer_hf.data.prepared import PreparedClips, TrainingBatch, prepare_made_up_clips
-from ccformer_hf.training import TrainingRecipe, train
-
-
-def tiny_config() -> CCFormerConfig:
-    """ccformer-tiny: a narrow ResNet and a narrow VGGish, under 3 million parameters together."""
-    return CCFormerConfig(
-        backbone_config={
-            "model_type": "resnet",
-            "layer_type": "basic",
-            "embedding_size": 32,
-            "hidden_sizes": [32, 64, 128, 256],
-            "depths": [2, 2, 2, 1],
-        },
-        audio_hidden_sizes=(16, 32, 64, 128),
-        audio_fc_size=128,
-        audio_embed_size=64,
-        hidden_size=64,
-        num_heads=4,
-        feed_forward_size=128,
-        pixel_decoder_layers=1,
-        decoder_layers=3,
-        num_queries=8,
-        num_video_queries=4,
-        contrastive_size=32,
-        num_loss_points=256,
-        id2label=dict(enumerate(CLASS_NAMES)),
-    )
+from ccformer_hf.data.loading import load_avsbench
+from ccformer_hf.hub import check_repo_id, push_folder
+from ccformer_hf.recipe import read_recipe
+from ccformer_hf.starting_model import start_model
+from ccformer_hf.training import train
 
 
 def parser() -> argparse.ArgumentParser:
-    recipe = TrainingRecipe()
     arguments = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    arguments.add_argument(
-        "--output", type=Path, required=True, help="folder of the run; the clips made ready lie in it too"
+    add = arguments.add_argument
+    add("--config", type=Path, required=True, help="recipe, such as examples/recipes/s4-resnet50.yaml")
+    add("--data", type=Path, required=True, help="folder of the data set")
+    add("--output", type=Path, required=True, help="folder of the run")
+    add("--resume", action="store_true", help="go on from the newest saved state of the run")
+    add(
+        "--set",
+        nargs="+",
+        default=[],
+        metavar="NAME=VALUE",
+        help="change lines of the recipe: batch_size=4 model.dropout=0.1",
     )
-    arguments.add_argument(
-        "--model", help="model folder or Hub id to go on from (default: the tiny model, random weights)"
-    )
-    arguments.add_argument("--clips", type=int, default=4000, help="made-up clips to train on (default %(default)s)")
-    arguments.add_argument(
-        "--size", type=int, default=128, help="side of the frames in pixels, a multiple of 32 (default %(default)s)"
-    )
-    arguments.add_argument("--steps", type=int, default=recipe.steps, help="optimizer steps (default %(default)s)")
-    arguments.add_argument(
-        "--batch-size", type=int, default=recipe.batch_size, help="clips per process and step (default %(default)s)"
-    )
-    arguments.add_argument(
-        "--learning-rate", type=float, default=recipe.learning_rate, help="peak rate of AdamW (default %(default)s)"
-    )
-    arguments.add_argument("--warmup-steps", type=int, default=recipe.warmup_steps, help="(default %(default)s)")
-    arguments.add_argument(
-        "--seed", type=int, default=recipe.seed, help="of weights, order and clips (default %(default)s)"
-    )
+    add("--tracker", choices=("tensorboard", "trackio", "none"), default="tensorboard", help="default: %(default)s")
+    add("--workers", type=int, default=2, help="processes that read clips, for each GPU (default: %(default)s)")
+    add("--push-to-hub", metavar="OWNER/NAME", help="upload the best weights in the end; a new repository is private")
+    add("--compile", action="store_true", help="torch.compile the network")
     return arguments
 
 
-def main() -> None:
+def main() -> int:
     args = parser().parse_args()
-    set_seed(args.seed)  # before the model draws its weights
-    images = CCFormerImageProcessor(size={"height": args.size, "width": args.size})
-    processor = AudioVisualProcessor(images, CCFormerFeatureExtractor())
-    if args.model:
-        model = CCFormerForAudioVisualSegmentation.from_pretrained(args.model)
-    else:
-        model = CCFormerForAudioVisualSegmentation(tiny_config())
-    with PartialState(cpu=not torch.cuda.is_available()).main_process_first():
-        clips = PreparedClips(prepare_made_up_clips(args.output, args.clips, args.seed, args.size))
-    recipe = TrainingRecipe(
-        steps=args.steps,
-        batch_size=args.batch_size,
-        learning_rate=args.learning_rate,
-        warmup_steps=args.warmup_steps,
-        seed=args.seed,
-    )
-    losses = train(model, processor, clips, TrainingBatch(processor), recipe, args.output)
-    print(
-        f"{len(losses)} steps, mean loss of the last 50: {sum(losses[-50:]) / len(losses[-50:]):.3f}; {args.output / 'last'}"
-    )
+    try:
+        if args.push_to_hub:
+            check_repo_id(args.push_to_hub)
+        recipe = read_recipe(args.config, args.set)
+        splits = load_avsbench(recipe.setting, args.data)
+        set_seed(recipe.seed)  # before the model draws its weights
+        model, processor = start_model(recipe, splits["train"].features["labels"].names)
+        progress = train(
+            recipe,
+            model,
+            processor,
+            splits["train"],
+            splits.get("validation"),
+            args.output,
+            resume=args.resume,
+            tracker=None if args.tracker == "none" else args.tracker,
+            workers=args.workers,
+            compile_model=args.compile,
+            command=shlex.join(["accelerate", "launch", *sys.argv]),
+        )
+        if args.push_to_hub and PartialState().is_main_process:
+            chosen = args.output / ("best" if (args.output / "best").is_dir() else "last")
+            print(f"uploaded to {push_folder(chosen, args.push_to_hub, 'model', 'Trained with ccformer-hf')}")
+    except (ValueError, OSError, FloatingPointError) as error:
+        print(f"train.py: error: {' '.join(str(error).split())}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt as stop:
+        print(f"train.py: {stop}", file=sys.stderr)
+        return 130
+    print(f"{progress.step} steps; best validation mIoU {progress.best}; {args.output}")
+    return 0
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

@@ -1,5 +1,6 @@
 """The example scripts run as a user starts them."""
 
+import json
 import os
 import re
 import subprocess
@@ -7,6 +8,10 @@ import sys
 from pathlib import Path
 
 import pytest
+import torch
+
+from ccformer_hf import load
+from ccformer_hf.data.made_up import write_made_up_set
 
 EXAMPLES = Path(__file__).parents[1] / "examples"
 
@@ -24,24 +29,60 @@ def run(*arguments: str, **environment: str) -> str:
 
 
 @pytest.fixture(scope="module")
-def trained(tmp_path_factory):
-    """Folder of a run of the training script: two processes, two steps."""
-    folder = tmp_path_factory.mktemp("run")
+def made(tmp_path_factory):
+    """A folder of made-up clips in the layout of one's own: 8 to train on, 2 to validate."""
+    folder = tmp_path_factory.mktemp("data") / "own"
+    return write_made_up_set(folder, "own", clips=12, seed=0, workers=1, progress=False, size=64)
+
+
+@pytest.fixture(scope="module")
+def trained(made, tmp_path_factory):
+    """Folder of a run of the recipe of the built-in checkpoint: two processes, two steps."""
+    folder = tmp_path_factory.mktemp("runs") / "tiny"
     printed = run(
-        "-m", "torch.distributed.run", "--nproc_per_node", "2", str(EXAMPLES / "train.py"), "--output", str(folder),
-        "--clips", "8", "--size", "64", "--steps", "2", "--batch-size", "2", "--warmup-steps", "1",
+        "-m", "torch.distributed.run", "--nproc_per_node", "2", str(EXAMPLES / "train.py"),
+        "--config", str(EXAMPLES / "recipes" / "made-up-tiny.yaml"), "--data", str(made), "--output", str(folder),
+        "--set", "size=64", "epochs=1", "batch_size=4", "validate_every=1",
         ACCELERATE_USE_CPU="true",
     )  # fmt: skip
-    assert "2 steps, mean loss of the last 50" in printed
+    assert "2 steps; best validation mIoU" in printed
     return folder
 
 
-def test_train_then_evaluate(trained):
+def test_train_then_see_whether_sound_decides(trained):
     printed = run(
         str(EXAMPLES / "sound_decides.py"), "--model", str(trained / "last"), "--clips", "1", "--device", "cpu"
     )
     values = re.findall(r" (\d\.\d{4})$", printed, flags=re.MULTILINE)
     assert len(values) == 5 and all(0 <= float(value) <= 1 for value in values)
+    assert list((trained / "logs").rglob("events.out.tfevents.*"))
+
+
+def test_fine_tuning_on_new_classes_keeps_what_was_learnt(tmp_path):
+    """The README's lines, shorter: four classes that the built-in checkpoint never saw."""
+    classes = ["frying-food", "saw", "sheep", "train"]
+    write_made_up_set(tmp_path / "four", "own", 6, seed=1, workers=1, progress=False, size=64, classes=classes)
+    printed = run(
+        str(EXAMPLES / "train.py"), "--config", str(EXAMPLES / "recipes" / "fine-tune.yaml"),
+        "--data", str(tmp_path / "four"), "--output", str(tmp_path / "run"), "--tracker", "none",
+        "--set", "size=64", "epochs=1", "batch_size=2",
+    )  # fmt: skip
+    assert "2 steps; best validation mIoU" in printed
+    model, _ = load(tmp_path / "run" / "last", "cpu")
+    assert [model.config.id2label[number] for number in range(5)] == ["background", *classes]
+    before = load("ccformer-tiny", "cpu")[0].model.eim.state_dict()
+    for name, value in model.model.eim.state_dict().items():  # two small steps away from where it was
+        torch.testing.assert_close(value, before[name], atol=0.01, rtol=0)
+
+
+def test_evaluate_prints_a_table_and_keeps_the_figures(made, trained, tmp_path):
+    results = tmp_path / "results.json"
+    printed = run(
+        str(EXAMPLES / "evaluate.py"), str(trained / "best"), "--data", str(made), "--setting", "own",
+        "--split", "test", "--output", str(results), ACCELERATE_USE_CPU="true",
+    )  # fmt: skip
+    assert "AVSBench protocol, 224 x 224" in printed
+    assert json.loads(results.read_text())["clips"] == 2
 
 
 def test_benchmark_parts_add_up():

@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 from datasets import Dataset
+from PIL import Image
 
 from . import __version__
 from .data.shards import written_whole
@@ -155,8 +156,6 @@ def save_pictures(
     Returns:
         The files, worst first. With fewer than `2 * count` clips the best are those that are not among the worst.
     """
-    feed = ClipFeed(clips, evaluation.protocol["size"])
-    ids = None if not evaluation.classes else match_labels(model.config.id2label, feed.names, feed.setting)
     ranked = sorted(evaluation.per_clip, key=lambda row: row["miou"])
     worst = ranked[:count]
     chosen = {"worst": worst, "best": ranked[len(worst) :][-count:][::-1] if count else []}
@@ -165,17 +164,41 @@ def save_pictures(
     written = []
     for kind, rows in chosen.items():
         for place, row in enumerate(rows, 1):
-            sheet = comparison_sheet(
-                row["id"],
-                f"IoU {100 * row['miou']:.1f} %, F {100 * row['f_score']:.1f} % in this clip: {kind} {place} of the "
-                f"{len(ranked)} of {evaluation.setting}, {evaluation.split}",
-                list(_compared(feed, row["number"], model, processor, ids)),
-            )
+            sheet = clip_sheet(evaluation, row, model, processor, clips, f": {kind} {place} of the {len(ranked)}")
             path = folder / f"{kind}-{place}-{row['id'].replace('/', '_')}.png"
             with written_whole(path) as temporary:
                 sheet.save(temporary, format="PNG")
             written.append(path)
     return written
+
+
+def clip_sheet(
+    evaluation: Evaluation,
+    row: dict[str, Any],
+    model: CCFormerForAudioVisualSegmentation,
+    processor: AudioVisualProcessor,
+    clips: Dataset,
+    remark: str = "",
+) -> Image.Image:
+    """One clip's frames, label maps and predictions.
+
+    Args:
+        row: of `evaluation.per_clip`.
+        model, processor, clips: as they were evaluated; the clip runs again.
+        remark: to follow the clip's scores.
+    """
+    feed = ClipFeed(clips, evaluation.protocol["size"])
+    ids = None if not evaluation.classes else match_labels(model.config.id2label, feed.names, feed.setting)
+    about = f"IoU {_percent(row['miou'])}, F {_percent(row['f_score'])} in this clip{remark}"
+    return comparison_sheet(
+        row["id"],
+        f"{about} of {evaluation.setting}, {evaluation.split}",
+        list(_compared(feed, row["number"], model, processor, ids)),
+    )
+
+
+def _percent(value: float | None) -> str:
+    return "-" if value is None else f"{100 * value:.1f} %"
 
 
 def _compared(

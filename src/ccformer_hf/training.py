@@ -1,132 +1,441 @@
-"""The training loop, on `accelerate`: AdamW, warm-up and cosine decay, gradient clipping, one progress line."""
+"""The training loop, on `accelerate`: the same steps for any number of processes, and the same again after a stop (ours)."""
 
+import json
 import math
 import os
 import shutil
-from dataclasses import dataclass
+import signal
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import torch
 from accelerate import Accelerator
-from accelerate.utils import set_seed
-from torch.utils.data import DataLoader, Dataset
+from accelerate.utils import DistributedType, ProjectConfiguration, broadcast_object_list, set_seed
+from datasets import Dataset
+from PIL import Image
+from torch.utils.data import DataLoader
 from tqdm import tqdm
 
+from .data.training_clips import ClipOrder, ShareOfSteps, TrainingClips, collate
+from .evaluation import evaluate_avsbench
 from .modeling_ccformer import CCFormerForAudioVisualSegmentation
 from .processing_ccformer import AudioVisualProcessor
+from .recipe import Recipe
+from .run_folder import RunFolder, WholeFolder
+from .training_report import model_card, prediction_sheets, write_report
+from .weight_average import WeightAverage
+
+SMOOTHED = 50  # steps whose mean loss is shown
 
 
 @dataclass
-class TrainingRecipe:
-    """What decides a training run, beside model and data.
+class Progress:
+    """How far a run is; saved with its states.
 
-    Args:
-        steps: optimizer steps.
-        batch_size: clips per process and step.
-        learning_rate: at the end of the warm-up; it then falls to 0 along a cosine.
-        weight_decay: of AdamW, on matrices and kernels only.
-        warmup_steps: steps in which the learning rate rises from 0.
-        max_grad_norm: gradients are clipped to this norm.
-        seed: of order and augmentation.
-        save_every: steps between saved checkpoints.
+    Attributes:
+        step: optimizer steps done.
+        best: highest mIoU on the validation split so far; None before the first validation.
+        losses: of every step.
+        validations: step and scores of every validation.
     """
 
-    steps: int = 1000
-    batch_size: int = 8
-    learning_rate: float = 1e-3
-    weight_decay: float = 0.05
-    warmup_steps: int = 100
-    max_grad_norm: float = 1.0
-    seed: int = 0
-    save_every: int = 500
+    step: int = 0
+    best: float | None = None
+    losses: list[float] = field(default_factory=list)
+    validations: list[dict[str, Any]] = field(default_factory=list)
+
+    def state_dict(self) -> dict[str, Any]:
+        return dict(vars(self))
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        vars(self).update(state)
 
 
-def parameter_groups(model: torch.nn.Module, weight_decay: float) -> list[dict]:
-    """Matrices and kernels are decayed; norms, biases, tokens and embeddings (queries, codes) are not."""
+def parameter_groups(model: CCFormerForAudioVisualSegmentation, recipe: Recipe) -> list[dict[str, Any]]:
+    """The backbones and the rest, each in two: matrices and kernels are decayed; norms, biases, tokens and queries are not."""
     embeddings = {id(module.weight) for module in model.modules() if isinstance(module, torch.nn.Embedding)}
-    decayed = [p for p in model.parameters() if p.ndim >= 2 and id(p) not in embeddings]
-    chosen = {id(p) for p in decayed}
-    others = [p for p in model.parameters() if id(p) not in chosen]
-    return [{"params": decayed, "weight_decay": weight_decay}, {"params": others, "weight_decay": 0.0}]
+    backbones = {id(p) for part in (model.model.backbone, model.model.audio_backbone) for p in part.parameters()}
+    groups = {(part, decayed): [] for part in ("backbone", "rest") for decayed in (True, False)}
+    for parameter in model.parameters():
+        part = "backbone" if id(parameter) in backbones else "rest"
+        groups[part, parameter.ndim >= 2 and id(parameter) not in embeddings].append(parameter)
+    return [
+        {"params": parameters, "part": part, "weight_decay": recipe.weight_decay if decayed else 0.0}
+        for (part, decayed), parameters in groups.items()
+        if parameters
+    ]
 
 
-def save_whole(accelerator: Accelerator, model, processor: AudioVisualProcessor, folder: Path) -> None:
-    """Saves model and processor under a temporary name, then renames: a folder is whole or not there."""
-    if not accelerator.is_main_process:
-        return
-    temporary = folder.with_name(f".{folder.name}.{os.getpid()}")
-    accelerator.unwrap_model(model).save_pretrained(temporary)
-    processor.save_pretrained(temporary)
-    # A folder cannot be replaced in one step: the old one steps aside.
-    old = folder.with_name(f".{folder.name}.old")
-    shutil.rmtree(old, ignore_errors=True)
-    if folder.exists():
-        os.replace(folder, old)
-    os.replace(temporary, folder)
-    shutil.rmtree(old, ignore_errors=True)
+def learning_rate_factor(step: int, steps: int, frozen: int, recipe: Recipe, part: str) -> float:
+    """Share of the learning rate at a step (from 0): warm-up, then a cosine down to 0; the backbones later and lower.
+
+    Frozen backbones get no rate rather than no gradient: taking them out would need another distributed set-up for each phase,
+    and the phase after it sets what memory is needed anyway.
+    """
+    if part == "backbone" and step < frozen:
+        return 0.0
+    if step < recipe.warmup_steps:
+        factor = (step + 1) / recipe.warmup_steps
+    else:
+        factor = 0.5 * (1 + math.cos(math.pi * (step - recipe.warmup_steps) / max(1, steps - recipe.warmup_steps)))
+    return factor * (recipe.backbone_rate if part == "backbone" else 1.0)
 
 
 def train(
+    recipe: Recipe,
     model: CCFormerForAudioVisualSegmentation,
     processor: AudioVisualProcessor,
     clips: Dataset,
-    collate,
-    recipe: TrainingRecipe,
-    output: str | Path,
-) -> list[float]:
-    """Trains `model` on `clips` and saves model and processor in `output/last`, a folder for `from_pretrained`.
+    validation: Dataset | None,
+    output: str | os.PathLike,
+    resume: bool = False,
+    tracker: str | None = None,
+    workers: int = 2,
+    compile_model: bool = False,
+    mixed_precision: str | None = None,
+    command: str = "",
+) -> Progress:
+    """Trains a model. In `output`, each whole or not there at all:
+
+        recipe.json        the recipe
+        states/step-N/     what `resume` needs; the newest few
+        best/              model folder with its card: the weights that scored best on `validation`
+        last/              the same of the weights at the end
+        pictures/          predictions for a few clips of `validation`, the latest
+        logs/              of the tracker
+        report.md          losses and validations, with their curves
+        bad-batch-N/       the clips of a step whose loss was no number
+
+    Launch it with `accelerate launch` or `torchrun` for several processes; `accelerate config` sets DDP, FSDP and precision.
 
     Args:
-        collate: list of items of `clips` -> keyword arguments of the model, labels included.
+        model: with the labels of the data.
+        processor: of that model; goes into the model folders.
+        clips: to train on, as `load_avsbench` gives them.
+        validation: to choose the best weights by; None: `best` is not made.
+        resume: go on from the newest state in `output`; one without a state is started.
+        tracker: `"tensorboard"`, `"trackio"` or None.
+        workers: processes that make clips ready, for each training process.
+        compile_model: whether to `torch.compile` the network.
+        mixed_precision: `"no"`, `"bf16"`, `"fp16"`; None: as `accelerate` is configured.
+        command: that started the run, for the cards.
 
     Returns:
-        The loss of every step, the mean over all processes.
+        Losses and validations.
 
     Raises:
-        ValueError: for fewer clips than one step takes.
-        FloatingPointError: when the loss is no longer a finite number; what was saved before stays.
+        ValueError: for a batch that cannot be shared out, an `output` that belongs to another recipe, or a clip that cannot be used.
+        FileExistsError: for an `output` with a run in it, without `resume`.
+        FloatingPointError: when the loss is no longer a finite number.
+        KeyboardInterrupt: after SIGTERM or Ctrl-C, once the state is saved.
+        OSError: for a clip that cannot be read, or a full disk; the states saved before stay.
     """
-    if len(clips) < recipe.batch_size:
-        raise ValueError(
-            f"there are {len(clips)} clips for a batch of {recipe.batch_size}; give more clips or a smaller batch_size"
-        )
-    output = Path(output)
-    output.mkdir(parents=True, exist_ok=True)
-    accelerator = Accelerator(cpu=not torch.cuda.is_available(), step_scheduler_with_optimizer=False)
-    set_seed(recipe.seed, device_specific=True)
-    loader = DataLoader(clips, recipe.batch_size, shuffle=True, drop_last=True, collate_fn=collate)
-    optimizer = torch.optim.AdamW(parameter_groups(model, recipe.weight_decay), lr=recipe.learning_rate)
-
-    def rate(step: int) -> float:
-        if step < recipe.warmup_steps:
-            return (step + 1) / recipe.warmup_steps
-        progress = (step - recipe.warmup_steps) / max(1, recipe.steps - recipe.warmup_steps)
-        return 0.5 * (1 + math.cos(math.pi * progress))
-
-    schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, rate)
-    model, optimizer, loader = accelerator.prepare(model, optimizer, loader)
-    model.train()
-    losses: list[float] = []
-    progress = tqdm(
-        total=recipe.steps, desc="training", unit="step", disable=not accelerator.is_main_process, mininterval=5
+    run = RunFolder(output)
+    accelerator = Accelerator(
+        cpu=not torch.cuda.is_available(),
+        gradient_accumulation_steps=recipe.accumulate,
+        mixed_precision=mixed_precision,
+        log_with=tracker,
+        project_config=ProjectConfiguration(project_dir=str(run.path), logging_dir=str(run.logs)),
+        step_scheduler_with_optimizer=False,
     )
-    while len(losses) < recipe.steps:
-        for batch in loader:
-            result = model(**batch)
-            losses.append(float(accelerator.reduce(result.loss.detach(), "mean")))
-            if not math.isfinite(losses[-1]):  # on all processes alike, before it reaches the weights
-                raise FloatingPointError(f"the loss is {losses[-1]} at step {len(losses)}: try a lower learning rate")
-            accelerator.backward(result.loss)
-            accelerator.clip_grad_norm_(model.parameters(), recipe.max_grad_norm)
-            optimizer.step()
-            schedule.step()
-            optimizer.zero_grad()
-            parts = {name: f"{float(value):.3f}" for name, value in result.loss_dict.items()}
-            progress.set_postfix(loss=f"{sum(losses[-50:]) / len(losses[-50:]):.3f}", **parts, refresh=False)
-            progress.update()
-            if len(losses) % recipe.save_every == 0 or len(losses) == recipe.steps:
-                save_whole(accelerator, model, processor, output / "last")
-            if len(losses) == recipe.steps:
-                break
-    progress.close()
-    return losses
+    if accelerator.distributed_type == DistributedType.FSDP and recipe.average:
+        raise ValueError(
+            "average is kept whole in one process, which FSDP's shards are not; set average: 0, or use DDP"
+        )
+    with accelerator.main_process_first():
+        run.begin(recipe, resume)
+    set_seed(recipe.seed, device_specific=True)
+
+    steps_per_epoch = len(clips) / recipe.batch_size
+    steps = max(1, round(recipe.epochs * steps_per_epoch))
+    frozen = round(recipe.frozen_epochs * steps_per_epoch)
+    validate_every = max(1, round(recipe.validate_every * steps_per_epoch))
+
+    optimizer = torch.optim.AdamW(parameter_groups(model, recipe), lr=recipe.learning_rate)
+    factors = [
+        lambda step, part=group["part"]: learning_rate_factor(step, steps, frozen, recipe, part)
+        for group in optimizer.param_groups
+    ]
+    schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, factors)
+    if recipe.gradient_checkpointing:
+        model.gradient_checkpointing_enable()
+    if compile_model:
+        model.model.compile()
+    model, optimizer = accelerator.prepare(model, optimizer)
+    average = WeightAverage(model, recipe.average)
+    progress = Progress()
+    accelerator.register_for_checkpointing(schedule, average, progress)
+    newest = run.newest_state() if resume else None
+    if newest is not None:
+        accelerator.load_state(str(newest))
+        accelerator.print(f"going on from {newest}, {progress.step} of {steps} steps are done")
+    if tracker:
+        accelerator.init_trackers("ccformer", config={"recipe": json.dumps(recipe.as_dict())})
+
+    loop = _Loop(accelerator, model, processor, optimizer, schedule, average, progress, recipe, run, command)
+    loader = loop.loader(clips, steps, workers)
+    with StopSignals() as stopped:
+        loop.run(loader, steps, validate_every, validation, workers, stopped)
+    return progress
+
+
+class StopSignals:
+    """Remembers SIGTERM and Ctrl-C, so that the step at hand is finished and the state saved; a second Ctrl-C stops at once."""
+
+    def __init__(self):
+        self.asked = False
+
+    def __enter__(self) -> "StopSignals":
+        self._before = {number: signal.signal(number, self._ask) for number in (signal.SIGTERM, signal.SIGINT)}
+        return self
+
+    def __exit__(self, *exc_info: object) -> None:
+        for number, handler in self._before.items():
+            signal.signal(number, handler)
+
+    def _ask(self, number: int, frame: object) -> None:
+        if self.asked and number == signal.SIGINT:
+            raise KeyboardInterrupt
+        self.asked = True
+
+
+@dataclass
+class _Loop:
+    accelerator: Accelerator
+    model: torch.nn.Module
+    processor: AudioVisualProcessor
+    optimizer: torch.optim.Optimizer
+    schedule: torch.optim.lr_scheduler.LRScheduler
+    average: WeightAverage
+    progress: Progress
+    recipe: Recipe
+    run_folder: RunFolder
+    command: str
+
+    def loader(self, clips: Dataset, steps: int, workers: int) -> DataLoader:
+        recipe, accelerator = self.recipe, self.accelerator
+        share = ShareOfSteps(
+            ClipOrder(len(clips), recipe.batch_size, recipe.seed),
+            range(self.progress.step, steps),
+            accelerator.process_index,
+            accelerator.num_processes,
+            recipe.accumulate,
+        )
+        cache = self.run_folder.path / "log-mel"
+        return DataLoader(
+            TrainingClips(clips, self.processor, recipe.augmentation, recipe.seed, recipe.batch_size, cache),
+            batch_sampler=share,
+            num_workers=workers,
+            collate_fn=collate,
+            generator=torch.Generator(),  # torch's own one is part of the saved state and must not be drawn from
+            pin_memory=accelerator.device.type == "cuda",
+            persistent_workers=workers > 0,
+        )
+
+    def run(
+        self,
+        loader: DataLoader,
+        steps: int,
+        validate_every: int,
+        validation: Dataset | None,
+        workers: int,
+        stopped: StopSignals,
+    ) -> None:
+        progress, main = self.progress, self.accelerator.is_main_process
+        bar = tqdm(total=steps, initial=progress.step, desc="training", unit="step", disable=not main, mininterval=2)
+        waited = 0.0
+        begun, begun_at = time.perf_counter(), progress.step
+        self.set_training()
+        parts = self._parts(loader)
+        while progress.step < steps:
+            start = time.perf_counter()
+            step_parts = next(parts)
+            waited += time.perf_counter() - start
+            found, stop = self.step(step_parts, stopped.asked)
+            self._show(bar, found, waited / (time.perf_counter() - begun), begun, begun_at)
+            last = progress.step == steps
+            if validation is not None and (progress.step % validate_every == 0 or last):
+                self.validate(validation, workers)
+            if progress.step % self.recipe.save_every == 0 or last or stop:
+                self.save_state()
+            if stop and not last:
+                bar.close()
+                raise KeyboardInterrupt(
+                    f"stopped at step {progress.step} of {steps}; --resume goes on from {self.run_folder.newest_state()}"
+                )
+        bar.close()
+        with self.average.swapped_in():
+            self.save_model(self.run_folder.last)
+        if main:
+            write_report(self.run_folder.path, progress.losses, progress.validations, time.perf_counter() - begun)
+        self.accelerator.end_training()
+
+    def _parts(self, loader: DataLoader) -> Iterator[list[dict[str, torch.Tensor]]]:
+        """The accumulated parts of each step."""
+        parts = []
+        for part in loader:
+            if isinstance(part, Exception):
+                raise part
+            parts.append(part)
+            if len(parts) == self.recipe.accumulate:
+                yield parts
+                parts = []
+
+    def step(self, parts: list[dict[str, torch.Tensor]], asked_to_stop: bool) -> tuple[dict[str, float], bool]:
+        """One optimizer step. Returns its losses, the mean over everything, and whether any process was asked to stop."""
+        accelerator, device = self.accelerator, self.accelerator.device
+        parts = [{name: tensor.to(device, non_blocking=True) for name, tensor in part.items()} for part in parts]
+        network = accelerator.unwrap_model(self.model)
+        names = ("labels", "frame_mask", "audio_mask", "label_mask")
+        counts = sum(network.count_loss_items(**{name: part[name] for name in names}) for part in parts)
+        counts = accelerator.reduce(counts, "sum")
+        found: dict[str, torch.Tensor] = {}
+        for part in parts:
+            with accelerator.accumulate(self.model):
+                # One seed for all parts: the points at which masks are read are then the same for every split of the batch.
+                output = self.model(**part, loss_counts=counts, loss_seed=self.recipe.seed + self.progress.step)
+                for name, value in ({"loss": output.loss.detach()} | output.loss_dict).items():
+                    found[name] = found.get(name, 0) + value.float()
+                # `backward` divides by the number of parts, but the counts have done so already.
+                accelerator.backward(output.loss * len(parts))
+                if accelerator.sync_gradients:
+                    found["gradient"] = accelerator.clip_grad_norm_(self.model.parameters(), self.recipe.max_grad_norm)
+                    self._check_finite(found["loss"], parts)
+                self.optimizer.step()
+                self.optimizer.zero_grad()
+        self.schedule.step()
+        self.average.update()
+        found["stop"] = torch.tensor(float(asked_to_stop), device=device)
+        mean = accelerator.reduce(
+            torch.stack([torch.as_tensor(v, device=device).float() for v in found.values()]), "mean"
+        )
+        values = dict(zip(found, mean.tolist(), strict=True))
+        stop = values.pop("stop") > 0
+        self.progress.step += 1
+        self.progress.losses.append(values["loss"])
+        return values, stop
+
+    def _check_finite(self, loss: torch.Tensor, parts: list[dict[str, torch.Tensor]]) -> None:
+        """Stops all processes before a loss that is no number reaches the weights, and keeps the batch that made it."""
+        whole = self.accelerator.reduce(loss, "mean")
+        if torch.isfinite(whole):
+            return
+        step = self.progress.step + 1
+        folder = self.run_folder.path / f"bad-batch-{step}"
+        if not torch.isfinite(loss):
+            folder.mkdir(parents=True, exist_ok=True)
+            torch.save(parts, folder / f"process-{self.accelerator.process_index}.pt")
+            (folder / "weights.txt").write_text(f"as in {self.run_folder.newest_state()}, some steps later\n")
+        self.accelerator.wait_for_everyone()
+        raise FloatingPointError(
+            f"the loss is {whole.item()} at step {step}; the batch is kept in {folder}, saved states are as they were. Try a lower "
+            "learning_rate, more warmup_steps, or bf16 instead of fp16"
+        )
+
+    def set_training(self) -> None:
+        """Training mode; batch norms of the backbone keep their statistics where the recipe says so."""
+        self.model.train()
+        if self.recipe.frozen_norms:
+            for module in self.accelerator.unwrap_model(self.model).model.backbone.modules():
+                if isinstance(module, torch.nn.modules.batchnorm._BatchNorm):
+                    module.eval()
+
+    def validate(self, validation: Dataset, workers: int) -> None:
+        """Scores the (averaged) weights on the validation split and keeps them where they are the best so far."""
+        accelerator, progress = self.accelerator, self.progress
+        self.model.eval()
+        with self.average.swapped_in():
+            network = accelerator.unwrap_model(self.model)
+            result = evaluate_avsbench(network, self.processor, validation, size=self.recipe.size, workers=workers)
+            (scores,) = broadcast_object_list([result.scores if accelerator.is_main_process else None])
+            score = _selection_score(scores)
+            progress.validations.append({"step": progress.step, **scores})
+            if progress.best is None or score > progress.best:
+                progress.best = score
+                self.save_model(self.run_folder.best)
+            if accelerator.is_main_process:
+                self._show_predictions(prediction_sheets(result, network, self.processor, validation))
+            accelerator.wait_for_everyone()
+        shown = {f"validation/{name}": value for name, value in scores.items() if value is not None}
+        accelerator.log(shown, progress.step)
+        accelerator.print(f"step {progress.step}: validation mIoU {score:.4f}, the best so far {progress.best:.4f}")
+        self.set_training()
+
+    def save_model(self, folder: Path) -> None:
+        """A model folder for `from_pretrained`, of the weights that are in the model now."""
+        weights = self.accelerator.get_state_dict(self.model)
+        if self.accelerator.is_main_process:
+            with WholeFolder(folder) as temporary:
+                network = self.accelerator.unwrap_model(self.model)
+                network.save_pretrained(temporary, state_dict=weights)
+                self.processor.save_pretrained(temporary)
+                (temporary / "README.md").write_text(self._card(network), encoding="utf-8")
+        self.accelerator.wait_for_everyone()
+
+    def _card(self, network: CCFormerForAudioVisualSegmentation) -> str:
+        """The card of the weights of this step; scores only if these weights were validated."""
+        progress = self.progress
+        validated = progress.validations and progress.validations[-1]["step"] == progress.step
+        scores = progress.validations[-1] if validated else {}
+        plain = {name: scores[name] for name in ("miou", "miou_seen", "f_score", "f_score_seen") if name in scores}
+        title = self.run_folder.path.resolve().name
+        return model_card(self.recipe, network, progress.step, plain, title, self.command)
+
+    def _show_predictions(self, sheets: dict[str, Image.Image]) -> None:
+        with WholeFolder(self.run_folder.path / "pictures") as folder:
+            for name, sheet in sheets.items():
+                sheet.save(folder / f"{name.replace('/', '_')}.png")
+        for tracker in self.accelerator.trackers:
+            if tracker.name == "tensorboard":
+                images = {f"predictions/{name}": np.asarray(sheet)[None] for name, sheet in sheets.items()}
+                tracker.log_images(images, step=self.progress.step, dataformats="NHWC")
+
+    def save_state(self) -> None:
+        """Everything that `resume` needs, whole or not at all; the oldest states beyond those to keep are removed."""
+        target = self.run_folder.state(self.progress.step)
+        temporary = self.run_folder.temporary(target)
+        if self.accelerator.is_main_process:
+            shutil.rmtree(temporary, ignore_errors=True)
+        self.accelerator.wait_for_everyone()
+        try:
+            self.accelerator.save_state(str(temporary))
+        except (OSError, RuntimeError) as error:  # torch tells of a full disk by a RuntimeError
+            shutil.rmtree(temporary, ignore_errors=True)
+            raise OSError(
+                f"{target}: the state could not be saved ({error}); make room, then --resume goes on from "
+                f"{self.run_folder.newest_state()}"
+            ) from error
+        self.accelerator.wait_for_everyone()
+        if self.accelerator.is_main_process:
+            self.run_folder.put_in_place(temporary, target)
+            self.run_folder.prune(self.recipe.keep_states)
+        self.accelerator.wait_for_everyone()
+
+    def _show(self, bar: tqdm, found: dict[str, float], wait: float, begun: float, begun_at: int) -> None:
+        progress = self.progress
+        recent = progress.losses[-SMOOTHED:]
+        per_second = (progress.step - begun_at) * self.recipe.batch_size / (time.perf_counter() - begun)
+        rate = max(self.schedule.get_last_lr())
+        parts = {name: f"{value:.3f}" for name, value in found.items() if name not in ("loss", "gradient")}
+        shown = {
+            "loss": f"{sum(recent) / len(recent):.3f}",
+            **parts,
+            "lr": f"{rate:.1e}",
+            "clips/s": f"{per_second:.1f}",
+        }
+        if self.accelerator.device.type == "cuda":
+            shown["GB"] = f"{torch.cuda.max_memory_allocated() / 2**30:.1f}"
+        bar.set_postfix(shown | {"waiting": f"{wait:.0%}"}, refresh=False)
+        bar.update()
+        about = {"learning_rate": rate, "clips_per_second": per_second, "waiting": wait}
+        self.accelerator.log({f"training/{name}": value for name, value in (found | about).items()}, progress.step)
+
+
+def _selection_score(scores: dict[str, float | None]) -> float:
+    """mIoU of a validation; of several classes over those seen, since few sets show all."""
+    return scores.get("miou_seen", scores["miou"]) or 0.0

@@ -322,6 +322,38 @@ def _masked(frame: np.ndarray, class_map: np.ndarray, size: tuple[int, int]) -> 
     return Image.fromarray(overlay(np.asarray(picture), np.asarray(ids)))
 
 
+def curve_picture(curves: Mapping[str, tuple[np.ndarray, np.ndarray]], width: int = 900) -> Image.Image:
+    """Curves one below the other, each with its smallest, largest and last value.
+
+    Args:
+        curves: name -> places `(N,)`, rising, and values `(N,)`.
+        width: of the picture in pixels.
+    """
+    font, small, height = ImageFont.load_default(15), ImageFont.load_default(13), 180
+    picture = Image.new("RGB", (width, len(curves) * (height + 60) + 10), "white")
+    draw = ImageDraw.Draw(picture)
+    for number, (name, (places, values)) in enumerate(curves.items()):
+        top, left, right = number * (height + 60) + 40, 70, width - 70
+        low, high = float(np.nanmin(values)), float(np.nanmax(values))
+        span, last = (high - low) or 1.0, float(places[-1])
+        draw.text((left, top - 28), name, fill=INK, font=font)
+        draw.rectangle([left, top, right, top + height], outline=LINE)
+        for value in (low, high):
+            draw.text(
+                (left - 8, top + height * (high - value) / span), f"{value:.3g}", fill=GREY, font=small, anchor="rm"
+            )
+        draw.text((right, top + height + 12), f"step {last:.0f}", fill=GREY, font=small, anchor="rm")
+        points = [
+            (left + (right - left) * place / last, top + height * (high - value) / span)
+            for place, value in zip(places.tolist(), values.tolist(), strict=True)
+        ]
+        colour = tuple(PALETTE[number + 1].tolist())
+        draw.line(points, fill=colour, width=2)
+        draw.ellipse([points[-1][0] - 3, points[-1][1] - 3, points[-1][0] + 3, points[-1][1] + 3], fill=colour)
+        draw.text((right + 8, points[-1][1]), f"{values[-1]:.3g}", fill=INK, font=small, anchor="lm")
+    return picture
+
+
 def _caption(
     draw: ImageDraw.ImageDraw, text: str, sounding: Mapping[int, str], left: int, middle: int, width: int, font
 ) -> None:

@@ -40,7 +40,7 @@ def sound_examples(
         length: frames of the clip; every set has one per second, whatever the processor's fps for videos.
         repeat_last: what stands in where there are too few official examples: the last one (s4, ms3), or zeros (avss) (lineage).
     """
-    if heard.log_mel is not None:
+    if heard.log_mel is not None and len(heard.log_mel):
         examples = torch.from_numpy(np.array(heard.log_mel[:length]))
         filling = examples[-1:] if repeat_last else torch.zeros_like(examples[-1:])
         examples = torch.cat([examples, filling.expand(length - len(examples), -1, -1, -1)])

@@ -1,0 +1,224 @@
+"""Clips on their way into training: which ones make up a step, what is changed in them, and how they become a batch (ours).
+
+What a clip looks and sounds like in its n-th showing depends on the seed and on n alone. So a step holds the same clips whatever the
+number of processes, workers and accumulated parts, and a run that was stopped goes on with exactly the clip that was next.
+
+Letters: `B` clips, `T` frames, `S` side of the frames.
+"""
+
+import os
+from collections.abc import Iterator
+from functools import lru_cache
+from pathlib import Path
+
+import numpy as np
+import torch
+from datasets import Dataset
+
+from ..processing_ccformer import AudioVisualProcessor
+from ..recipe import Augmentation
+from ..timeline_ccformer import Timeline
+from .augmentation import augment_pictures, augment_sound, cut_frames, negative_kind, nothing_sounds
+from .hearing import Heard, sound_examples
+from .reading import IGNORE_LABEL
+
+PADDING = {"labels": IGNORE_LABEL}  # all else is padded with zeros, which is False
+
+
+class ClipOrder:
+    """The endless order in which clips are shown: one shuffled round after the other, without a break between rounds.
+
+    A step takes the next `batch_size` of them, so no batch is ever smaller than the others and no clip is left out.
+
+    Args:
+        num_clips: how many there are.
+        batch_size: clips of a step, over all processes.
+        seed: of the shuffling.
+    """
+
+    def __init__(self, num_clips: int, batch_size: int, seed: int):
+        self.num_clips, self.batch_size, self.seed = num_clips, batch_size, seed
+        self._round = lru_cache(maxsize=2)(self._shuffled)
+
+    def _shuffled(self, number: int) -> np.ndarray:
+        return np.random.default_rng([self.seed, number]).permutation(self.num_clips)
+
+    def step(self, number: int) -> list[tuple[int, int]]:
+        """The clips of a step: the number of the showing, counted through the whole run, and the clip's index."""
+        showings = range(number * self.batch_size, (number + 1) * self.batch_size)
+        return [(n, int(self._round(n // self.num_clips)[n % self.num_clips])) for n in showings]
+
+
+class ShareOfSteps:
+    """Batch sampler of one process: for each step its share of the clips, in as many parts as are accumulated.
+
+    Args:
+        order: of all clips.
+        steps: numbers of the steps to give.
+        process, processes: which process this is, of how many.
+        accumulate: parts of each share.
+
+    Raises:
+        ValueError: where the batch cannot be shared out evenly.
+    """
+
+    def __init__(self, order: ClipOrder, steps: range, process: int = 0, processes: int = 1, accumulate: int = 1):
+        if order.batch_size % (processes * accumulate):
+            raise ValueError(
+                f"batch_size is {order.batch_size}, it must be a multiple of {processes * accumulate}: "
+                f"{processes} process(es) times {accumulate} accumulated part(s)"
+            )
+        self.order, self.steps, self.accumulate = order, steps, accumulate
+        self.part = order.batch_size // (processes * accumulate)
+        self.first = process * self.part * accumulate
+
+    def __len__(self) -> int:
+        return len(self.steps) * self.accumulate
+
+    def __iter__(self) -> Iterator[list[tuple[int, int]]]:
+        for number in self.steps:
+            clips = self.order.step(number)
+            for start in range(self.first, self.first + self.part * self.accumulate, self.part):
+                yield clips[start : start + self.part]
+
+
+class TrainingClips(torch.utils.data.Dataset):
+    """Rows of `load_avsbench`, changed at random and made ready for the model; an item is asked for as `(showing, index)`.
+
+    Args:
+        clips: one split.
+        processor: of the model; its size is S.
+        augmentation: what is changed.
+        seed: of the changes.
+        batch_size: clips of a step; their number of frames is drawn for all of them, so that little is padded.
+        log_mel_cache: folder to keep log-mel examples in, for sound that is the same every time; None: made anew each time.
+    """
+
+    def __init__(
+        self,
+        clips: Dataset,
+        processor: AudioVisualProcessor,
+        augmentation: Augmentation,
+        seed: int,
+        batch_size: int,
+        log_mel_cache: str | os.PathLike | None = None,
+    ):
+        self.clips, self.processor, self.augmentation = clips, processor, augmentation
+        self.seed, self.batch_size = seed, batch_size
+        table = clips.select_columns(["id", "setting", "classes"])[:]
+        self.ids, self.classes = table["id"], [frozenset(classes) for classes in table["classes"]]
+        self.repeat_last = "avss" not in table["setting"]
+        self.pictures = clips.select_columns(["frames", "labels", "annotated"])
+        self.sounds = clips.select_columns(["sound", "log_mel"])
+        self.cache = Path(log_mel_cache) if log_mel_cache and not augmentation.changes_sound else None
+
+    def __len__(self) -> int:
+        return len(self.clips)
+
+    def __getitem__(self, key: tuple[int, int]) -> dict[str, torch.Tensor] | Exception:
+        # A worker's exception would come back as a traceback in words; a returned one stays one line.
+        try:
+            return self._make(*key)
+        except (OSError, ValueError) as error:
+            kind = OSError if isinstance(error, OSError) else ValueError
+            return kind(f"clip {self.ids[key[1]]}: {error}")
+
+    def _make(self, showing: int, index: int) -> dict[str, torch.Tensor]:
+        # Picture and sound draw apart, so that cached sound leaves the pictures what they are.
+        rng, sound_rng = (np.random.default_rng([self.seed, showing, purpose]) for purpose in (1, 3))
+        row = self.pictures[index]
+        kept = cut_frames(len(row["frames"]), self._frames_of_step(showing // self.batch_size), rng)
+        negative = negative_kind(self.augmentation, rng)
+        features, heard = self._sound(index, len(row["frames"]), kept, negative, sound_rng)
+        size = self.processor.image_processor.size["height"]
+        _check_sizes(row)
+        pictures, labels = augment_pictures(row["frames"][kept], row["labels"][kept], size, self.augmentation, rng)
+        if negative:
+            labels = nothing_sounds(labels)
+        batch = self.processor(pictures, segmentation_maps=labels, label_mask=row["annotated"][kept])
+        return {
+            "pixel_values": batch["pixel_values"][0],
+            "input_features": features,
+            "frame_mask": batch["frame_mask"][0],
+            "audio_mask": heard,
+            "labels": batch["labels"][0],
+            "label_mask": batch["label_mask"][0],
+        }
+
+    def _frames_of_step(self, step: int) -> int | None:
+        choices = self.augmentation.frames
+        return int(np.random.default_rng([self.seed, step, 2]).choice(choices)) if choices else None
+
+    def _sound(
+        self, index: int, length: int, kept: slice, negative: str | None, rng: np.random.Generator
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """Examples `(T, 1, 96, 64)` and which of them can be heard `(T,)`."""
+        extractor, frames = self.processor.feature_extractor, kept.stop - kept.start
+        if negative == "silence":
+            return sound_examples(extractor, Heard(), frames, self.repeat_last)
+        if self.cache is not None:
+            features, heard = self._cached(index, length)
+            return features[kept], heard[kept]
+        own = Heard.of(self.sounds[index])
+        if negative == "white_noise":
+            level = rng.uniform(0.05, 1)
+            samples = (length + 1) * Timeline().sampling_rate
+            own = Heard((level * rng.uniform(-1, 1, samples)).astype(np.float32), Timeline().sampling_rate)
+        elif negative == "off_screen":
+            own = self._other(index, rng) or Heard()
+        elif own.waveform is not None and self.augmentation.changes_sound:
+            other = self._other(index, rng) if rng.random() < self.augmentation.mix else None
+            mixable = other.waveform if other is not None and other.sampling_rate == own.sampling_rate else None
+            changed = augment_sound(own.waveform, own.sampling_rate, self.augmentation, rng, mixable)
+            own = Heard(changed, own.sampling_rate)
+        features, heard = sound_examples(extractor, own, length, self.repeat_last)
+        return features[kept], heard[kept]
+
+    def _other(self, index: int, rng: np.random.Generator) -> Heard | None:
+        """The sound of another clip that has no class in common; None where ten tries find none, or no classes are told."""
+        for other in rng.integers(0, len(self.clips), size=10):
+            known = self.classes[index] and self.classes[other]
+            if known and self.classes[index].isdisjoint(self.classes[other]):
+                return Heard.of(self.sounds[int(other)])
+        return None
+
+    def _cached(self, index: int, length: int) -> tuple[torch.Tensor, torch.Tensor]:
+        path = (
+            self.cache / f"{index:06d}-{self.ids[index]}.npz"
+        )  # the id, lest a set that has grown mixes its sounds up
+        if not path.is_file():
+            features, heard = sound_examples(
+                self.processor.feature_extractor, Heard.of(self.sounds[index]), length, self.repeat_last
+            )
+            self.cache.mkdir(parents=True, exist_ok=True)
+            temporary = path.with_name(f".{path.stem}.{os.getpid()}.npz")
+            try:
+                np.savez(temporary, features=features.numpy(), heard=heard.numpy())
+                os.replace(temporary, path)
+            finally:
+                temporary.unlink(missing_ok=True)
+        with np.load(path) as kept:
+            return torch.from_numpy(kept["features"]), torch.from_numpy(kept["heard"])
+
+
+def collate(clips: list[dict[str, torch.Tensor] | Exception]) -> dict[str, torch.Tensor] | Exception:
+    """Clips of `TrainingClips` -> the model's keyword arguments, `(B, T, ...)`, padded to the longest clip."""
+    errors = [clip for clip in clips if isinstance(clip, Exception)]
+    if errors:
+        return errors[0]
+    return {
+        name: torch.nn.utils.rnn.pad_sequence(
+            [clip[name] for clip in clips], batch_first=True, padding_value=PADDING.get(name, 0)
+        )
+        for name in clips[0]
+    }
+
+
+def _check_sizes(row: dict) -> None:
+    height, width = row["labels"].shape[1:]
+    sizes = {frame.size for frame in row["frames"]}
+    if sizes != {(width, height)} and any(row["annotated"]):
+        raise ValueError(
+            f"its frames are {sorted(sizes)} (width, height) in size, its label maps {(width, height)}; make "
+            "them one size"
+        )
