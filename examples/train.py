@@ -51,6 +51,8 @@ def main() -> int:
             check_repo_id(args.push_to_hub)
         recipe = read_recipe(args.config, args.set)
         splits = load_avsbench(recipe.setting, args.data)
+        if "train" not in splits:
+            raise ValueError(f"{args.data}: has no training split, but {', '.join(splits)}")
         set_seed(recipe.seed)  # before the model draws its weights
         model, processor = start_model(recipe, splits["train"].features["labels"].names)
         progress = train(

@@ -260,6 +260,9 @@ def test_a_run_is_not_overwritten(data, tmp_path):
         run(data, tmp_path / "run", epochs=1, resume=True, learning_rate=0.1)
     with pytest.raises(ValueError, match="was begun with model"):
         run(data, tmp_path / "run", epochs=1, resume=True, model=SMALL | {"num_queries": 7})
+    other = write_made_up_set(tmp_path / "avss", "avss", clips=12, seed=5, workers=1, progress=False, size=64)
+    with pytest.raises(ValueError, match="was begun with data = '8 clips, ids .*take the recipe and the clips"):
+        run(other, tmp_path / "run", epochs=1, resume=True)
 
 
 # What goes wrong -----------------------------------------------------------------------------------------------------------

@@ -57,30 +57,33 @@ class RunFolder:
         self.best, self.last, self.logs = self.path / "best", self.path / "last", self.path / "logs"
         self.states = self.path / "states"
 
-    def begin(self, recipe: Recipe, resume: bool) -> None:
-        """Makes the folder, or checks that it is the one of this recipe.
+    def begin(self, recipe: Recipe, resume: bool, data: str = "") -> None:
+        """Makes the folder, or checks that it is the one of this recipe and these clips.
+
+        Args:
+            data: tells the clips apart from others.
 
         Raises:
             FileExistsError: where there is a run already and `resume` is not asked for.
-            ValueError: where the run was begun with another recipe.
+            ValueError: where the run was begun with another recipe or other clips.
         """
         file = self.path / "recipe.json"
+        now = json.loads(json.dumps(recipe.as_dict() | {"data": data}))
         for folder in (self.best, self.last):
             put_back(folder)
         if not file.is_file():
             self.path.mkdir(parents=True, exist_ok=True)
             temporary = self.path / ".recipe.json.part"
-            temporary.write_text(json.dumps(recipe.as_dict(), indent=2) + "\n")
+            temporary.write_text(json.dumps(now, indent=2) + "\n")
             os.replace(temporary, file)
             return
         before = json.loads(file.read_text())
-        now = json.loads(json.dumps(recipe.as_dict()))
         differing = [name for name in now if name not in FREE and before.get(name) != now[name]]
         if differing:
             name = differing[0]
             raise ValueError(
-                f"{self.path}: was begun with {name} = {before.get(name)!r}, now it is {now[name]!r}; take the recipe it was begun "
-                "with, or another output folder"
+                f"{self.path}: was begun with {name} = {before.get(name)!r}, now it is {now[name]!r}; take the recipe and "
+                "the clips it was begun with, or another output folder"
             )
         if not resume and self.newest_state() is not None:
             raise FileExistsError(

@@ -8,6 +8,7 @@ import signal
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from hashlib import blake2b
 from pathlib import Path
 from typing import Any
 
@@ -148,7 +149,7 @@ def train(
             "average is kept whole in one process, which FSDP's shards are not; set average: 0, or use DDP"
         )
     with accelerator.main_process_first():
-        run.begin(recipe, resume)
+        run.begin(recipe, resume, f"{len(clips)} clips, ids {_fingerprint(clips)}")
     set_seed(recipe.seed, device_specific=True)
 
     steps_per_epoch = len(clips) / recipe.batch_size
@@ -434,6 +435,10 @@ class _Loop:
         bar.update()
         about = {"learning_rate": rate, "clips_per_second": per_second, "waiting": wait}
         self.accelerator.log({f"training/{name}": value for name, value in (found | about).items()}, progress.step)
+
+
+def _fingerprint(clips: Dataset) -> str:
+    return blake2b("\n".join(clips["id"][:]).encode(), digest_size=8).hexdigest()
 
 
 def _selection_score(scores: dict[str, float | None]) -> float:
