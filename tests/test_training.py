@@ -99,6 +99,7 @@ def start_script(folder, data, output, *options, processes=1, **changes):
         stderr=subprocess.PIPE,
         text=True,
         env={**os.environ, "OMP_NUM_THREADS": "1", "ACCELERATE_USE_CPU": "true"},
+        start_new_session=True,
     )
 
 
@@ -228,7 +229,7 @@ def stopped_midway(data, folder, number):
         assert process.poll() is None, process.communicate()[1][-3000:]
         time.sleep(0.02)
     time.sleep(random.uniform(0, 0.5))
-    process.send_signal(number)
+    os.killpg(process.pid, number)  # to those that read clips ahead too, as schedulers and terminals do
     return process
 
 

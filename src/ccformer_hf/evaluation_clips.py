@@ -17,6 +17,7 @@ from torch.utils.data import DataLoader
 
 from .data.hearing import Heard, sound_examples
 from .data.reading import IGNORE_LABEL
+from .data.workers import leave_signals_to_the_main_process
 from .processing_ccformer import AudioVisualProcessor
 from .robustness import NOISE_RATE, SOUNDS, choose_off_screen, silence, white_noise
 from .timeline_ccformer import Timeline
@@ -131,6 +132,7 @@ class ClipFeed(torch.utils.data.Dataset):
             sampler=places,
             num_workers=min(workers, len(places)),
             collate_fn=_Collate(processor, repeat_last=self.setting != "avss"),
+            worker_init_fn=leave_signals_to_the_main_process,
         )
         for batch in loader:
             if isinstance(batch, Exception):

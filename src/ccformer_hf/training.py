@@ -22,6 +22,7 @@ from torch.utils.data import DataLoader
 from tqdm import tqdm
 
 from .data.training_clips import ClipOrder, ShareOfSteps, TrainingClips, collate
+from .data.workers import leave_signals_to_the_main_process
 from .evaluation import evaluate_avsbench
 from .modeling_ccformer import CCFormerForAudioVisualSegmentation
 from .processing_ccformer import AudioVisualProcessor
@@ -233,6 +234,7 @@ class _Loop:
             batch_sampler=share,
             num_workers=workers,
             collate_fn=collate,
+            worker_init_fn=leave_signals_to_the_main_process,
             generator=torch.Generator(),  # torch's own one is part of the saved state and must not be drawn from
             pin_memory=accelerator.device.type == "cuda",
             persistent_workers=workers > 0,
