@@ -51,9 +51,9 @@ How it does on AVSBench is unknown: it was never run on it, and has none of its 
 On two CPU cores, about 75 minutes:
 
 ```bash
+ccformer data make made-up --setting own --clips 5000
 export OMP_NUM_THREADS=1 ACCELERATE_USE_CPU=true
-torchrun --nproc_per_node 2 examples/train.py --output runs/tiny --clips 3500 --steps 2400 --batch-size 6 \\
-  --warmup-steps 150
+torchrun --nproc_per_node 2 examples/train.py --config examples/recipes/made-up-tiny.yaml --data made-up --output runs/tiny
 python examples/ship_checkpoint.py runs/tiny/last
 ```
 
