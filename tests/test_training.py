@@ -9,12 +9,14 @@ import sys
 import time
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 import yaml
 from accelerate import Accelerator
 from accelerate.utils import set_seed
 from huggingface_hub import ModelCard
+from PIL import Image
 from safetensors.torch import load_file
 from small_model import SMALL_RESNET, small_config
 
@@ -185,9 +187,10 @@ def test_accumulated_parts_train_like_one_batch(data, tmp_path):
     assert_same_training(tmp_path / "plain", tmp_path / "parts", whole.losses, parts.losses)
 
 
-def test_two_processes_train_like_one(data, tmp_path):
-    """Contrastive loss on; the validation split is shared out, and the model they save loads."""
-    changes = {"batch_size": 8, "epochs": 4}
+def test_two_processes_train_like_one(tmp_path):
+    """Contrastive loss on; three clips to validate are shared out between two, and the model they save loads."""
+    data = write_made_up_set(tmp_path / "avss", "avss", clips=20, seed=0, workers=1, progress=False, size=64)
+    changes = {"batch_size": 8, "epochs": 2, "validate_every": 2}
     one, _ = run(data, tmp_path / "one", validate=True, **changes)
     printed = finished(start_script(tmp_path, data, tmp_path / "two", processes=2, **changes))
     assert "4 steps; best validation mIoU" in printed
@@ -322,6 +325,17 @@ def test_a_clip_that_vanishes_is_named(data, tmp_path):
     with pytest.raises(OSError, match=r"frames.0\.jpg"):
         train(recipe, model, processor, splits["train"], None, tmp_path / "other", workers=1)
     assert states(tmp_path / "run") == before and not (tmp_path / "other" / "last").exists()
+
+
+def test_a_class_id_outside_the_list_is_named_with_its_file(tmp_path):
+    own = write_made_up_set(tmp_path / "own", "own", clips=6, seed=0, workers=1, progress=False, size=64)
+    run(own, tmp_path / "run", setting="own", epochs=1, save_every=1, batch_size=2)
+    before = states(tmp_path / "run")
+    for path in own.glob("train/*/masks/000000.png"):
+        Image.fromarray(np.full((64, 64), 77, dtype=np.uint8)).save(path)
+    with pytest.raises(ValueError, match=r"000000\.png: holds the class id 77; wanted are 0 \(background\) to 12"):
+        run(own, tmp_path / "other", setting="own", epochs=1, save_every=1, batch_size=2)
+    assert states(tmp_path / "run") == before
 
 
 def test_errors_of_the_script_are_one_line(data, tmp_path):
