@@ -183,9 +183,8 @@ class TrainingClips(torch.utils.data.Dataset):
         return None
 
     def _cached(self, index: int, length: int) -> tuple[torch.Tensor, torch.Tensor]:
-        path = (
-            self.cache / f"{index:06d}-{self.ids[index]}.npz"
-        )  # the id, lest a set that has grown mixes its sounds up
+        # The id is part of the name, lest a set that has grown mixes its sounds up.
+        path = self.cache / f"{index:06d}-{self.ids[index]}.npz"
         if not path.is_file():
             features, heard = sound_examples(
                 self.processor.feature_extractor, Heard.of(self.sounds[index]), length, self.repeat_last
