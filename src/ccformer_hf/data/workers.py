@@ -1,5 +1,7 @@
-"""What every process that reads clips ahead does first."""
+"""What every process that reads clips ahead does first, and how it ends."""
 
+import atexit
+import multiprocessing.util  # before `atexit.register` below: what is registered later runs earlier
 import signal
 
 
@@ -8,3 +10,13 @@ def leave_signals_to_the_main_process(worker: int) -> None:
     one before it has saved its state. Workers end with the main process all the same."""
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, signal.SIG_IGN)
+
+
+@atexit.register
+def _end_workers() -> None:
+    """At its exit, multiprocessing sends SIGTERM to the workers that are left and waits for them: for ever, if they ignore it."""
+    left = [process for process in multiprocessing.active_children() if process.daemon]
+    if left:
+        signal.signal(signal.SIGCHLD, signal.SIG_DFL)  # torch's handler would call a killed worker an error
+    for process in left:
+        process.kill()
