@@ -21,25 +21,26 @@ SMALL_RESNET = {
 }
 
 
+SMALL_NETWORK = {
+    "backbone_config": SMALL_RESNET,
+    "audio_hidden_sizes": [2, 4, 4, 8],
+    "audio_fc_size": 16,
+    "audio_embed_size": 8,
+    "hidden_size": 16,
+    "num_heads": 2,
+    "feed_forward_size": 16,
+    "pixel_decoder_layers": 1,
+    "decoder_layers": 3,
+    "num_queries": 5,
+    "num_video_queries": 3,
+    "contrastive_size": 8,
+    "num_loss_points": 64,
+}
+
+
 def small_config(**changes) -> CCFormerConfig:
     """The whole network at a size that runs in milliseconds; four labels."""
-    values = {
-        "backbone_config": SMALL_RESNET,
-        "audio_hidden_sizes": (2, 4, 4, 8),
-        "audio_fc_size": 16,
-        "audio_embed_size": 8,
-        "hidden_size": 16,
-        "num_heads": 2,
-        "feed_forward_size": 16,
-        "pixel_decoder_layers": 1,
-        "decoder_layers": 3,
-        "num_queries": 5,
-        "num_video_queries": 3,
-        "contrastive_size": 8,
-        "num_loss_points": 64,
-        "num_labels": 4,
-    }
-    return CCFormerConfig(**{**values, **changes})
+    return CCFormerConfig(**{**SMALL_NETWORK, "num_labels": 4, **changes})
 
 
 def small_model(seed: int = 0, **changes) -> CCFormerForAudioVisualSegmentation:

@@ -1,10 +1,12 @@
 import json
+import os
 from dataclasses import replace
 
 import pytest
 
 from ccformer_hf.recipe import Augmentation, Recipe, recipe_from
-from ccformer_hf.run_folder import RunFolder, WholeFolder, replace_folder
+from ccformer_hf.run_folder import RunFolder
+from ccformer_hf.whole_files import WholeFolder, replace_folder
 
 RECIPE = Recipe(model={"hidden_size": 16}, augmentation=Augmentation(flip=0.5, frames=(5, 10)))
 
@@ -88,49 +90,7 @@ def test_pruning_keeps_the_newest_and_clears_what_is_half_written(run):
     assert names(run.states) == ["step-00000002", "step-00000003"]
 
 
-def test_put_in_place_replaces(run):
-    save_state(run, 3)
-    temporary = run.temporary(run.state(3))
-    temporary.mkdir()
-    (temporary / "weights").write_text("new")
-    run.put_in_place(temporary, run.state(3))
-    assert names(run.states) == ["step-00000003"] and (run.state(3) / "weights").read_text() == "new"
-
-
-def test_a_whole_folder_replaces_at_the_end(tmp_path):
-    target = tmp_path / "deep" / "best"
-    for content in ("one", "two"):
-        with WholeFolder(target) as folder:
-            (folder / content).write_text(content)
-            assert not (target / content).exists()
-        assert names(target) == [content]
-    assert names(target.parent) == ["best"]
-
-
-def test_an_error_leaves_what_was_there(tmp_path):
-    target = tmp_path / "best"
-    with pytest.raises(OSError, match="full"), WholeFolder(target) as folder:
-        raise OSError("the disk is full")
-    assert names(tmp_path) == []
-    with WholeFolder(target) as folder:
-        (folder / "old").write_text("old")
-    with pytest.raises(KeyboardInterrupt), WholeFolder(target) as folder:
-        (folder / "new").write_text("new")
-        raise KeyboardInterrupt
-    assert names(tmp_path) == ["best"] and names(target) == ["old"]
-
-
-def test_leftovers_of_a_killed_writer_are_not_taken_in(tmp_path):
-    (tmp_path / ".best.part").mkdir()
-    (tmp_path / ".best.part" / "half").write_text("")
-    with WholeFolder(tmp_path / "best") as folder:
-        (folder / "new").write_text("new")
-    assert names(tmp_path) == ["best"] and names(tmp_path / "best") == ["new"]
-
-
 def test_killed_between_the_two_moves_the_old_best_comes_back(run, monkeypatch):
-    import os
-
     with WholeFolder(run.best) as folder:
         (folder / "old").write_text("old")
     new, moves, move = run.path / "new", [], os.replace

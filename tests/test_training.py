@@ -18,7 +18,7 @@ from accelerate.utils import set_seed
 from huggingface_hub import ModelCard
 from PIL import Image
 from safetensors.torch import load_file
-from small_model import SMALL_RESNET, small_config
+from small_model import SMALL_NETWORK, small_config
 
 from ccformer_hf import AudioVisualProcessor, CCFormerForAudioVisualSegmentation
 from ccformer_hf.data.loading import load_avsbench
@@ -28,21 +28,7 @@ from ccformer_hf.starting_model import start_model
 from ccformer_hf.training import learning_rate_factor, parameter_groups, train
 
 SCRIPT = Path(__file__).parents[1] / "examples" / "train.py"
-SMALL = {
-    "backbone_config": SMALL_RESNET,
-    "audio_hidden_sizes": [2, 4, 4, 8],
-    "audio_fc_size": 16,
-    "audio_embed_size": 8,
-    "hidden_size": 16,
-    "num_heads": 2,
-    "feed_forward_size": 16,
-    "pixel_decoder_layers": 1,
-    "decoder_layers": 2,
-    "num_queries": 5,
-    "num_video_queries": 3,
-    "contrastive_size": 8,
-    "num_loss_points": 64,
-}
+SMALL = SMALL_NETWORK | {"decoder_layers": 2}
 CHANGES = {"flip": 0.5, "scale": [0.75, 1.5], "colour": 0.3, "gain": 6, "noise": 0.2, "mix": 0.2, "silence": 0.1}
 VALUES = {
     "setting": "avss",

@@ -14,13 +14,13 @@ from datasets import Dataset
 from PIL import Image
 
 from . import __version__
-from .data.shards import written_whole
 from .evaluation import Evaluation, class_maps, match_labels, predict
 from .evaluation_clips import ClipFeed
 from .modeling_ccformer import CCFormerForAudioVisualSegmentation
 from .processing_ccformer import AudioVisualProcessor
 from .timeline_ccformer import Timeline
 from .visualize import ComparedFrame, comparison_sheet
+from .whole_files import written_whole
 
 PACKAGES = ("torch", "transformers", "datasets", "accelerate", "numpy")
 

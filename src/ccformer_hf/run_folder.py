@@ -6,47 +6,10 @@ import shutil
 from pathlib import Path
 
 from .recipe import Recipe
+from .whole_files import put_back, written_whole
 
 # May differ between the first start and a resumption: they change where and how often, not what.
 FREE = ("accumulate", "save_every", "keep_states", "validate_every", "gradient_checkpointing")
-
-
-class WholeFolder:
-    """A folder that is written under a temporary name and takes its place at the end, or leaves what was there before."""
-
-    def __init__(self, target: Path):
-        self.target = target
-        self.temporary = target.with_name(f".{target.name}.part")
-
-    def __enter__(self) -> Path:
-        shutil.rmtree(self.temporary, ignore_errors=True)
-        self.temporary.mkdir(parents=True)
-        return self.temporary
-
-    def __exit__(self, error_type: type[BaseException] | None, *_: object) -> None:
-        if error_type is None:
-            replace_folder(self.temporary, self.target)
-        shutil.rmtree(self.temporary, ignore_errors=True)
-
-
-def replace_folder(new: Path, target: Path) -> None:
-    """Moves `new` to `target`. A folder cannot be replaced in one step: the old one steps aside first, see `put_back`."""
-    old = _aside(target)
-    shutil.rmtree(old, ignore_errors=True)
-    if target.exists():
-        os.replace(target, old)
-    os.replace(new, target)
-    shutil.rmtree(old, ignore_errors=True)
-
-
-def put_back(target: Path) -> None:
-    """Undoes a `replace_folder` that was killed after the old folder had stepped aside."""
-    if _aside(target).exists() and not target.exists():
-        os.replace(_aside(target), target)
-
-
-def _aside(target: Path) -> Path:
-    return target.with_name(f".{target.name}.old")
 
 
 class RunFolder:
@@ -73,9 +36,8 @@ class RunFolder:
             put_back(folder)
         if not file.is_file():
             self.path.mkdir(parents=True, exist_ok=True)
-            temporary = self.path / ".recipe.json.part"
-            temporary.write_text(json.dumps(now, indent=2) + "\n")
-            os.replace(temporary, file)
+            with written_whole(file) as temporary:
+                temporary.write_text(json.dumps(now, indent=2) + "\n")
             return
         before = json.loads(file.read_text())
         differing = [name for name in now if name not in FREE and before.get(name) != now[name]]
@@ -104,9 +66,6 @@ class RunFolder:
     def newest_state(self) -> Path | None:
         states = self.saved_states()
         return states[-1] if states else None
-
-    def put_in_place(self, temporary: Path, target: Path) -> None:
-        replace_folder(temporary, target)
 
     def prune(self, keep: int) -> None:
         """Removes all but the newest `keep` states, and what was left half written."""

@@ -32,6 +32,7 @@ from .modeling_ccformer import CCFormerForAudioVisualSegmentation
 from .processing_ccformer import AudioVisualProcessor
 from .timeline_ccformer import Timeline
 from .visualize import PALETTE, Bar, Overlay, Tile, clock, contact_sheet, timeline_picture
+from .whole_files import replace_folder
 
 # What `segment_video` can write, and the name of each in the folder of a video.
 FORMATS = {"video": "overlay.mp4", "masks": "masks", "json": "segments.json", "sheet": "contact_sheet.png"}
@@ -158,12 +159,7 @@ class _AppearsWhole:
 
     def __exit__(self, error_type: type[BaseException] | None, *_: object) -> None:
         if error_type is None:
-            # A folder cannot be replaced in one step: the old one steps aside.
-            old = self._folder.with_suffix(".old")
-            if self._target.exists():
-                os.rename(self._target, old)
-            os.rename(self._folder, self._target)
-            shutil.rmtree(old, ignore_errors=True)
+            replace_folder(self._folder, self._target)
         else:
             shutil.rmtree(self._folder, ignore_errors=True)
             self._remove_parents()

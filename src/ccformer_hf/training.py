@@ -27,9 +27,10 @@ from .evaluation import evaluate_avsbench
 from .modeling_ccformer import CCFormerForAudioVisualSegmentation
 from .processing_ccformer import AudioVisualProcessor
 from .recipe import Recipe
-from .run_folder import RunFolder, WholeFolder
+from .run_folder import RunFolder
 from .training_report import model_card, prediction_sheets, write_report
 from .weight_average import WeightAverage
+from .whole_files import WholeFolder, replace_folder
 
 SMOOTHED = 50  # steps whose mean loss is shown
 
@@ -415,7 +416,7 @@ class _Loop:
             ) from error
         self.accelerator.wait_for_everyone()
         if self.accelerator.is_main_process:
-            self.run_folder.put_in_place(temporary, target)
+            replace_folder(temporary, target)
             self.run_folder.prune(self.recipe.keep_states)
         self.accelerator.wait_for_everyone()
 

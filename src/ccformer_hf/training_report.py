@@ -18,6 +18,7 @@ from .modeling_ccformer import CCFormerForAudioVisualSegmentation
 from .processing_ccformer import AudioVisualProcessor
 from .recipe import Recipe
 from .visualize import curve_picture
+from .whole_files import written_whole
 
 PICTURED = 4  # clips of the validation split
 SETTING_NAMES = {"s4": "AVSBench S4", "ms3": "AVSBench MS3", "avss": "AVSBench AVSS", "own": "clips of one's own"}
@@ -134,7 +135,8 @@ def write_report(folder: Path, losses: Sequence[float], validations: Sequence[di
     if validations:
         steps = np.array([entry["step"] for entry in validations])
         curves["validation mIoU"] = (steps, np.array([entry["miou"] or 0.0 for entry in validations]))
-    curve_picture(curves).save(folder / "report.png", format="PNG")
+    with written_whole(folder / "report.png") as path:
+        curve_picture(curves).save(path, format="PNG")
     recent = losses[-50:]
     lines = [
         "# Training report",
@@ -151,4 +153,5 @@ def write_report(folder: Path, losses: Sequence[float], validations: Sequence[di
         for entry in validations:
             cells = ("-" if entry[name] is None else f"{entry[name]:.4f}" for name in names)
             lines.append(f"| {entry['step']} | " + " | ".join(cells) + " |")
-    (folder / "report.md").write_text("\n".join(lines) + "\n", encoding="utf-8")
+    with written_whole(folder / "report.md") as path:
+        path.write_text("\n".join(lines) + "\n", encoding="utf-8")

@@ -25,6 +25,7 @@ from PIL import Image
 from tqdm import tqdm
 
 from ..hub import push_folder
+from ..whole_files import written_whole
 from .avsbench import SETTINGS, SPLITS, ClipFiles, find_settings
 from .dataset_card import dataset_card
 from .features import LabelMaps, PictureSize, VideoFrames, shard_features
@@ -39,7 +40,6 @@ from .shards import (
     read_plan,
     remove_leftovers,
     shard_files,
-    written_whole,
 )
 
 SHARD_BYTES = 200_000_000  # of source files

@@ -7,8 +7,6 @@ OUT/README.md                            the dataset card; `datasets.load_datase
 
 import json
 import os
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -58,18 +56,6 @@ def shard_files(root: str | os.PathLike, setting: str) -> tuple[dict[str, list[s
             f"is {absent[0]}; run the same `ccformer data convert` again, it goes on where it stopped"
         )
     return files, tuple(plan[setting]["class_names"])
-
-
-@contextmanager
-def written_whole(path: str | os.PathLike) -> Iterator[Path]:
-    """Gives a temporary name beside `path`; what was written there gets its own name where nothing failed, else is removed."""
-    path = Path(path)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.partial")
-    try:
-        yield temporary
-        os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)
 
 
 def remove_leftovers(folder: str | os.PathLike) -> None:
