@@ -1,0 +1,72 @@
+"""The common tests of transformers, taken from its source distribution: the yardstick for whoever calls a class "like those of the library".
+
+`common_tests("test_modeling_common")` gives that module of the version that is installed. pip fetches the distribution once, into a cache.
+It carries `tests/*.py` but none of the folders below; what its modules read from there is stood in for:
+`ExportTesterMixin` (our exports have tests of their own), `GenerationTesterMixin` (CCFormer generates no text), `config_common_kwargs`
+(the test that reads it passes over configs with a backbone's in them), and the list of tiny models on the Hub (ours is not there).
+"""
+
+import importlib
+import os
+import shutil
+import subprocess
+import sys
+import tarfile
+import tempfile
+from pathlib import Path
+from types import ModuleType
+
+import pytest
+import transformers
+
+PACKAGE = "transformers_common_tests"
+STAND_INS = {
+    "exporters/test_export.py": "class ExportTesterMixin:\n    pass\n",
+    "generation/test_utils.py": "class GenerationTesterMixin:\n    pass\n",
+    "utils/test_configuration_utils.py": "config_common_kwargs = {}\n",
+    "__init__.py": "",
+    "../tests/utils/tiny_model_summary.json": "{}\n",
+}
+
+
+def cache_folder() -> Path:
+    """Where the tests of the installed version are, or will be."""
+    caches = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
+    return caches / "ccformer_hf" / f"transformers-{transformers.__version__}"
+
+
+def fetch(folder: Path) -> None:
+    """Makes the package of common tests in `folder`, whole or not at all. Raises CalledProcessError where pip cannot."""
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=folder.parent) as name:
+        temporary = Path(name)
+        command = [sys.executable, "-m", "pip", "download", "--quiet", "--no-deps", "--no-binary", ":all:"]
+        wanted = f"transformers=={transformers.__version__}"
+        subprocess.run([*command, "--dest", str(temporary), wanted], check=True, capture_output=True, text=True)
+        package = temporary / "package" / PACKAGE
+        package.mkdir(parents=True)
+        with tarfile.open(next(temporary.glob("*.tar.gz"))) as archive:
+            for member in archive.getmembers():
+                parts = Path(member.name).parts
+                if parts[1:2] == ("tests",) and len(parts) == 3 and member.isfile():
+                    with archive.extractfile(member) as source, open(package / parts[2], "wb") as target:
+                        shutil.copyfileobj(source, target)
+        for path, text in STAND_INS.items():
+            (package / path).parent.mkdir(parents=True, exist_ok=True)
+            (package / path).write_text(text)
+        if not folder.exists():
+            os.replace(temporary / "package", folder)
+
+
+def common_tests(module: str) -> ModuleType:
+    """A module of the common tests; skips the test module that asks for it where pip cannot fetch them."""
+    folder = cache_folder()
+    if not folder.exists():
+        try:
+            fetch(folder)
+        except subprocess.CalledProcessError as error:
+            reason = (error.stderr.strip() or "no reason given").splitlines()[-1]
+            pytest.skip(f"pip cannot fetch the source of transformers: {reason}", allow_module_level=True)
+    if str(folder) not in sys.path:
+        sys.path.append(str(folder))
+    return importlib.import_module(f"{PACKAGE}.{module}")
