@@ -15,7 +15,7 @@ from ccformer_hf.data.avsbench import AVSS_CLASS_NAMES
 from ccformer_hf.data.convert import convert
 from ccformer_hf.data.loading import load_avsbench
 from ccformer_hf.data.made_up import write_made_up_set
-from ccformer_hf.evaluation import evaluate_avsbench, match_labels, predict
+from ccformer_hf.evaluation import evaluate_avsbench, even_share, match_labels, predict
 from ccformer_hf.evaluation_clips import ClipFeed
 from ccformer_hf.inference import load
 from ccformer_hf.metrics.binary import BinarySegmentation
@@ -161,6 +161,28 @@ def test_the_form_of_storage_changes_nothing(loaded, roots, sets, setting, tmp_p
     folders = evaluate(loaded, sets[setting])
     for name in ("fingerprint", "scores", "per_clip", "split", "protocol"):
         assert getattr(shards, name) == getattr(folders, name), name
+
+
+def test_even_shares_by_hand():
+    assert [even_share(3, process, 2) for process in (0, 1)] == [([0, 2], 2), ([1, 0], 1)]
+    assert [even_share(2, process, 3) for process in (0, 1, 2)] == [([0], 1), ([1], 1), ([0], 0)]
+    assert even_share(4, 0, 1) == ([0, 1, 2, 3], 4)
+
+
+@pytest.mark.parametrize("process", [0, 1])
+def test_all_processes_run_the_model_equally_often(loaded, sets, monkeypatch, process):
+    class State:
+        process_index, num_processes, is_main_process = process, 2, True
+
+    calls = []
+    model = loaded[0]
+    monkeypatch.setattr("ccformer_hf.evaluation.PartialState", lambda cpu: State)
+    monkeypatch.setattr("ccformer_hf.evaluation.gather_object", lambda found: found)
+    handle = model.register_forward_hook(lambda *_: calls.append(1))
+    found = evaluate(loaded, sets["ms3"].select(range(3)))
+    handle.remove()
+    assert len(calls) == 2
+    assert [row["number"] for row in found.per_clip] == [[0, 2], [1]][process]
 
 
 def test_two_processes_find_what_one_does(loaded, folder, sets, roots, tmp_path):

@@ -131,6 +131,8 @@ def test_bad_changes(write, change, told):
             "silence \\+ white_noise \\+ off_screen is 1.0; wanted is below 1",
         ),
         ("size: [", "is no YAML"),
+        ("augmentation: {flip: 1}\nsize: 64\naugmentation: {flip: 0}", "'augmentation' is given twice.*line 3"),
+        ("augmentation: {flip: 1, flip: 0}", "'flip' is given twice"),
         ("- size", "holds a list; wanted are lines of name: value"),
         ("base: 3", "base is 3; wanted is the name of another recipe"),
     ],

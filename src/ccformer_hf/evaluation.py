@@ -125,17 +125,20 @@ def evaluate_avsbench(
     tallies = {sound: _Tally(rules) for sound in feed.sounds}
     rows: list[dict[str, Any]] = []
     digest = 0
-    share = range(state.process_index, len(feed), state.num_processes)
-    with tqdm(total=len(share), desc="evaluating", unit="clip", disable=not state.is_main_process) as bar:
+    share, counted = even_share(len(feed), state.process_index, state.num_processes)
+    with tqdm(total=counted, desc="evaluating", unit="clip", disable=not state.is_main_process) as bar:
         for batch in feed.batches(processor, share, batch_size, workers):
-            scores: list[dict[str, Any]] = [{} for _ in batch.clips]
+            new = batch.clips[: counted - len(rows)]
+            scores: list[dict[str, Any]] = [{} for _ in new]
             for sound in feed.sounds:
-                for i, probabilities in enumerate(predict(model, processor, batch, sound, size)):
-                    scores[i][sound] = tallies[sound].add(probabilities, batch.clips[i])
-            for clip, clip_scores in zip(batch.clips, scores, strict=True):
+                predictions = predict(model, processor, batch, sound, size)
+                # The predictions come first: the model runs when the first one is asked for, also where none counts.
+                for probabilities, clip, clip_scores in zip(predictions, new, scores, strict=False):
+                    clip_scores[sound] = tallies[sound].add(probabilities, clip)
+            for clip, clip_scores in zip(new, scores, strict=True):
                 rows.append(feed.describe(clip) | _clip_row(clip_scores))
                 digest += clip.digest
-            bar.update(len(batch.clips))
+            bar.update(len(new))
 
     gathered = gather_object([(tallies, rows, digest)])
     if not state.is_main_process:
@@ -165,6 +168,17 @@ def evaluate_avsbench(
         processes=state.num_processes,
         seconds=time.perf_counter() - start,
     )
+
+
+def even_share(clips: int, process: int, processes: int) -> tuple[list[int], int]:
+    """The clips of one of several processes, and how many of them count.
+
+    Each gets the same number, as a model that is sharded over the processes (FSDP) needs all of them at every step: where the clips
+    do not come out even, the last one of a share is one that another process counts.
+    """
+    counted = range(process, clips, processes)
+    steps = -(-clips // processes)
+    return [place % clips for place in range(process, steps * processes, processes)], len(counted)
 
 
 @torch.inference_mode()

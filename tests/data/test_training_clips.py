@@ -1,7 +1,6 @@
 import os
 import shutil
 from collections import Counter
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -258,9 +257,20 @@ def test_changing_sound_is_not_cached(sets, processor, tmp_path):
     assert not (tmp_path / "log-mel").exists()
 
 
+@pytest.mark.parametrize("share", [0, 0.5, 0.99])
+def test_a_cached_file_that_was_cut_short_is_made_again(sets, processor, tmp_path, share):
+    cached = feed(sets["avss"], processor, NOTHING, tmp_path / "log-mel")
+    first = cached[0, 0]
+    (file,) = (tmp_path / "log-mel").iterdir()
+    whole = file.read_bytes()
+    file.write_bytes(whole[: int(share * len(whole))])
+    assert same(cached[0, 0], first)
+    assert len(file.read_bytes()) == len(whole)
+
+
 def test_a_full_disk_leaves_nothing_half_written_in_the_cache(sets, processor, tmp_path, monkeypatch):
-    def full(path, **arrays):
-        Path(path).write_bytes(b"half")
+    def full(file, **arrays):
+        file.write(b"half")
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(np, "savez", full)

@@ -10,6 +10,7 @@ import os
 from collections.abc import Iterator
 from functools import lru_cache
 from pathlib import Path
+from zipfile import BadZipFile
 
 import numpy as np
 import torch
@@ -18,6 +19,7 @@ from datasets import Dataset
 from ..processing_ccformer import AudioVisualProcessor
 from ..recipe import Augmentation
 from ..timeline_ccformer import Timeline
+from ..whole_files import written_whole
 from .augmentation import augment_pictures, augment_sound, cut_frames, negative_kind, nothing_sounds
 from .hearing import Heard, sound_examples
 from .reading import IGNORE_LABEL
@@ -185,19 +187,17 @@ class TrainingClips(torch.utils.data.Dataset):
     def _cached(self, index: int, length: int) -> tuple[torch.Tensor, torch.Tensor]:
         # The id is part of the name, lest a set that has grown mixes its sounds up.
         path = self.cache / f"{index:06d}-{self.ids[index]}.npz"
-        if not path.is_file():
-            features, heard = sound_examples(
-                self.processor.feature_extractor, Heard.of(self.sounds[index]), length, self.repeat_last
-            )
-            self.cache.mkdir(parents=True, exist_ok=True)
-            temporary = path.with_name(f".{path.stem}.{os.getpid()}.npz")
-            try:
-                np.savez(temporary, features=features.numpy(), heard=heard.numpy())
-                os.replace(temporary, path)
-            finally:
-                temporary.unlink(missing_ok=True)
-        with np.load(path) as kept:
-            return torch.from_numpy(kept["features"]), torch.from_numpy(kept["heard"])
+        try:
+            with np.load(path) as kept:
+                return torch.from_numpy(kept["features"]), torch.from_numpy(kept["heard"])
+        except (FileNotFoundError, EOFError, ValueError, BadZipFile):
+            pass  # not there yet, or cut short by a loss of power
+        extractor, sound = self.processor.feature_extractor, Heard.of(self.sounds[index])
+        features, heard = sound_examples(extractor, sound, length, self.repeat_last)
+        self.cache.mkdir(parents=True, exist_ok=True)
+        with written_whole(path) as temporary, open(temporary, "wb") as file:
+            np.savez(file, features=features.numpy(), heard=heard.numpy())
+        return features, heard
 
 
 def collate(clips: list[dict[str, torch.Tensor] | Exception]) -> dict[str, torch.Tensor] | Exception:
