@@ -1,6 +1,8 @@
-"""Makes the clip that ships with the package: ten seconds of a made-up scene, moving at 15 frames per second, with its sound.
+"""Makes the clips that ship with the package: made-up scenes, moving at 15 frames per second, with their sound.
 
 python examples/make_example_clip.py src/ccformer_hf/checkpoints/example.mp4
+python examples/make_example_clip.py src/ccformer_hf/demo/clips/drum.mp4 ms3 2000001 14
+python examples/make_example_clip.py src/ccformer_hf/demo/clips/dog.mp4 ms3 2000001 24
 """
 
 import sys
@@ -13,12 +15,14 @@ import numpy as np
 from ccformer_hf.data.made_up import CLASS_NAMES, make_clip
 from ccformer_hf.media import VideoWriter
 
-SEED, INDEX, SIZE, FPS, SECONDS = 2_000_000, 6, 320, 15, 10  # a seed that no checkpoint is trained on
+SIZE, FPS = 320, 15
+SETTING, SEED, INDEX = "avss", 2_000_000, 6  # of the package's example; seeds that no checkpoint is trained on
 
 
-def main(path: str) -> None:
-    times = np.arange(SECONDS * FPS) / FPS
-    clip = make_clip("avss", SEED, INDEX, size=SIZE, times=times)
+def main(path: str, setting: str = SETTING, seed: int = SEED, index: int = INDEX) -> None:
+    seconds = len(make_clip(setting, seed, index, size=32).waveform) // 16000
+    times = np.arange(seconds * FPS) / FPS
+    clip = make_clip(setting, seed, index, size=SIZE, times=times)
     with tempfile.TemporaryDirectory() as folder:
         sound = Path(folder) / "sound.wav"
         with wave.open(str(sound), "wb") as file:
@@ -28,8 +32,8 @@ def main(path: str) -> None:
             for frame, time in zip(clip.frames, times, strict=True):
                 video.write(frame, time)
     names = [CLASS_NAMES[i] for i in clip.object_ids]
-    print(f"{path}: {Path(path).stat().st_size / 1000:.0f} kB, {SECONDS} s, in the picture: {', '.join(names)}")
+    print(f"{path}: {Path(path).stat().st_size / 1000:.0f} kB, {seconds} s, in the picture: {', '.join(names)}")
 
 
 if __name__ == "__main__":
-    main(*sys.argv[1:])
+    main(sys.argv[1], *sys.argv[2:3], *map(int, sys.argv[3:]))

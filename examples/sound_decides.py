@@ -8,15 +8,8 @@ import argparse
 from dataclasses import asdict
 
 from ccformer_hf.inference import load
+from ccformer_hf.model_card import FIGURES
 from ccformer_hf.sound_decides import evaluate_made_up
-
-MEANING = {
-    "binary_miou": "binary mIoU, ms3 setting",
-    "class_miou": "class mIoU, avss setting",
-    "silence_marked": "pixels marked when nothing is heard",
-    "swap_iou_new": "sound of another visible object: IoU with that one",
-    "swap_iou_old": "sound of another visible object: IoU with the first",
-}
 
 
 def main() -> None:
@@ -30,7 +23,7 @@ def main() -> None:
     scores = evaluate_made_up(model, processor, args.clips, args.seed)
     print(f"{args.model} on {args.clips} made-up clips of each setting, seed {args.seed}:")
     for name, value in asdict(scores).items():
-        print(f"  {MEANING[name]:<52} {value:.4f}")
+        print(f"  {FIGURES[name]:<52} {value:.4f}")
 
 
 if __name__ == "__main__":

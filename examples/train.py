@@ -17,7 +17,7 @@ from accelerate import PartialState
 from accelerate.utils import set_seed
 
 from ccformer_hf.data.loading import load_avsbench
-from ccformer_hf.hub import check_repo_id, push_folder
+from ccformer_hf.hub import check_repo_id, publish
 from ccformer_hf.recipe import read_recipe
 from ccformer_hf.starting_model import start_model
 from ccformer_hf.training import train
@@ -69,8 +69,7 @@ def main() -> int:
             command=shlex.join(["accelerate", "launch", *sys.argv]),
         )
         if args.push_to_hub and PartialState().is_main_process:
-            chosen = args.output / ("best" if (args.output / "best").is_dir() else "last")
-            print(f"uploaded to {push_folder(chosen, args.push_to_hub, 'model', 'Trained with ccformer-hf')}")
+            print(f"uploaded to {publish(args.output, args.push_to_hub)}")
     except (ValueError, OSError, FloatingPointError) as error:
         print(f"train.py: error: {' '.join(str(error).split())}", file=sys.stderr)
         return 2

@@ -5,6 +5,14 @@ from small_model import save_small_model
 
 from ccformer_hf.inference import load
 
+MARKERS = "accelerate_tests flash_attn_test flash_attn_3_test flash_attn_4_test is_pipeline_test is_training_test order slow torch_compile_test"
+
+
+def pytest_configure(config: pytest.Config):
+    """The marks that the common tests of transformers use; its own conftest does not come along."""
+    for name in MARKERS.split():
+        config.addinivalue_line("markers", f"{name}: a mark of the common tests of transformers")
+
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):

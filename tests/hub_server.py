@@ -25,6 +25,7 @@ class Repository:
     """Commits of one repository; a tree gives each path the content it has in that commit."""
 
     private: bool
+    history: list[str] = field(default_factory=list)  # what was done, such as "private", "commit main", "public"
     refs: dict[str, str] = field(default_factory=dict)
     trees: dict[str, dict[str, tuple[str, bytes]]] = field(
         default_factory=dict
@@ -35,6 +36,7 @@ class Repository:
         sha = _sha1(f"{len(self.trees)} {sorted(tree)}".encode())
         self.trees[sha] = tree
         self.refs[branch] = sha
+        self.history.append(f"commit {branch}")
         return sha
 
     def resolve(self, revision: str) -> str | None:
@@ -44,18 +46,31 @@ class Repository:
 
 @dataclass
 class Hub:
-    """What the server holds, and its address. Every token may write, but for those in `readers`."""
+    """What the server holds, and its address. Every token may write, but for those in `readers`.
+
+    `failing` says which calls are answered by an error, as (pattern of "METHOD path", status, how often); status 0 cuts the
+    connection.
+    """
 
     address: str = ""
     repositories: dict[tuple[str, str], Repository] = field(default_factory=dict)  # (kind, owner/name)
     large: dict[str, bytes] = field(default_factory=dict)  # uploaded, by SHA-256, maybe not yet committed
     readers: tuple[str, ...] = ()
+    failing: list[tuple[str, int, int]] = field(default_factory=list)
     lock: Any = field(default_factory=threading.RLock)
 
-    def files(self, kind: str, name: str) -> dict[str, bytes]:
-        """Contents of the main branch by path."""
+    def files(self, kind: str, name: str, branch: str = "main") -> dict[str, bytes]:
+        """Contents of a branch by path."""
         repository = self.repositories[kind, name]
-        return {path: content for path, (_, content) in repository.trees[repository.refs["main"]].items()}
+        return {path: content for path, (_, content) in repository.trees[repository.refs[branch]].items()}
+
+    def failure(self, call: str) -> int | None:
+        """The status by which this call fails; None: it does not."""
+        for place, (pattern, status, times) in enumerate(self.failing):
+            if times and re.search(pattern, call):
+                self.failing[place] = (pattern, status, times - 1)
+                return status
+        return None
 
 
 @contextmanager
@@ -94,7 +109,13 @@ class _Handler(BaseHTTPRequestHandler):
         body = self._body()
         url = urlsplit(self.path)
         with self.hub.lock:
-            self._route(unquote(url.path), url.query, body)
+            status = self.hub.failure(f"{self.command} {unquote(url.path)}")
+            if status is None:
+                self._route(unquote(url.path), url.query, body)
+            elif status:
+                self._refuse(status, "InternalServerError")
+            else:
+                self.close_connection = True
 
     do_GET = do_POST = do_PUT = do_HEAD = do_DELETE = _any
 
@@ -123,10 +144,13 @@ class _Handler(BaseHTTPRequestHandler):
     def _refuse(self, code: int, reason: str) -> None:
         self._send({"error": reason}, code, {"X-Error-Code": reason, "X-Error-Message": reason})
 
+    def _token(self) -> str:
+        return self.headers.get("Authorization", "").removeprefix("Bearer ")
+
     def _route(self, path: str, query: str, body: bytes) -> None:
-        token = self.headers.get("Authorization", "").removeprefix("Bearer ")
+        token = self._token()
         if path == "/api/whoami-v2":
-            if not token:
+            if not token or token == "unknown":
                 return self._refuse(401, "Unauthorized")
             user = {"type": "user", "name": "tester", "orgs": [], "auth": {"accessToken": {"role": "write"}}}
             return self._send(user)
@@ -159,14 +183,17 @@ class _Handler(BaseHTTPRequestHandler):
         repository = self.hub.repositories[kind, name] = Repository(
             wanted.get("private") is True or wanted.get("visibility") == "private"
         )
+        repository.history.append("private" if repository.private else "public")
         repository.commit({})
         return self._send(answer)
 
     def _repository(self, kind: str, name: str, rest: str, query: str, body: bytes) -> None:
         repository = self.hub.repositories.get((kind, name))
-        if repository is None:
+        if repository is None or (repository.private and not self._token()):
             return self._refuse(404, "RepoNotFound")
         action, _, place = rest.partition("/")
+        if self.command != "GET" and self._token() in ("", *self.hub.readers):
+            return self._refuse(403, "Forbidden")
         if action == "preupload":
             files = json.loads(body)["files"]
             return self._send(
@@ -186,6 +213,16 @@ class _Handler(BaseHTTPRequestHandler):
             )
         if action == "commit":
             return self._commit(kind, name, repository, place, body)
+        if action == "branch":
+            if place in repository.refs:
+                return self._refuse(409, "ReferenceExists")
+            repository.refs[place] = repository.refs["main"]
+            return self._send({})
+        if action == "settings":
+            wanted = json.loads(body)
+            repository.private = wanted.get("private") is True or wanted.get("visibility") == "private"
+            repository.history.append("private" if repository.private else "public")
+            return self._send({})
         if action in ("", "revision"):
             sha = repository.resolve(place or "main")
             if sha is None:
@@ -248,7 +285,7 @@ class _Handler(BaseHTTPRequestHandler):
 
     def _download(self, kind: str, name: str, revision: str, path: str) -> None:
         repository = self.hub.repositories.get((kind, name))
-        if repository is None:
+        if repository is None or (repository.private and not self._token()):
             return self._refuse(404, "RepoNotFound")
         sha = repository.resolve(revision)
         if sha is None:

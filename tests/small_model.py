@@ -19,7 +19,7 @@ SMALL_RESNET = {
     "hidden_sizes": [8, 8, 8, 16],
     "depths": [1] * 4,
 }
-
+SMALL_SWIN = {"model_type": "swin", "embed_dim": 8, "depths": [1] * 4, "num_heads": [1] * 4, "window_size": 2}
 
 SMALL_NETWORK = {
     "backbone_config": SMALL_RESNET,

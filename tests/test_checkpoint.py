@@ -1,20 +1,26 @@
 """The checkpoint inside the package: whole, small, and its card says what its own record says."""
 
 import json
+import sys
 from pathlib import Path
 
-from ccformer_hf import load
+import pytest
+import torch
+from huggingface_hub import ModelCard
+from small_model import small_model
+
+from ccformer_hf import AudioVisualProcessor, CCFormerImageProcessor, load
 from ccformer_hf.data.made_up import CLASS_NAMES
 from ccformer_hf.inference import BUILT_IN_MODEL, CHECKPOINTS
+from ccformer_hf.model_card import FIGURES, model_card, read_record
 
 FOLDER = CHECKPOINTS / BUILT_IN_MODEL
 ROOT = Path(__file__).parents[1]
+FILES = ["README.md", "checkpoint.json", "config.json", "model.safetensors", "processor_config.json"]
 
 
 def test_it_is_whole_and_at_most_12_mb():
-    assert sorted(path.name for path in FOLDER.iterdir()) == [
-        "README.md", "checkpoint.json", "config.json", "model.safetensors", "processor_config.json",
-    ]  # fmt: skip
+    assert sorted(path.name for path in FOLDER.iterdir()) == FILES
     assert sum(path.stat().st_size for path in FOLDER.iterdir()) <= 12e6
 
 
@@ -25,13 +31,47 @@ def test_it_knows_the_made_up_classes():
 
 
 def test_the_card_states_what_was_measured():
-    card = (ROOT / "MODEL_CARD.md").read_text()
-    assert card == (FOLDER / "README.md").read_text()
-    about = json.loads((FOLDER / "checkpoint.json").read_text())
-    assert about["trained_on"] in card
-    scores = {name: value for name, value in about["evaluation"].items() if name not in ("clips", "seed")}
-    assert len(scores) == 5
-    assert all(f"| {value:.4f} |" in card for value in scores.values())
+    text = (ROOT / "MODEL_CARD.md").read_text()
+    record = read_record(FOLDER)
+    assert text == (FOLDER / "README.md").read_text() == model_card(record, *load(device="cpu"), BUILT_IN_MODEL)
+    assert record.trained_on in text and len(record.scores) == 5
+    assert all(f"| {FIGURES[name]} | {value:.4f} |" in text for name, value in record.scores.items())
+    results = ModelCard(text).data.eval_results
+    assert {result.metric_type: result.metric_value for result in results} == record.scores
+
+
+def test_it_is_good():
+    scores = read_record(FOLDER).scores
     assert scores["binary_miou"] >= 0.85 and scores["class_miou"] >= 0.70
     assert scores["silence_marked"] < 0.01
     assert scores["swap_iou_new"] >= 0.7 and scores["swap_iou_old"] <= 0.1
+
+
+@pytest.mark.parametrize("inside", ["best", "last", "."])
+def test_another_one_can_be_shipped(inside, tmp_path, monkeypatch, capsys):
+    """From a run of today, and from one of before there were records."""
+    monkeypatch.syspath_prepend(str(ROOT / "examples"))
+    import ship_checkpoint
+
+    target = tmp_path / "package" / "tiny"
+    monkeypatch.setattr(ship_checkpoint, "TARGET", target)
+    monkeypatch.setattr(ship_checkpoint, "ROOT", tmp_path)
+    model = small_model(num_labels=len(CLASS_NAMES), id2label=dict(enumerate(CLASS_NAMES)))
+    model.save_pretrained(tmp_path / "run" / inside)
+    AudioVisualProcessor(CCFormerImageProcessor(size={"height": 64, "width": 64})).save_pretrained(
+        tmp_path / "run" / inside
+    )
+    (tmp_path / "run" / "recipe.json").write_text(json.dumps({"batch_size": 12, "data": "3500 clips"}))
+    run = tmp_path / "run" / inside if inside == "last" else tmp_path / "run"
+    monkeypatch.setattr(sys, "argv", ["ship_checkpoint.py", str(run), "--clips", "1", "--note", "A note."])
+    ship_checkpoint.main()
+    card = (tmp_path / "MODEL_CARD.md").read_text()
+    assert card == (target / "README.md").read_text() and card in capsys.readouterr().out
+    assert "\nA note.\n" in card and "of each setting" in card
+    assert ("data: 3500 clips" in card) == (inside != ".")
+    assert f"ship_checkpoint.py runs/tiny{'/last' if inside == 'last' else ''}\n" in card
+    assert sorted(path.name for path in target.iterdir()) == FILES
+    assert not any("auto_map" in path.read_text() for path in target.glob("*config.json"))
+    shipped, _ = load(target, "cpu")
+    for name, tensor in model.state_dict().items():
+        assert torch.equal(tensor, shipped.state_dict()[name])

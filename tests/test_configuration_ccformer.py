@@ -1,8 +1,10 @@
 import json
 
 import pytest
+import torch
 from huggingface_hub.errors import StrictDataclassError
-from transformers import ResNetConfig
+from transformers import AutoConfig, ResNetConfig
+from transformers.utils import logging
 
 from ccformer_hf import CCFormerConfig
 
@@ -87,3 +89,62 @@ def test_the_caller_keeps_its_backbone_dict():
     backbone = {"model_type": "resnet", "depths": [1, 1, 1, 1]}
     CCFormerConfig(backbone_config=backbone)
     assert backbone == {"model_type": "resnet", "depths": [1, 1, 1, 1]}
+
+
+@pytest.mark.parametrize(
+    ("unknown", "message"),
+    [
+        (
+            {"hiden_size": 32},
+            r"no field 'hiden_size' \(did you mean 'hidden_size'\?\)\. Mend the name or take it out of config",
+        ),
+        (
+            {"colour": 1, "num_querys": 3},
+            r"no field 'colour', 'num_querys' \(did you mean 'num_queries'\?\)\. Mend .* use_eim",
+        ),
+    ],
+)
+def test_unknown_fields_are_refused_by_name(unknown, message, tmp_path):
+    with pytest.raises(ValueError, match=message):
+        CCFormerConfig(**unknown)
+    CCFormerConfig().save_pretrained(tmp_path)
+    fields = json.loads((tmp_path / "config.json").read_text())
+    (tmp_path / "config.json").write_text(json.dumps({**fields, **unknown}))
+    for config_class in (CCFormerConfig, AutoConfig):
+        with pytest.raises(ValueError, match=message):
+            config_class.from_pretrained(tmp_path)
+
+
+def test_fields_of_a_newer_transformers_are_passed_over(caplog, monkeypatch):
+    monkeypatch.setattr(logging.get_logger("transformers"), "propagate", True)
+    monkeypatch.setattr(logging.get_logger("ccformer_hf"), "propagate", True)
+    config = CCFormerConfig(transformers_version="5.99.0", hidden_size=32, brand_new=1)
+    assert config.hidden_size == 32
+    assert "no field 'brand_new'. It was written by transformers 5.99.0" in caplog.text
+
+
+def test_what_transformers_knows_is_taken(tmp_path):
+    config = CCFormerConfig(
+        num_attention_heads=2,  # the library's name of num_heads
+        num_hidden_layers=3,
+        attn_implementation={"": "sdpa", "backbone_config": "eager"},
+        output_attentions=False,
+        output_hidden_states=True,
+        name_or_path="somewhere",
+        torch_dtype="float16",
+        architectures=["CCFormerModel"],
+        auto_map={"AutoModel": "modeling_ccformer.CCFormerModel"},
+        custom_pipelines={},
+        quantization_config={},
+        problem_type=None,
+        num_labels=5,
+        _commit_hash="abc",
+        transformers_version="5.17.0",
+    )
+    assert (config.num_heads, config.decoder_layers, config.num_labels, config.dtype) == (2, 3, 5, torch.float16)
+    config.save_pretrained(tmp_path)
+    again, unused = CCFormerConfig.from_pretrained(
+        tmp_path, num_labels=4, dropout=0.5, output_attentions=True, foo=1, return_unused_kwargs=True
+    )
+    assert (again.num_labels, again.dropout, again.output_attentions, again.num_heads) == (4, 0.5, True, 2)
+    assert unused == {"foo": 1}

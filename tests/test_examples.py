@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from hub_server import running_hub
 
 from ccformer_hf import load
 from ccformer_hf.data.made_up import write_made_up_set
@@ -37,15 +38,19 @@ def made(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def trained(made, tmp_path_factory):
-    """Folder of a run of the recipe of the built-in checkpoint: two processes, two steps."""
+    """Folder of a run of the recipe of the built-in checkpoint: two processes, two steps, uploaded in the end."""
     folder = tmp_path_factory.mktemp("runs") / "tiny"
-    printed = run(
-        "-m", "torch.distributed.run", "--nproc_per_node", "2", str(EXAMPLES / "train.py"),
-        "--config", str(EXAMPLES / "recipes" / "made-up-tiny.yaml"), "--data", str(made), "--output", str(folder),
-        "--set", "size=64", "epochs=1", "batch_size=4", "validate_every=1",
-        ACCELERATE_USE_CPU="true",
-    )  # fmt: skip
-    assert "2 steps; best validation mIoU" in printed
+    with running_hub() as hub:
+        printed = run(
+            "-m", "torch.distributed.run", "--nproc_per_node", "2", str(EXAMPLES / "train.py"),
+            "--config", str(EXAMPLES / "recipes" / "made-up-tiny.yaml"), "--data", str(made), "--output", str(folder),
+            "--set", "size=64", "epochs=1", "batch_size=4", "validate_every=1", "--push-to-hub", "tester/tiny",
+            ACCELERATE_USE_CPU="true", HF_ENDPOINT=hub.address, HF_TOKEN="any", HF_HUB_DISABLE_XET="1",
+        )  # fmt: skip
+    assert f"uploaded to {hub.address}/tester/tiny" in printed and "2 steps; best validation mIoU" in printed
+    assert hub.repositories["model", "tester/tiny"].history == ["private", "commit main", "commit main"]
+    card = hub.files("model", "tester/tiny")["README.md"].decode()
+    assert 'model="tester/tiny"' in card and "2 steps of 4 clips" in card and "pictures/report.png" in card
     return folder
 
 

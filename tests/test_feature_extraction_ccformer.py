@@ -1,5 +1,6 @@
 import json
 import math
+from functools import partial
 
 import numpy as np
 import pytest
@@ -215,6 +216,7 @@ def test_settings_survive_saving(tmp_path):
         ({"audio": noise(1.0)}, "sampling_rate is missing"),
         ({"audio": noise(1.0), "sampling_rate": 0}, "sampling_rate is 0"),
         ({"audio": noise(1.0), "sampling_rate": -16000}, "sampling_rate is -16000"),
+        ({"audio": noise(1.0), "sampling_rate": "16 kHz"}, "sampling_rate is '16 kHz'"),
         ({"audio": noise(1.0), "sampling_rate": 44.1}, "sampling_rate is 44.1"),
         ({"audio": noise(1.0), "sampling_rate": float("nan")}, "sampling_rate is nan"),
         ({"audio": [noise(1.0)], "sampling_rate": [RATE, RATE]}, "sampling_rate has 2 entries for 1 clip"),
@@ -236,6 +238,13 @@ def test_settings_survive_saving(tmp_path):
 def test_bad_input_is_one_clear_error(extractor, arguments, message):
     with pytest.raises(ValueError, match=message):
         extractor(**arguments)
+
+
+def test_a_misspelt_setting_is_an_error(tmp_path):
+    CCFormerFeatureExtractor().save_pretrained(tmp_path)
+    for load in (CCFormerFeatureExtractor, partial(CCFormerFeatureExtractor.from_pretrained, tmp_path)):
+        with pytest.raises(TypeError, match="no setting 'alignmnet'; did you mean 'alignment'"):
+            load(alignmnet="avsbench")
 
 
 @pytest.mark.parametrize(

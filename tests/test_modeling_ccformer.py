@@ -4,7 +4,15 @@ import pytest
 import torch
 import torch.nn.functional as F
 from safetensors.torch import load_file, save_file
-from small_model import masks_with_padding, random_inputs, random_labels, small_config, small_model
+from small_model import (
+    SMALL_RESNET,
+    SMALL_SWIN,
+    masks_with_padding,
+    random_inputs,
+    random_labels,
+    small_config,
+    small_model,
+)
 from transformers import AutoModelForSemanticSegmentation
 
 from ccformer_hf import CCFormerConfig, CCFormerForAudioVisualSegmentation, CCFormerModel
@@ -251,6 +259,61 @@ def test_eager_and_sdpa_agree():
     batch = {**random_inputs(), **masks_with_padding()}
     outputs = [model(**batch).logits[batch["frame_mask"]] for model in models]
     torch.testing.assert_close(outputs[0], outputs[1], rtol=0, atol=1e-5)
+
+
+@pytest.mark.parametrize("backbone", ["resnet", "swin"])
+def test_sdpa_may_be_asked_of_a_model_whose_backbone_has_none(backbone, tmp_path):
+    small_model(backbone_config={"resnet": SMALL_RESNET, "swin": SMALL_SWIN}[backbone]).save_pretrained(tmp_path)
+    model = CCFormerForAudioVisualSegmentation.from_pretrained(tmp_path, attn_implementation="sdpa")
+    of_backbone = {"resnet": "eager", "swin": "sdpa"}[backbone]
+    assert model.config._attn_implementation == "sdpa"
+    assert model.config.backbone_config._attn_implementation == of_backbone
+    for model_or_body in (model, model.model):
+        for name in ("eager", "sdpa"):
+            model_or_body.set_attn_implementation(name)
+            assert model.config._attn_implementation == name
+            assert model.config.backbone_config._attn_implementation == ("eager" if name == "eager" else of_backbone)
+    with pytest.raises(ValueError, match="foo"):
+        model.set_attn_implementation("foo")
+
+
+def test_it_compiles_to_one_graph():
+    model, inputs = small_model(decoder_layers=1), {**random_inputs(), **masks_with_padding()}
+    compiled = torch.compile(model, backend="eager", fullgraph=True)  # raises at a graph break
+    with torch.no_grad():
+        expected, output = model(**inputs), compiled(**inputs)
+    for name in ("logits", "class_logits", "mask_logits"):
+        real = [value[name][inputs["frame_mask"]] for value in (output, expected)]
+        torch.testing.assert_close(*real, atol=1e-5, rtol=1e-5)
+
+
+def test_compiled_it_trains_alike():
+    """The losses stay out of the graph: they match queries and targets on the CPU."""
+    model = small_model(decoder_layers=1).train()
+    batch = {**random_inputs(), **masks_with_padding(), "labels": random_labels(), "loss_seed": 3}
+    gradients = []
+    for run in (copy.deepcopy(model), torch.compile(model, backend="eager")):
+        run(**batch).loss.backward()
+        gradients.append([parameter.grad for parameter in run.parameters()])
+    torch.testing.assert_close(*gradients, atol=1e-4, rtol=1e-3)
+
+
+def test_weights_may_lie_on_disk(tmp_path):
+    model = small_model()
+    model.save_pretrained(tmp_path)
+    parts = ("backbone", "mtm", "pixel_decoder", "audio_backbone")
+    offloaded = CCFormerForAudioVisualSegmentation.from_pretrained(
+        tmp_path,
+        device_map={
+            **{f"model.{name}": "cpu" for name in ("eim", "projections", "audio_projection", "no_sound")},
+            **{f"model.{name}": "disk" for name in parts},
+            **{"audio_projector": "disk", "visual_projector": "disk"},
+        },
+        offload_folder=tmp_path / "offloaded",
+    )
+    assert {name.split(".")[1] for name, p in offloaded.model.named_parameters("model") if p.is_meta} == set(parts)
+    with torch.no_grad():
+        assert torch.equal(offloaded(**random_inputs()).logits, model(**random_inputs()).logits)
 
 
 def test_hidden_states_and_attentions_on_request():

@@ -24,8 +24,17 @@ def test_importing_the_command_loads_nothing_heavy():
     assert loaded_after("import ccformer_hf.cli") == set()
 
 
-def test_the_model_needs_no_package_of_an_extra():
-    loaded = loaded_after("from ccformer_hf import CCFormerForAudioVisualSegmentation, AudioVisualProcessor")
+def test_with_the_package_imported_transformers_knows_the_model_and_nothing_of_an_extra_is_loaded():
+    loaded = loaded_after("""
+import ccformer_hf
+from transformers import CONFIG_MAPPING, MODEL_MAPPING, AutoConfig
+from transformers.pipelines import PIPELINE_REGISTRY
+
+config = AutoConfig.for_model("ccformer")
+assert type(config) is ccformer_hf.CCFormerConfig
+assert MODEL_MAPPING[type(config)] is ccformer_hf.CCFormerModel
+assert "audio-visual-segmentation" in PIPELINE_REGISTRY.get_supported_tasks()
+""")
     assert "torch" in loaded and not loaded & {"datasets", "evaluate", "gradio"}
 
 

@@ -8,12 +8,13 @@ import torch
 from PIL import Image
 from transformers import AutoFeatureExtractor, AutoImageProcessor, AutoProcessor
 
-import ccformer_hf.auto  # noqa: F401  registers the sub-processors, which from_pretrained looks up
+import ccformer_hf.auto  # registers the sub-processors, which from_pretrained looks up
 from ccformer_hf.feature_extraction_ccformer import CCFormerFeatureExtractor
 from ccformer_hf.image_processing_ccformer import CCFormerImageProcessor
 from ccformer_hf.processing_ccformer import AudioVisualProcessor
 
 MEDIA = Path(__file__).resolve().parents[2] / "shared" / "media"
+TINY = Path(ccformer_hf.__file__).parent / "checkpoints" / "ccformer-tiny"
 RATE = 16000
 MEAN = np.array([0.485, 0.456, 0.406])
 STD = np.array([0.229, 0.224, 0.225])
@@ -90,21 +91,56 @@ def test_sound_is_aligned_by_the_times_of_the_frames(processor):
     click = np.zeros(5 * RATE, np.float32)
     click[round(2.5 * RATE)] = 1.0
     # Frames at 1 per second: the third hears 2.0-2.975 s.
-    assert processor(pictures(5), click, RATE)["audio_mask"].tolist() == [[False, False, True, False, False]]
+    assert processor(pictures(5), click, sampling_rate=RATE)["audio_mask"].tolist() == [
+        [False, False, True, False, False]
+    ]
     # Two frames in the same five seconds of sound: only the one whose own second holds the click.
-    assert processor(pictures(2), click, RATE, timestamps=[0.9, 3.0])["audio_mask"].tolist() == [[False, True]]
+    assert processor(pictures(2), click, sampling_rate=RATE, timestamps=[0.9, 3.0])["audio_mask"].tolist() == [
+        [False, True]
+    ]
     # Two frames per second: t = 2.4688 hears 1.5313-2.5063 s, ... t = 3.4688 hears 2.5313-3.5063 s.
     twice = AudioVisualProcessor(processor.image_processor, fps=2.0)
-    assert np.flatnonzero(twice(pictures(10), click, RATE)["audio_mask"][0]).tolist() == [4, 5]
+    assert np.flatnonzero(twice(pictures(10), click, sampling_rate=RATE)["audio_mask"][0]).tolist() == [4, 5]
 
 
 def test_return_tensors(processor):
-    clip = (pictures(2), noise(2.0), RATE)
-    torch_out = processor(*clip)
+    clip = {"images": pictures(2), "audio": noise(2.0), "sampling_rate": RATE}
+    torch_out = processor(**clip)
     for kind in ("np", None):
-        out = processor(*clip, segmentation_maps=np.zeros((2, 4, 4), np.uint8), return_tensors=kind)
+        out = processor(**clip, segmentation_maps=np.zeros((2, 4, 4), np.uint8), return_tensors=kind)
         assert all(isinstance(values, np.ndarray) for values in out.values())
         assert np.array_equal(out["pixel_values"], torch_out["pixel_values"])
+
+
+def test_settings_for_one_call(processor):
+    clip = pictures(2)
+    wanted = AudioVisualProcessor(CCFormerImageProcessor(size={"height": 16, "width": 24}, do_normalize=False))(clip)
+    settings = {"size": {"height": 16, "width": 24}, "do_normalize": False}
+    for given in (settings, {"images_kwargs": settings}):
+        assert torch.equal(processor(clip, **given)["pixel_values"], wanted["pixel_values"])
+    assert processor(clip)["pixel_values"].shape[-2:] == (32, 64)
+    sound = {"images": clip, "audio": noise(2.0, 44100)}
+    flat, nested = processor(**sound, sampling_rate=44100), processor(**sound, audio_kwargs={"sampling_rate": 44100})
+    assert torch.equal(flat["input_features"], nested["input_features"])
+    assert isinstance(processor(clip, images_kwargs={"return_tensors": "np"})["frame_mask"], np.ndarray)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "error", "message"),
+    [
+        ({"timestmaps": [0.5]}, TypeError, "cannot be called with timestmaps"),
+        ({"images_kwargs": {"sise": 64}}, TypeError, "cannot be called with sise"),
+        ({"audio_kwargs": {"padding": True}}, TypeError, "cannot be called with padding"),
+        ({"videos_kwargs": {"fps": 2}}, TypeError, "cannot be called with fps"),
+        ({"size": 64, "images_kwargs": {"size": 64}}, ValueError, "size was passed two times"),
+        ({"audio": noise(1.0), "sampling_rate": "44.1 kHz"}, ValueError, "sampling_rate is '44.1 kHz'"),
+        ({"return_tensors": "tf"}, ValueError, "tf is not a valid TensorType"),
+        ({"size": {"shortest_edge": 32}}, ValueError, r"different sizes, \[\(32, 53\), \(32, 64\)\]"),
+    ],
+)
+def test_a_call_refuses_what_it_does_not_know(processor, arguments, error, message):
+    with pytest.raises(error, match=message):
+        processor(images=[pictures(1)[0], pictures(1, 24, 48)[0]], **arguments)
 
 
 def test_labels_are_nearest_and_ignored_in_padding(processor):
@@ -142,19 +178,40 @@ def test_saved_and_loaded_it_is_the_same(tmp_path):
     processor.save_pretrained(tmp_path)
     saved = json.loads((tmp_path / "processor_config.json").read_text())
     assert saved["fps"] == 4.0
-    wanted = processor(pictures(12), noise(3.0), RATE)
+    wanted = processor(pictures(12), noise(3.0), sampling_rate=RATE)
     for again in (AudioVisualProcessor.from_pretrained(tmp_path), AutoProcessor.from_pretrained(tmp_path)):
         assert isinstance(again, AudioVisualProcessor)
         assert again.fps == 4.0 and again.feature_extractor.alignment == "avsbench"
-        given = again(pictures(12), noise(3.0), RATE)
+        given = again(pictures(12), noise(3.0), sampling_rate=RATE)
         assert all(torch.equal(given[name], wanted[name]) for name in wanted)
     assert AutoFeatureExtractor.from_pretrained(tmp_path).silence_threshold == 0.01
     assert AutoImageProcessor.from_pretrained(tmp_path).size == {"height": 64, "width": 96}
 
 
+def test_saving_changes_nothing(processor, tmp_path):
+    before = processor.to_dict()
+    processor.save_pretrained(tmp_path)
+    assert "auto_map" not in processor.to_dict() and processor.to_dict().keys() == before.keys()
+
+
+@pytest.mark.parametrize("name", ["fsp", "silense_threshold", "imge_mean", "image_procesor"])
+def test_a_misspelt_setting_is_not_passed_over(name):
+    for auto in (AudioVisualProcessor, AutoProcessor):
+        with pytest.raises(TypeError, match=f"has no setting '{name}'; did you mean"):
+            auto.from_pretrained(TINY, **{name: 1})
+
+
+def test_settings_of_the_processor_and_its_parts_are_given_when_loading():
+    # `device_map` is the model's: a pipeline hands it to the processor too.
+    settings = {"fps": 3, "silence_threshold": 0.5, "do_normalize": False, "device_map": "cpu"}
+    processor = AutoProcessor.from_pretrained(TINY, **settings)
+    assert processor.fps == 3 and processor.feature_extractor.silence_threshold == 0.5
+    assert processor.image_processor.do_normalize is False
+
+
 def test_saving_ships_the_code(processor, tmp_path):
     processor.save_pretrained(tmp_path)
-    names = {"processing", "image_processing", "feature_extraction", "media", "timeline"}
+    names = {"processing", "image_processing", "feature_extraction", "media", "settings", "timeline"}
     assert {f"{name}_ccformer.py" for name in names} <= {path.name for path in tmp_path.iterdir()}
     saved = json.loads((tmp_path / "processor_config.json").read_text())
     assert saved["auto_map"]["AutoProcessor"] == "processing_ccformer.AudioVisualProcessor"
@@ -177,38 +234,38 @@ def test_a_video_brings_its_own_frames_times_and_sound(processor):
 
 
 BAD_INPUTS = [
-    ({"frames": []}, "no frames"),
-    ({"frames": np.zeros((0, 1, 4, 4, 3), np.uint8)}, "no clip"),
-    ({"frames": [[]]}, "no frames"),
-    ({"frames": pictures(0)}, "no frames"),
-    ({"frames": pictures(1)[0]}, r"shape \(24, 40, 3\); wanted is \(frames, height, width, 3\)"),
-    ({"frames": pictures(2).transpose(0, 3, 1, 2)}, "channels last"),
-    ({"frames": pictures(2)[..., :1]}, "channels last"),
-    ({"frames": pictures(2) / 255}, "float64; wanted is uint8"),
-    ({"frames": torch.rand(2, 4, 4, 3)}, "float32; wanted is uint8"),
-    ({"frames": [np.zeros((0, 4, 3), np.uint8)]}, "no pixels"),
-    ({"frames": "frame.png"}, "one picture"),
-    ({"frames": Image.new("RGB", (4, 4))}, "frames is a Image"),
-    ({"frames": [pictures(1), pictures(1)[0]]}, "mixes single frames with whole clips"),
-    ({"frames": pictures(3), "timestamps": [0.5, 1.0]}, r"timestamps have shape \(2,\) for a clip of 3 frames"),
-    ({"frames": [pictures(1)] * 2, "timestamps": [[0.5]]}, "timestamps has 1 entries for 2 clip"),
-    ({"frames": pictures(1), "timestamps": [float("nan")]}, "timestamps are"),
-    ({"frames": pictures(1), "audio": noise(1.0)}, "sampling_rate is missing"),
-    ({"frames": pictures(1), "audio": noise(1.0), "sampling_rate": 0}, "sampling_rate is 0"),
-    ({"frames": pictures(1), "audio": noise(1.0) * np.nan, "sampling_rate": RATE}, "NaN"),
-    ({"frames": pictures(1), "audio": [noise(1.0)], "sampling_rate": RATE}, "frames is one clip"),
-    ({"frames": [pictures(1)] * 2, "audio": noise(1.0), "sampling_rate": RATE}, "one waveform for 2 clips"),
-    ({"frames": [pictures(1)] * 2, "audio": [None], "sampling_rate": RATE}, "1 sounds for 2 clips"),
-    ({"frames": pictures(1), "label_mask": [True]}, "without segmentation_maps"),
-    ({"frames": pictures(2), "segmentation_maps": np.zeros((1, 4, 4), int)}, "1 segmentation maps .* 2 frames"),
-    ({"frames": pictures(1), "segmentation_maps": np.zeros((1, 4, 4, 3), np.uint8)}, "class numbers as integers"),
-    ({"frames": pictures(1), "segmentation_maps": np.zeros((1, 4, 4))}, "class numbers as integers"),
+    ({"images": []}, "no frames"),
+    ({"images": np.zeros((0, 1, 4, 4, 3), np.uint8)}, "no clip"),
+    ({"images": [[]]}, "no frames"),
+    ({"images": pictures(0)}, "no frames"),
+    ({"images": pictures(1)[0]}, r"images have shape \(24, 40, 3\); wanted is \(frames, height, width, 3\)"),
+    ({"images": pictures(2).transpose(0, 3, 1, 2)}, "channels last"),
+    ({"images": pictures(2)[..., :1]}, "channels last"),
+    ({"images": pictures(2) / 255}, "float64; wanted is uint8"),
+    ({"images": torch.rand(2, 4, 4, 3)}, "float32; wanted is uint8"),
+    ({"images": [np.zeros((0, 4, 3), np.uint8)]}, "no pixels"),
+    ({"images": "frame.png"}, "one picture"),
+    ({"images": Image.new("RGB", (4, 4))}, "images is a Image"),
+    ({"images": [pictures(1), pictures(1)[0]]}, "mixes single frames with whole clips"),
+    ({"images": pictures(3), "timestamps": [0.5, 1.0]}, r"timestamps have shape \(2,\) for a clip of 3 frames"),
+    ({"images": [pictures(1)] * 2, "timestamps": [[0.5]]}, "timestamps has 1 entries for 2 clip"),
+    ({"images": pictures(1), "timestamps": [float("nan")]}, "timestamps are"),
+    ({"images": pictures(1), "audio": noise(1.0)}, "sampling_rate is missing"),
+    ({"images": pictures(1), "audio": noise(1.0), "sampling_rate": 0}, "sampling_rate is 0"),
+    ({"images": pictures(1), "audio": noise(1.0) * np.nan, "sampling_rate": RATE}, "NaN"),
+    ({"images": pictures(1), "audio": [noise(1.0)], "sampling_rate": RATE}, "images is one clip"),
+    ({"images": [pictures(1)] * 2, "audio": noise(1.0), "sampling_rate": RATE}, "one waveform for 2 clips"),
+    ({"images": [pictures(1)] * 2, "audio": [None], "sampling_rate": RATE}, "1 sounds for 2 clips"),
+    ({"images": pictures(1), "label_mask": [True]}, "without segmentation_maps"),
+    ({"images": pictures(2), "segmentation_maps": np.zeros((1, 4, 4), int)}, "1 segmentation maps .* 2 frames"),
+    ({"images": pictures(1), "segmentation_maps": np.zeros((1, 4, 4, 3), np.uint8)}, "class numbers as integers"),
+    ({"images": pictures(1), "segmentation_maps": np.zeros((1, 4, 4))}, "class numbers as integers"),
     (
-        {"frames": [pictures(1)] * 2, "segmentation_maps": [np.zeros((1, 4, 4), int)]},
+        {"images": [pictures(1)] * 2, "segmentation_maps": [np.zeros((1, 4, 4), int)]},
         "segmentation_maps has 1 entries",
     ),
     (
-        {"frames": pictures(2), "segmentation_maps": np.zeros((2, 4, 4), int), "label_mask": [True]},
+        {"images": pictures(2), "segmentation_maps": np.zeros((2, 4, 4), int), "label_mask": [True]},
         r"label_mask has shape \(1,\) for a clip of 2 frames",
     ),
 ]

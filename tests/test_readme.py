@@ -14,12 +14,14 @@ BLOCKS = re.findall(r"```python\n(.*?)```", README, flags=re.DOTALL)
 
 
 def test_the_readme_has_its_examples():
-    assert len(BLOCKS) == 3
+    assert len(BLOCKS) == 4
 
 
 @pytest.mark.parametrize("block", range(len(BLOCKS)))
 def test_block_runs(block, tmp_path, monkeypatch, capsys):
-    shutil.copy(str(files("ccformer_hf") / "checkpoints" / "example.mp4"), tmp_path / "clip.mp4")
+    checkpoints = Path(str(files("ccformer_hf") / "checkpoints"))
+    shutil.copy(checkpoints / "example.mp4", tmp_path / "clip.mp4")
+    shutil.copytree(checkpoints / "ccformer-tiny", tmp_path / "OWNER" / "NAME")
     write_made_up_set(tmp_path / "AVSBench", "ms3", clips=3, seed=0, workers=1, progress=False, size=64)
     monkeypatch.chdir(tmp_path)
     names: dict = {}
@@ -28,6 +30,9 @@ def test_block_runs(block, tmp_path, monkeypatch, capsys):
         assert "emergency-car on" in capsys.readouterr().out
         assert (tmp_path / "results" / "clip" / "segments.json").is_file()
     elif block == 2:
+        lines = capsys.readouterr().out.splitlines()
+        assert lines[0].startswith("0.0 0.5 ") and any("emergency-car" in line for line in lines)
+    elif block == 3:
         assert names["clip"]["labels"].shape == (5, 64, 64) and len(names["clip"]["frames"]) == 5
     else:
         assert names["maps"].shape == (10, 480, 640)

@@ -3,6 +3,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from safetensors.torch import load_file, save_file
 from small_model import SMALL_RESNET, small_config, small_model
 from transformers import (
     PvtV2Config,
@@ -186,17 +187,17 @@ def test_pvt_weights_fit_a_pvt_backbone(tmp_path):
 @pytest.mark.parametrize(
     ("change", "first"),
     [
-        ({"hidden_sizes": [8, 8, 8, 8]}, "encoder.stages.3.layers.0.layer.0.convolution.weight"),
         (
-            {"depths": [1, 1, 1, 2]},
-            "resnet.encoder.stages.3.layers.1.layer.0.convolution.weight",
-        ),  # fits, but is deeper
-        ({"embedding_size": 4}, "embedder.embedder.convolution.weight"),
+            {"hidden_sizes": [8, 8, 8, 8]},
+            "15 of another shape .encoder.stages.3.layers.0.layer.0.convolution.weight has",
+        ),
+        ({"depths": [1, 1, 1, 2]}, "12 left over .resnet.encoder.stages.3.layers.1.layer.0.convolution.weight"),
+        ({"embedding_size": 4}, "6 left over .*, 6 of another shape .embedder.embedder.convolution.weight has"),
     ],
 )
 def test_weights_of_another_resnet_are_refused(tmp_path, change, first):
     ResNetForImageClassification(ResNetConfig(**{**RESNET, **change})).save_pretrained(tmp_path)
-    with pytest.raises(ValueError, match=f"does not fit the backbone of the recipe, {first} .one of") as error:
+    with pytest.raises(ValueError, match=f"resnet of transformers, which does not fit .* recipe: {first}") as error:
         load_backbone_weights(small_model(), tmp_path)
     assert one_line(error).startswith(f"{tmp_path}: ")
 
@@ -205,12 +206,20 @@ def test_weights_that_lack_layers_or_are_of_another_kind_are_refused(tmp_path):
     ResNetModel(ResNetConfig(**RESNET)).save_pretrained(tmp_path / "shallow")
     PvtV2ForImageClassification(PvtV2Config(**PVT)).save_pretrained(tmp_path / "pvt")
     deeper = small_model(backbone_config={**SMALL_RESNET, "depths": [1, 1, 2, 1]})
-    with pytest.raises(
-        ValueError, match="encoder.stages.2.layers.1.layer.0.convolution.weight .one of 12. is missing"
-    ):
+    with pytest.raises(ValueError, match="12 missing .encoder.stages.2.layers.1.layer.0.convolution.weight, "):
         load_backbone_weights(deeper, tmp_path / "shallow")
-    with pytest.raises(ValueError, match="pvt: does not fit the backbone of the recipe"):
+    with pytest.raises(ValueError, match="holds a pvt_v2 of transformers, the backbone of the recipe is a resnet"):
         load_backbone_weights(small_model(), tmp_path / "pvt")
+
+
+def test_only_the_head_of_the_classes_may_be_left_over(tmp_path):
+    ResNetForImageClassification(ResNetConfig(**RESNET)).save_pretrained(tmp_path)
+    weights = load_file(tmp_path / "model.safetensors")
+    save_file({**weights, "resnet.neck.weight": torch.ones(1)}, tmp_path / "model.safetensors", {"format": "pt"})
+    with pytest.raises(ValueError, match=r"recipe: 1 left over \(resnet.neck.weight\);"):
+        load_backbone_weights(small_model(), tmp_path)
+    save_file(weights, tmp_path / "alone.safetensors")  # a file by itself is as good as a folder
+    load_backbone_weights(small_model(), tmp_path / "alone.safetensors")
 
 
 def test_no_backbone_weights(tmp_path):
@@ -231,14 +240,14 @@ def test_other_audio_weights_are_refused(tmp_path):
     before = {name: tensor.clone() for name, tensor in model.state_dict().items()}
     weights = model.model.audio_backbone.state_dict()
     others = {
-        r"embeddings.0.bias \(one of 5\) has the shape \(32,\), the model's is \(16,\)": small_model(
+        r"5 of another shape \(embeddings.0.bias has \(32,\), wanted is \(16,\), ": small_model(
             audio_fc_size=32
         ).model.audio_backbone.state_dict(),
-        r"features.0.bias \(one of 1\) has the shape None, the model's is \(2,\)": {
+        r"does not fit the audio backbone: 1 missing \(features.0.bias\); wanted is vggish": {
             name: tensor for name, tensor in weights.items() if name != "features.0.bias"
         },
-        r"more \(one of 1\) has the shape \(1,\), the model's is None": {**weights, "more": torch.ones(1)},
-        "holds no weights of torch": torch.ones(3),
+        r"1 left over \(more\);": {**weights, "more": torch.ones(1)},
+        "holds no tensors with names": torch.ones(3),
     }
     for told, content in others.items():
         torch.save(content, path)
@@ -247,7 +256,7 @@ def test_other_audio_weights_are_refused(tmp_path):
         assert one_line(error).startswith(f"{path}: ") and "vggish-10086976.pth" in one_line(error)
     for content in (b"", b"no weights", b"PK\x03\x04 cut short"):
         path.write_bytes(content)
-        with pytest.raises(ValueError, match="holds no weights of torch; wanted is vggish-10086976.pth"):
+        with pytest.raises(ValueError, match="cannot be read as tensors; .*; wanted is vggish-10086976.pth"):
             load_audio_weights(model, path)
     assert same(model.state_dict(), before)
 

@@ -15,6 +15,7 @@ from ccformer_hf.visualize import (
     comparison_sheet,
     contact_sheet,
     overlay,
+    probability_picture,
     timeline_picture,
 )
 
@@ -164,3 +165,42 @@ def test_comparison_sheet_shows_each_frame_with_what_is_there_and_what_was_said(
         runs = 1 + np.count_nonzero(np.diff(rows[class_id]) > 1)
         assert runs == blocks
     assert rows[1].min() < rows[2].min()  # the label map stands above the prediction
+
+
+# How the three kinds of colour blindness see linear RGB (Machado, Oliveira and Fernandes 2009, severity 1).
+COLOUR_VISION = {
+    "normal": np.eye(3),
+    "no red": [[0.152286, 1.052583, -0.204868], [0.114503, 0.786281, 0.099216], [-0.003882, -0.048116, 1.051998]],
+    "no green": [[0.367322, 0.860646, -0.227968], [0.280085, 0.672501, 0.047413], [-0.011820, 0.042940, 0.968881]],
+    "no blue": [[1.255528, -0.076749, -0.178779], [-0.078411, 0.930809, 0.147602], [0.004733, 0.691367, 0.303900]],
+}
+
+
+def seen_as(colours: np.ndarray, vision: str) -> np.ndarray:
+    """sRGB colours `(N, 3)` 0..255 in CIELAB, `(N, 3)`; a difference of 2 can just be seen."""
+    linear = colours / 255
+    linear = np.where(linear <= 0.04045, linear / 12.92, ((linear + 0.055) / 1.055) ** 2.4)
+    linear = np.clip(linear @ np.transpose(COLOUR_VISION[vision]), 0, 1)
+    xyz = linear @ np.array([[0.4124, 0.2126, 0.0193], [0.3576, 0.7152, 0.1192], [0.1805, 0.0722, 0.9505]])
+    xyz /= [0.9505, 1, 1.089]
+    root = np.where(xyz > 0.008856, np.cbrt(xyz), 7.787 * xyz + 16 / 116)
+    x, y, z = root.T
+    return np.stack([116 * y - 16, 500 * (x - y), 200 * (y - z)], axis=1)
+
+
+@pytest.mark.parametrize("vision", COLOUR_VISION)
+def test_colours_are_told_apart_with_any_colour_vision(vision):
+    colours = seen_as(PALETTE[1:15].astype(np.float64), vision)
+    apart = np.linalg.norm(colours[:, None] - colours[None], axis=2) + 1000 * np.eye(14)
+    assert apart[:7, :7].min() > 15  # the first seven, any two of them
+    assert apart.min() > 7
+    assert np.diagonal(apart, 1).min() > 11  # ids that follow each other stand side by side in legends
+
+
+@pytest.mark.parametrize("vision", COLOUR_VISION)
+def test_probabilities_get_lighter_all_the_way(vision):
+    ramp = probability_picture(np.linspace(0, 1, 21)[None])[0]
+    assert (
+        ramp.dtype == np.uint8 and ramp[0].tolist() == [0x00, 0x22, 0x4E] and ramp[-1].tolist() == [0xFE, 0xE8, 0x38]
+    )
+    assert (np.diff(seen_as(ramp.astype(np.float64), vision)[:, 0]) > 1).all()

@@ -1,12 +1,19 @@
 """The common tests of transformers, taken from its source distribution: the yardstick for whoever calls a class "like those of the library".
 
 `common_tests("test_modeling_common")` gives that module of the version that is installed. pip fetches the distribution once, into a cache.
-It carries `tests/*.py` but none of the folders below; what its modules read from there is stood in for:
-`ExportTesterMixin` (our exports have tests of their own), `GenerationTesterMixin` (CCFormer generates no text), `config_common_kwargs`
-(the test that reads it passes over configs with a backbone's in them), and the list of tiny models on the Hub (ours is not there).
+It carries `tests/*.py` but no folder below; what its modules read from the rest of the repository is stood in for:
+
+- `ExportTesterMixin`: our exports have tests of their own;
+- `GenerationTesterMixin`: CCFormer generates no text;
+- `config_common_kwargs`: the test that reads it passes over configs with a backbone's in them;
+- `tiny_model_summary.json`, the tiny models on the Hub: ours is not among them;
+- `url_to_local_path`, which finds the library's own downloads: there are none, an address stays what it is;
+- `src/transformers/__init__.py`, which test_pipeline_mixin runs to reach the library: empty, so that it gets the one installed.
 """
 
+import hashlib
 import importlib
+import json
 import os
 import shutil
 import subprocess
@@ -26,13 +33,16 @@ STAND_INS = {
     "utils/test_configuration_utils.py": "config_common_kwargs = {}\n",
     "__init__.py": "",
     "../tests/utils/tiny_model_summary.json": "{}\n",
+    "../utils/fetch_hub_objects_for_ci.py": "def url_to_local_path(url):\n    return url\n",
+    "../src/transformers/__init__.py": "",
 }
 
 
 def cache_folder() -> Path:
-    """Where the tests of the installed version are, or will be."""
+    """Where the tests of the installed version, with these stand-ins, are or will be."""
     caches = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
-    return caches / "ccformer_hf" / f"transformers-{transformers.__version__}"
+    stand_ins = hashlib.sha256(json.dumps(STAND_INS).encode()).hexdigest()[:8]
+    return caches / "ccformer_hf" / f"transformers-{transformers.__version__}-{stand_ins}"
 
 
 def fetch(folder: Path) -> None:

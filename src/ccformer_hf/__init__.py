@@ -1,14 +1,18 @@
 """Audio-visual segmentation with CCFormer: which pixels of a video are making the sound.
 
-Nothing heavy is imported before it is asked for: `import ccformer_hf` takes milliseconds, the first public name seconds.
+Nothing heavy is imported before it is asked for: `import ccformer_hf` takes milliseconds, the first public name seconds. With the
+package imported, the Auto classes and `pipeline` of transformers know CCFormer, see `registration`.
 """
 
 from importlib import import_module
+
+from .registration import register_with_transformers
 
 __version__ = "0.1.0"
 
 _HOMES = {
     "AudioVisualProcessor": "processing_ccformer",
+    "AudioVisualSegmentationPipeline": "pipeline_ccformer",
     "CCFormerConfig": "configuration_ccformer",
     "CCFormerFeatureExtractor": "feature_extraction_ccformer",
     "CCFormerForAudioVisualSegmentation": "modeling_ccformer",
@@ -26,9 +30,11 @@ __all__ = ["__version__", *_HOMES]
 def __getattr__(name: str):
     if name not in _HOMES:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    import_module(f"{__name__}.auto")  # registers the Auto classes, once
     return getattr(import_module(f"{__name__}.{_HOMES[name]}"), name)
 
 
 def __dir__() -> list[str]:
     return sorted(__all__)
+
+
+register_with_transformers()

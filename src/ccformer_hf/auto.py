@@ -1,7 +1,8 @@
-"""Makes the package's classes known to transformers: `AutoModel`, `AutoProcessor` and the rest then find them.
+"""Makes the package's classes known to transformers: `AutoModel`, `AutoProcessor`, `pipeline` and the rest then find them.
 
-Importing this module is all there is to do. Registering also makes every `save_pretrained` ship the code with the
-weights, so that the result loads with `trust_remote_code=True` where this package is not installed.
+Importing this module is all there is to do; `import ccformer_hf` sees to it. Registering also makes every
+`save_pretrained` ship the code with the weights, so that the result loads with `trust_remote_code=True` where this
+package is not installed.
 """
 
 from transformers import (
@@ -12,11 +13,13 @@ from transformers import (
     AutoModelForSemanticSegmentation,
     AutoProcessor,
 )
+from transformers.pipelines import PIPELINE_REGISTRY
 
-from .configuration_ccformer import CCFormerConfig
+from .configuration_ccformer import TASK, CCFormerConfig
 from .feature_extraction_ccformer import CCFormerFeatureExtractor
 from .image_processing_ccformer import CCFormerImageProcessor
 from .modeling_ccformer import CCFormerForAudioVisualSegmentation, CCFormerModel
+from .pipeline_ccformer import AudioVisualSegmentationPipeline
 from .processing_ccformer import AudioVisualProcessor
 
 # What save_pretrained writes into `auto_map`, next to a copy of the code.
@@ -34,3 +37,6 @@ AutoModelForSemanticSegmentation.register(CCFormerConfig, CCFormerForAudioVisual
 AutoImageProcessor.register(CCFormerConfig, image_processor_classes={"pil": CCFormerImageProcessor}, exist_ok=True)
 AutoFeatureExtractor.register(CCFormerConfig, CCFormerFeatureExtractor, exist_ok=True)
 AutoProcessor.register(CCFormerConfig, AudioVisualProcessor, exist_ok=True)
+PIPELINE_REGISTRY.register_pipeline(
+    TASK, AudioVisualSegmentationPipeline, pt_model=AutoModelForSemanticSegmentation, type="multimodal"
+)

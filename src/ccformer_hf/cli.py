@@ -8,6 +8,7 @@ from . import __version__
 from .cli_arguments import tell_error
 from .cli_data import add_data
 from .cli_evaluate import add_evaluate
+from .cli_publish import add_publish
 from .cli_segment import add_segment
 
 STOPPED = 130  # exit code of a shell command that was stopped by Ctrl-C
@@ -32,4 +33,5 @@ def _parser() -> argparse.ArgumentParser:
     add_segment(commands)
     add_evaluate(commands)
     add_data(commands)
+    add_publish(commands)
     return parser

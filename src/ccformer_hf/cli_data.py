@@ -119,8 +119,8 @@ def _check_data(options: argparse.Namespace) -> int:
 
 
 def _convert_data(options: argparse.Namespace) -> int:
-    from .data.convert import convert, push_to_hub
-    from .hub import check_repo_id
+    from .data.convert import convert
+    from .hub import check_repo_id, publish
 
     if options.push_to_hub:
         check_repo_id(options.push_to_hub)
@@ -129,5 +129,5 @@ def _convert_data(options: argparse.Namespace) -> int:
         f"{', '.join(settings)}: whole in {options.out}; read with datasets.load_dataset({options.out!r}, {settings[0]!r})"
     )
     if options.push_to_hub:
-        print(f"uploaded to {push_to_hub(options.out, options.push_to_hub)}")
+        print(f"uploaded to {publish(options.out, options.push_to_hub, 'dataset')}")
     return 0

@@ -1,11 +1,49 @@
 """CCFormerConfig: everything that decides what a CCFormer computes travels in `config.json`, so no run flag can change it."""
 
+from collections.abc import Iterable
+from copy import deepcopy
+from dataclasses import fields
+from difflib import get_close_matches
+from typing import Any
+
 from huggingface_hub.dataclasses import strict
-from transformers import AutoConfig, PreTrainedConfig
+from packaging import version
+from transformers import AutoConfig, PreTrainedConfig, __version__
 from transformers.backbone_utils import BackboneConfigMixin
 from transformers.models.auto import CONFIG_MAPPING
+from transformers.pipelines import PIPELINE_REGISTRY
+from transformers.utils import logging
 
+logger = logging.get_logger(__name__)
+
+# What transformers, and scripts that train any model of it, set beside the attributes of `PreTrainedConfig`.
+TRANSFORMERS_FIELDS = {
+    "attn_implementation",
+    "auto_map",
+    "custom_pipelines",
+    "experts_implementation",
+    "per_layer_config",
+    "quantization_config",
+    "tie_last_hidden_states",
+    "tie_word_embeddings",
+    "use_cache",
+}
 STAGES = ["stage1", "stage2", "stage3", "stage4"]
+TASK = "audio-visual-segmentation"
+
+# The code that travels with the weights, as config.json names it to a process without this package.
+AUTO_MAP = {
+    "AutoConfig": "configuration_ccformer.CCFormerConfig",
+    "AutoModel": "modeling_ccformer.CCFormerModel",
+    "AutoModelForSemanticSegmentation": "modeling_ccformer.CCFormerForAudioVisualSegmentation",
+}
+CUSTOM_PIPELINES = {
+    TASK: {
+        "impl": "pipeline_ccformer.AudioVisualSegmentationPipeline",
+        "pt": ["AutoModelForSemanticSegmentation"],
+        "type": "multimodal",
+    }
+}
 
 
 @strict
@@ -44,6 +82,7 @@ class CCFormerConfig(PreTrainedConfig):
 
     model_type = "ccformer"
     sub_configs = {"backbone_config": AutoConfig}
+    attribute_map = {"num_attention_heads": "num_heads", "num_hidden_layers": "decoder_layers"}
 
     backbone_config: dict | PreTrainedConfig | None = None
     audio_hidden_sizes: list[int] | tuple[int, ...] = (64, 128, 256, 512)
@@ -72,6 +111,10 @@ class CCFormerConfig(PreTrainedConfig):
     initializer_range: float = 0.02
 
     def __post_init__(self, **kwargs):
+        self.check_fields(kwargs)
+        if TASK in PIPELINE_REGISTRY.supported_tasks:
+            # The package is there and has registered its own: `pipeline` shall not ask for leave to run the code of a folder.
+            kwargs.pop("custom_pipelines", None)
         if self.backbone_config is None:
             self.backbone_config = {"model_type": "resnet", "out_features": STAGES}
         if isinstance(self.backbone_config, dict):
@@ -84,6 +127,35 @@ class CCFormerConfig(PreTrainedConfig):
             backbone_class = CONFIG_MAPPING[backbone.pop("model_type")]
             self.backbone_config = backbone_class(**{"out_features": STAGES, **backbone})
         super().__post_init__(**kwargs)
+
+    def to_dict(self) -> dict[str, Any]:
+        """As in transformers; where `save_pretrained` writes the code too, with the names of what can be loaded from it."""
+        code = {"auto_map": dict(AUTO_MAP), "custom_pipelines": deepcopy(CUSTOM_PIPELINES)} if self._auto_class else {}
+        return super().to_dict() | code
+
+    def check_fields(self, others: Iterable[str]):
+        """Refuses names that are neither a field of ours nor known to transformers, which takes any in silence.
+
+        A `config.json` that a newer transformers wrote may hold fields which the one that runs does not know: then a warning.
+
+        Raises:
+            ValueError: names the fields, those most like them, and what to do.
+        """
+        known = {*self.attribute_map, *TRANSFORMERS_FIELDS, *vars(PreTrainedConfig()), *dir(PreTrainedConfig)}
+        unknown = [name for name in others if name not in known and not name.startswith("_")]
+        if not unknown:
+            return
+        ours = [field.name for field in fields(self) if field.name not in known]
+        wrong = []
+        for name in unknown:
+            like = get_close_matches(name, ours, n=1)
+            wrong.append(f"{name!r} (did you mean {like[0]!r}?)" if like else repr(name))
+        message = f"CCFormerConfig has no field {', '.join(wrong)}"
+        if version.parse(self.transformers_version or "0") <= version.parse(__version__):
+            raise ValueError(f"{message}. Mend the name or take it out of config.json; there are {', '.join(ours)}")
+        logger.warning(
+            f"{message}. It was written by transformers {self.transformers_version}, {__version__} ignores it."
+        )
 
     def validate_architecture(self):
         """Raises ValueError for sizes that cannot work together; runs at construction and at `save_pretrained`."""

@@ -9,10 +9,12 @@ passing as a spectrogram of zeros.
 Letters: `B` clips, `T` frames, `S` samples, `C` channels.
 """
 
+import inspect
 import math
 from collections.abc import Sequence
 from fractions import Fraction
 from numbers import Real
+from typing import Any
 
 import numpy as np
 import torch
@@ -20,6 +22,7 @@ from torchaudio.functional import resample
 from transformers import BatchFeature, SequenceFeatureExtractor
 from transformers.audio_utils import mel_filter_bank
 
+from .settings_ccformer import refuse_misspelt
 from .timeline_ccformer import EXAMPLE_COLUMNS, Timeline
 
 SAMPLING_RATE = 16000
@@ -55,6 +58,7 @@ class CCFormerFeatureExtractor(SequenceFeatureExtractor):
 
     Raises:
         ValueError: for a feature size, sampling rate, alignment or threshold that cannot be.
+        TypeError: for a misspelt argument.
     """
 
     model_input_names = ["input_features", "audio_mask"]
@@ -76,6 +80,7 @@ class CCFormerFeatureExtractor(SequenceFeatureExtractor):
         if not silence_threshold >= 0:
             raise ValueError(f"silence_threshold is {silence_threshold}, it must be 0 (off) or greater")
         super().__init__(feature_size=feature_size, sampling_rate=sampling_rate, padding_value=padding_value, **kwargs)
+        refuse_misspelt(kwargs, self.settings(), type(self).__name__)
         timeline = Timeline(sampling_rate=sampling_rate, alignment=alignment)
         self.alignment = alignment
         self.silence_threshold = silence_threshold
@@ -94,6 +99,18 @@ class CCFormerFeatureExtractor(SequenceFeatureExtractor):
                 triangularize_in_mel_space=True,
             )
         )
+
+    @classmethod
+    def from_dict(cls, feature_extractor_dict: dict[str, Any], **kwargs) -> "CCFormerFeatureExtractor":
+        """The last step of `from_pretrained`: refuses misspelt arguments."""
+        refuse_misspelt(kwargs, cls.settings(), cls.__name__)
+        return super().from_dict(feature_extractor_dict, **kwargs)
+
+    @classmethod
+    def settings(cls) -> set[str]:
+        """Names of all that can be set, of ours and of the base class."""
+        ours = set(inspect.signature(cls.__init__).parameters) - {"self", "kwargs"}
+        return ours | {"padding_side", "return_attention_mask"}
 
     def log_mel(self, waveform: np.ndarray | torch.Tensor) -> torch.Tensor:
         """VGGish's log-mel of mono sound at 16 kHz (lineage).
@@ -212,8 +229,8 @@ def is_batch_of_sounds(audio: Waveform | Sequence[Waveform]) -> bool:
 
 
 def per_clip(value, num_clips: int, name: str) -> list:
-    """`value` as a list with one entry per clip; None or a single number goes to all of them."""
-    if value is None or isinstance(value, Real):
+    """`value` as a list with one entry per clip; None or a single value goes to all of them."""
+    if value is None or isinstance(value, (Real, str)):
         return [value] * num_clips
     if len(value) != num_clips:
         raise ValueError(f"{name} has {len(value)} entries for {num_clips} clip(s); give one entry per clip")

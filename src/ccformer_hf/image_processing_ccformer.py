@@ -1,17 +1,26 @@
 """Frames of a clip -> pixels of the model: squashed to one size, 0..1, ImageNet mean and deviation (lineage)."""
 
+from typing import Any
+
 from transformers.image_processing_backends import PilBackend
 from transformers.image_utils import IMAGENET_DEFAULT_MEAN, IMAGENET_DEFAULT_STD, PILImageResampling
+
+from .settings_ccformer import refuse_misspelt
 
 
 class CCFormerImageProcessor(PilBackend):
     """Images -> `pixel_values (N, 3, H, W)` float32. PIL and NumPy only: torchvision is not needed.
 
-    Every argument of a transformers image processor can be given; the ones that matter are `size` (default
-    `{"height": 224, "width": 224}`, both multiples of 32), `image_mean` and `image_std`.
+    Args:
+        **settings: every argument of a transformers image processor; the ones that matter are `size` (default
+            `{"height": 224, "width": 224}`, both multiples of 32), `image_mean` and `image_std`.
+
+    Raises:
+        TypeError: for a misspelt argument.
     """
 
     model_input_names = ["pixel_values"]
+    do_convert_rgb = True
     do_resize = True
     size = {"height": 224, "width": 224}
     resample = PILImageResampling.BILINEAR
@@ -19,3 +28,18 @@ class CCFormerImageProcessor(PilBackend):
     do_normalize = True
     image_mean = IMAGENET_DEFAULT_MEAN
     image_std = IMAGENET_DEFAULT_STD
+
+    def __init__(self, **settings):
+        refuse_misspelt(settings, self.settings(), type(self).__name__)
+        super().__init__(**settings)
+
+    @classmethod
+    def from_dict(cls, image_processor_dict: dict[str, Any], **kwargs) -> "CCFormerImageProcessor":
+        """The last step of `from_pretrained`: refuses misspelt arguments."""
+        refuse_misspelt(kwargs, cls.settings(), cls.__name__)
+        return super().from_dict(image_processor_dict, **kwargs)
+
+    @classmethod
+    def settings(cls) -> set[str]:
+        """Names of all that can be set."""
+        return set(cls.valid_kwargs.__annotations__)

@@ -2,28 +2,41 @@
 
 `iter_segments` looks at `fps` frames per second, each with its own sound, window after window, and yields one class map per frame.
 Memory depends on the window and the picture size, never on the duration.
-
-Letters: `T` frames of a window, `K` classes, `H W` picture, `h w` the model's map.
 """
 
 import json
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import torch
+from huggingface_hub.errors import StrictDataclassError
+from safetensors import SafetensorError, safe_open
 
 from . import auto  # noqa: F401  from_pretrained looks the processor's parts up among the Auto classes
 from .configuration_ccformer import CCFormerConfig
-from .media_ccformer import MediaInfo, SoundReader, iter_frames_at, probe
-from .modeling_ccformer import CCFormerForAudioVisualSegmentation, CCFormerOutput
+from .media_ccformer import MediaInfo, probe
+from .modeling_ccformer import CCFormerForAudioVisualSegmentation
 from .processing_ccformer import AudioVisualProcessor
-from .timeline_ccformer import FRAME_OFFSET, Timeline
+from .windows_ccformer import (
+    Look,
+    check_numbers,
+    class_probabilities,
+    classes_at_size,
+    frame_times,
+    frames_looked_at,
+    iter_windows,
+    join_windows,
+    look_at_video,
+    window_spans,
+)
 
 BUILT_IN_MODEL = "ccformer-tiny"
 CHECKPOINTS = Path(__file__).with_name("checkpoints")
+RECORD_FILE = "checkpoint.json"  # in a model folder: how the model was made, see `ccformer_hf.model_card`
+PICKLES = (".bin", ".ckpt", ".pickle", ".pkl", ".pt", ".pth")
 
 
 @dataclass(frozen=True)
@@ -60,7 +73,7 @@ def load(
         device: `"cpu"`, `"cuda"`, `"cuda:1"`, ..., or `"auto"`: a GPU where there is one.
 
     Raises:
-        OSError: where there is no such model, or a part of it is missing.
+        OSError: where there is no such model, or a part of it is missing or damaged.
         ValueError: where it is another kind of model, or the device is not there.
     """
     place = _device(device)
@@ -68,12 +81,7 @@ def load(
     path = CHECKPOINTS / BUILT_IN_MODEL if built_in else Path(model)
     is_hub_id = isinstance(model, str) and model.count("/") == 1 and not model.startswith((".", "/", "~"))
     if path.is_dir():
-        for name in ("config.json", "processor_config.json", "model.safetensors"):
-            if not (path / name).exists():
-                raise FileNotFoundError(
-                    f"{path}: has no {name}, so it is no model folder; name one that save_pretrained of the model and of its "
-                    "processor wrote"
-                )
+        check_model_folder(path)
         name = str(path)
     elif is_hub_id and not path.exists():
         name = str(model)
@@ -89,16 +97,65 @@ def load(
         if config.get("model_type") != CCFormerConfig.model_type:
             raise ValueError(f"{model}: is a model of type {config.get('model_type')!r}; wanted is a CCFormer")
         processor = AudioVisualProcessor.from_pretrained(name)
-        loaded, report = CCFormerForAudioVisualSegmentation.from_pretrained(name, output_loading_info=True)
+        loaded, report = CCFormerForAudioVisualSegmentation.from_pretrained(
+            name, output_loading_info=True, ignore_mismatched_sizes=True
+        )
+    except SafetensorError as error:
+        raise OSError(
+            f"{model}: its weights are no whole safetensors file ({error}); fetch or save them again"
+        ) from None
     except OSError as error:
         # transformers explains over several lines; the first says what is missing.
         raise OSError(f"{model}: cannot be loaded ({str(error).strip().splitlines()[0]})") from error
+    except (ValueError, StrictDataclassError) as error:
+        told = " ".join(str(error).split())
+        raise ValueError(told if str(model) in told else f"{model}: cannot be loaded ({told})") from None
     if report["missing_keys"]:
         raise OSError(
             f"{model}: its weights lack {len(report['missing_keys'])} parts, such as {sorted(report['missing_keys'])[0]}; "
             "save the whole model again"
         )
+    if report["mismatched_keys"]:
+        part, found, wanted = sorted(report["mismatched_keys"])[0]
+        raise ValueError(
+            f"{model}: its weights do not fit its config.json, {part} has the shape {tuple(found)} and not {tuple(wanted)}; take "
+            "both from one model"
+        )
     return loaded.to(place).eval(), processor
+
+
+def check_model_folder(path: Path) -> None:
+    """Refuses a folder that `load` cannot load, by its files alone: seconds before the weights are read.
+
+    Raises:
+        OSError: where a file is missing or cut short.
+        ValueError: where the weights are a pickle.
+    """
+    wanted = "name one that save_pretrained of the model and of its processor wrote"
+    if not (path / "config.json").is_file():
+        raise FileNotFoundError(f"{path}: has no config.json, so it is no model folder; {wanted}")
+    weights = ["model.safetensors"]
+    index = path / "model.safetensors.index.json"  # of large models, whose weights are several files
+    if index.is_file() and not (path / weights[0]).is_file():
+        try:
+            weights = sorted(set(json.loads(index.read_text(encoding="utf-8"))["weight_map"].values()))
+        except (ValueError, LookupError, TypeError, AttributeError):
+            raise OSError(f"{index}: is no list of weight files; copy or save it again") from None
+    pickles = sorted(file.name for file in path.iterdir() if file.suffix in PICKLES)
+    if pickles and not (path / weights[0]).is_file():
+        raise ValueError(
+            f"{path}: its weights are a pickle, {pickles[0]}, which can run any code when it is opened; if you trust it, write them "
+            "as safetensors: model.load_state_dict(torch.load(FILE, weights_only=True)), then model.save_pretrained(FOLDER)"
+        )
+    for name in (*weights, "processor_config.json"):
+        if not (path / name).is_file():
+            raise FileNotFoundError(f"{path}: has no {name}, so it is no whole model folder; {wanted}")
+    for name in weights:
+        try:
+            with safe_open(path / name, "pt"):
+                pass
+        except SafetensorError as error:
+            raise OSError(f"{path / name}: is no whole safetensors file ({error}); copy or save it again") from None
 
 
 def iter_segments(
@@ -138,7 +195,7 @@ def iter_segments(
 
 def trained_on(model: CCFormerForAudioVisualSegmentation) -> str | None:
     """What the model's folder says it was trained on (`trained_on` in its `checkpoint.json`); None where it does not say."""
-    file = Path(model.name_or_path) / "checkpoint.json"
+    file = Path(model.name_or_path) / RECORD_FILE
     return json.loads(file.read_text(encoding="utf-8")).get("trained_on") if file.is_file() else None
 
 
@@ -157,28 +214,6 @@ def _device(device: str) -> torch.device:
     return place
 
 
-def check_numbers(fps: float, threshold: float, window: int, overlap: int) -> None:
-    """Raises ValueError for numbers that `iter_segments` cannot use."""
-    Timeline(fps=fps)
-    if not 0 <= threshold <= 1:
-        raise ValueError(f"threshold is {threshold}, it must be from 0 (marks most) to 1 (marks nothing)")
-    if window < 1 or not 0 <= overlap < window:
-        raise ValueError(
-            f"window is {window} and overlap {overlap}; a window is at least 1 frame, and the overlap from 0 to below the window"
-        )
-
-
-def frame_times(info: MediaInfo, fps: float) -> np.ndarray:
-    """Times (s) of the frames that are looked at, `(n,)`."""
-    timeline = Timeline(fps=fps)
-    return timeline.frame_times(timeline.num_frames(info.duration), info.duration)
-
-
-def frames_looked_at(info: MediaInfo, fps: float) -> Iterator[np.ndarray]:
-    """The frames at `frame_times`, each uint8 `(H, W, 3)`."""
-    return iter_frames_at(info.path, frame_times(info, fps))
-
-
 def segment_frames(
     info: MediaInfo,
     frames: Iterable[np.ndarray],
@@ -190,11 +225,60 @@ def segment_frames(
     overlap: int,
 ) -> Iterator[FrameSegmentation]:
     """`iter_segments` on frames that someone else reads, those of `frames_looked_at`."""
+    looks = look_at_frames(info, frames, model, processor, fps, window, overlap)
+    return segment_looks(info, looks, model.config.id2label, processor, fps, threshold)
+
+
+def look_at_frames(
+    info: MediaInfo,
+    frames: Iterable[np.ndarray],
+    model: CCFormerForAudioVisualSegmentation,
+    processor: AudioVisualProcessor,
+    fps: float,
+    window: int = 10,
+    overlap: int = 2,
+) -> Iterator[Look]:
+    """What the model makes of each frame, before any threshold.
+
+    Args:
+        info: of the video; the sound is read from its `path` where it `has_audio`. With another path or without sound it tells what
+            the model makes of the same pictures under another sound.
+        frames: those of `frames_looked_at`.
+        model, processor, fps, window, overlap: see `iter_segments`.
+
+    Returns:
+        An iterator over `probabilities (K, h, w)` float32 and `has_sound`, a bool, of each frame.
+    """
     times = frame_times(info, fps)
-    looks = _processed(info, frames, processor, times)
-    names = model.config.id2label
-    for index, (probabilities, has_sound) in enumerate(_blended(looks, len(times), model, window, overlap)):
-        class_map, scores = _at_size(probabilities, processor, (info.height, info.width), threshold)
+    spans = window_spans(len(times), window, overlap)
+    windows = iter_windows(look_at_video(info, frames, processor, times), spans, window)
+    outputs = (
+        {"probabilities": class_probabilities(model, inputs)[0], "has_sound": inputs["audio_mask"][0]}
+        for inputs in windows
+    )
+    return join_windows(outputs, spans)
+
+
+def segment_looks(
+    info: MediaInfo,
+    looks: Iterable[Look],
+    names: Mapping[int, str],
+    processor: AudioVisualProcessor,
+    fps: float,
+    threshold: float,
+) -> Iterator[FrameSegmentation]:
+    """What sounds where in each frame, from what `look_at_frames` saw.
+
+    Args:
+        info: of the video.
+        looks: those of `look_at_frames`, one per frame.
+        names: class id -> name.
+        processor: of the model.
+        fps, threshold: see `iter_segments`.
+    """
+    times = frame_times(info, fps)
+    for index, look in enumerate(looks):
+        class_map, scores = classes_at_size(look["probabilities"], processor, (info.height, info.width), threshold)
         yield FrameSegmentation(
             index=index,
             time=float(times[index]),
@@ -202,70 +286,5 @@ def segment_frames(
             end=(index + 1) / fps if index + 1 < len(times) else info.duration,
             class_map=class_map,
             scores={names[i]: score for i, score in scores.items()},
-            has_sound=has_sound,
+            has_sound=bool(look["has_sound"]),
         )
-
-
-def _processed(
-    info: MediaInfo, frames: Iterable[np.ndarray], processor: AudioVisualProcessor, times: np.ndarray
-) -> Iterator[dict[str, torch.Tensor]]:
-    """The model's inputs of each frame alone, `(1, 1, ...)`: no frame stays in memory at its full size."""
-    extractor = processor.feature_extractor
-    timeline = Timeline(sampling_rate=extractor.sampling_rate, alignment=extractor.alignment)
-    sound = SoundReader(info.path, timeline.sampling_rate) if info.has_audio else None
-    try:
-        for frame, start in zip(frames, timeline.sound_starts(times), strict=True):
-            # Cut out already: for the extractor this is the frame of the first second of its own little clip.
-            example = None if sound is None else sound.read(start, timeline.example_samples)
-            yield dict(processor([frame], example, timeline.sampling_rate, timestamps=[FRAME_OFFSET]))
-    finally:
-        if sound is not None:
-            sound.close()
-
-
-def _blended(
-    looks: Iterator[dict[str, torch.Tensor]],
-    num_frames: int,
-    model: CCFormerForAudioVisualSegmentation,
-    window: int,
-    overlap: int,
-) -> Iterator[tuple[torch.Tensor, bool]]:
-    """Probabilities `(K, h, w)` of each frame and whether it had sound, window after window, faded where they overlap."""
-    starts = [0]
-    while starts[-1] + window < num_frames:
-        starts.append(min(starts[-1] + window - overlap, num_frames - window))
-    seen: list[dict[str, torch.Tensor]] = []
-    fading: list[torch.Tensor] = []
-    for start, following in zip(starts, [*starts[1:], num_frames], strict=True):
-        seen += [next(looks) for _ in range(min(start + window, num_frames) - start - len(seen))]
-        probabilities = _forward(model, seen)  # (T, K, h, w)
-        for place, old in enumerate(fading):
-            weight = (place + 1) / (len(fading) + 1)
-            probabilities[place] = (1 - weight) * old + weight * probabilities[place]
-        done = following - start
-        for look, frame in zip(seen[:done], probabilities[:done], strict=True):
-            yield frame, bool(look["audio_mask"])
-        seen, fading = seen[done:], list(probabilities[done:])
-
-
-def _forward(model: CCFormerForAudioVisualSegmentation, looks: list[dict[str, torch.Tensor]]) -> torch.Tensor:
-    inputs = {name: torch.cat([look[name] for look in looks], dim=1).to(model.device) for name in looks[0]}
-    with torch.no_grad():
-        return model(**inputs).logits[0].float().softmax(dim=1)
-
-
-def _at_size(
-    probabilities: torch.Tensor, processor: AudioVisualProcessor, size: tuple[int, int], threshold: float
-) -> tuple[np.ndarray, dict[int, float]]:
-    """One frame `(K, h, w)` -> its class map `(H, W)` uint8, and class id -> mean probability within its mask, best first."""
-    outputs = CCFormerOutput(logits=probabilities.log()[None, None])
-    class_map = processor.post_process_semantic_segmentation(outputs, [size], threshold)[0][0]
-    scores = {}
-    for class_id in class_map.unique().tolist():
-        if class_id:
-            probability = torch.nn.functional.interpolate(probabilities[None, [class_id]], size=size, mode="bilinear")[
-                0, 0
-            ]
-            scores[class_id] = probability[class_map == class_id].mean().item()
-    best_first = sorted(scores, key=scores.get, reverse=True)
-    return class_map.cpu().numpy(), {class_id: scores[class_id] for class_id in best_first}

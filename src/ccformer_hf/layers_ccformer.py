@@ -45,6 +45,13 @@ def eager_attention_forward(module, query, key, value, attention_mask, scaling, 
     return (weights @ value).transpose(1, 2), weights
 
 
+class CCFormerTable(nn.Embedding):
+    """Learned rows `(N, D)`, always all of them. Called, not read off its weight, so that hooks (offloading) see it used."""
+
+    def forward(self) -> Tensor:
+        return self.weight
+
+
 class CCFormerAttention(nn.Module):
     """Multi-head attention: queries `(B, M, D)` read `(B, N, D)` -> `(B, M, D)` and the weights (eager only)."""
 

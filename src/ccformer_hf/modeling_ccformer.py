@@ -12,6 +12,7 @@ B clips, T frames, Q frame queries, V video queries, D width, K labels, H W pict
 
 import math
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import torch
 import torch.nn.functional as F
@@ -30,6 +31,7 @@ from .layers_ccformer import (
     CCFormerAttention,
     CCFormerFeedForward,
     CCFormerMLP,
+    CCFormerTable,
     additive_mask,
     position_code,
     sine_code,
@@ -37,6 +39,10 @@ from .layers_ccformer import (
 from .loss_ccformer import contrastive_loss, count_items, mask_pool, segmentation_losses
 from .pixel_decoder_ccformer import CCFormerDeformableAttention, CCFormerPixelDecoder
 from .vggish_ccformer import CCFormerVGGish
+
+if TYPE_CHECKING:
+    # Not needed here: `save_pretrained` and the Hub follow such lines, so that the pipeline's code stays with the weights.
+    from .pipeline_ccformer import AudioVisualSegmentationPipeline  # noqa: F401
 
 STRIDES = (4, 8, 16, 32)
 
@@ -212,14 +218,14 @@ class CCFormerQueryGenerator(nn.Module):
 
     def __init__(self, config: CCFormerConfig):
         super().__init__()
-        self.query = nn.Embedding(config.num_queries, config.hidden_size)
+        self.query = CCFormerTable(config.num_queries, config.hidden_size)
         self.attention = CCFormerAttention(config)
         self.norm = nn.LayerNorm(config.hidden_size)
         self.feed_forward = CCFormerFeedForward(config)
 
     def forward(self, sounds: Tensor) -> Tensor:
         batch, frames, levels, width = sounds.shape
-        query = self.query.weight.expand(batch * frames, -1, -1)
+        query = self.query().expand(batch * frames, -1, -1)
         sounds = self.norm(sounds).flatten(0, 1)
         heard, _ = self.attention(query, sounds, sounds)
         return self.feed_forward(query + heard).view(batch, frames, -1, width)
@@ -318,9 +324,9 @@ class CCFormerMultiQueryTransformer(nn.Module):
     def __init__(self, config: CCFormerConfig):
         super().__init__()
         self.query_generator = CCFormerQueryGenerator(config)
-        self.query_code = nn.Embedding(config.num_queries, config.hidden_size)
+        self.query_code = CCFormerTable(config.num_queries, config.hidden_size)
         self.video_query = (
-            nn.Embedding(config.num_video_queries, config.hidden_size) if config.use_video_queries else None
+            CCFormerTable(config.num_video_queries, config.hidden_size) if config.use_video_queries else None
         )
         self.layers = nn.ModuleList([CCFormerDecoderLayer(config) for _ in range(config.decoder_layers)])
         self.head = CCFormerMaskHead(config)
@@ -337,7 +343,7 @@ class CCFormerMultiQueryTransformer(nn.Module):
         num_queries = queries.shape[2]
         video, query_mask = None, None
         if self.video_query is not None:
-            video = self.video_query.weight.expand(batch, -1, -1)
+            video = self.video_query().expand(batch, -1, -1)
             if frame_mask is not None:
                 allowed = frame_mask[:, :, None].expand(-1, -1, num_queries).flatten(1)  # (B, T*Q)
                 query_mask = additive_mask(allowed, fine.dtype)[:, None, None].expand(-1, 1, video.shape[1], -1)
@@ -360,7 +366,7 @@ class CCFormerMultiQueryTransformer(nn.Module):
             inside = inside | ~inside.any(dim=-1, keepdim=True)  # an empty mask may look everywhere
             pixel_mask = additive_mask(inside, fine.dtype)[:, None]
             queries, video = layer(
-                queries, video, self.query_code.weight, pixels[level], codes[level], pixel_mask, times, query_mask
+                queries, video, self.query_code(), pixels[level], codes[level], pixel_mask, times, query_mask
             )
         label_logits, mask_embedding = self.head(queries)
         labels.append(label_logits)
@@ -407,6 +413,20 @@ class CCFormerPreTrainedModel(PreTrainedModel):
         "attentions": OutputRecorder(CCFormerAttention, index=1, layer_name="cross_attn"),
     }
 
+    def get_input_embeddings(self) -> nn.Module:
+        """The layer that feeds all others but the picture's: adapters (PEFT) make its output require a gradient."""
+        return self.base_model.audio_projection[0]
+
+    def set_input_embeddings(self, value: nn.Module):
+        """Replaces the layer that `get_input_embeddings` gives."""
+        self.base_model.audio_projection[0] = value
+
+    def set_attn_implementation(self, attn_implementation: str | dict, **kwargs):
+        """As in transformers; but "sdpa" for the whole model passes over a backbone without it, as ResNet and PVT-v2 are."""
+        if attn_implementation == "sdpa" and not self.base_model.backbone._supports_sdpa:
+            attn_implementation = {"": "sdpa", "backbone_config": "eager"}
+        super().set_attn_implementation(attn_implementation, **kwargs)
+
     def _initialize_weights(self, module: nn.Module, is_custom_code: bool = False):
         # For code outside the library, transformers passes over modules without parameters of their own, so that most branches
         # of `_init_weights` would never run. Its reason, overwriting loaded weights, is none here: `init` leaves those alone.
@@ -443,6 +463,9 @@ class CCFormerModel(CCFormerPreTrainedModel):
     def __init__(self, config: CCFormerConfig):
         super().__init__(config)
         width = config.hidden_size
+        # "sdpa" asked of the whole model reaches the backbone too, and ResNet and PVT-v2 have none: None lets it choose.
+        if config.backbone_config._attn_implementation == "sdpa":
+            config.backbone_config._attn_implementation = None
         self.backbone = load_backbone(config)
         self.projections = nn.ModuleList(
             [
@@ -483,10 +506,19 @@ class CCFormerModel(CCFormerPreTrainedModel):
             check_mask(name, mask, pixel_values)
 
     def see(self, pixel_values: Tensor, frame_mask: Tensor | None) -> list[Tensor]:
-        """Frames `(B, T, 3, H, W)` -> maps `(B*T, D, h, w)` at strides 4, 8, 16, 32; padding frames are not computed."""
+        """Frames `(B, T, 3, H, W)` -> maps `(B*T, D, h, w)` at strides 4, 8, 16, 32; those of padding are zero.
+
+        Padding frames are not computed. A compiled model has shapes that no mask may decide and computes them, from zeros; but
+        not in training, where a BatchNorm would count them.
+        """
         frames = pixel_values.flatten(0, 1)
-        real = None if frame_mask is None or bool(frame_mask.all()) else frame_mask.flatten()
-        features = self.backbone(frames if real is None else frames[real]).feature_maps
+        compiled = torch.compiler.is_compiling() and not self.training
+        if frame_mask is None or (not compiled and bool(frame_mask.all())):
+            real, chosen = None, frames
+        else:
+            real = frame_mask.flatten()[:, None, None, None]
+            chosen = frames.masked_fill(~real, 0) if compiled else frames[frame_mask.flatten()]
+        features = self.backbone(chosen).feature_maps
         strides = tuple(frames.shape[-1] // f.shape[-1] for f in features)
         if strides != STRIDES:
             raise ValueError(
@@ -495,7 +527,9 @@ class CCFormerModel(CCFormerPreTrainedModel):
         maps = [projection(f) for projection, f in zip(self.projections, features, strict=True)]
         if real is None:
             return maps
-        return [m.new_zeros(len(frames), *m.shape[1:]).masked_scatter(real[:, None, None, None], m) for m in maps]
+        if compiled:
+            return [m.masked_fill(~real, 0) for m in maps]
+        return [m.new_zeros(len(frames), *m.shape[1:]).masked_scatter(real, m) for m in maps]
 
     def hear(self, input_features: Tensor, audio_mask: Tensor) -> Tensor:
         """Log-mel `(B, T, 1, 96, 64)` -> `(B, T, D)`; where there is no sound the learned "no sound" token (*ours*)."""
@@ -579,6 +613,7 @@ class CCFormerForAudioVisualSegmentation(CCFormerPreTrainedModel):
         used, heard = self.used_frames(labels, frame_mask, audio_mask, label_mask)
         return count_items(labels, used, heard, self.config)
 
+    @torch.compiler.disable  # shapes that the labels decide, and a matching on the CPU
     def losses(
         self,
         outputs: CCFormerModelOutput,

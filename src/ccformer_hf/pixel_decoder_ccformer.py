@@ -8,7 +8,7 @@ from torch import Tensor, nn
 from transformers.modeling_layers import GradientCheckpointingLayer
 
 from .configuration_ccformer import CCFormerConfig
-from .layers_ccformer import CCFormerFeedForward, position_code
+from .layers_ccformer import CCFormerFeedForward, CCFormerTable, position_code
 
 
 class CCFormerDeformableAttention(nn.Module):
@@ -77,7 +77,7 @@ class CCFormerPixelDecoder(nn.Module):
     def __init__(self, config: CCFormerConfig):
         super().__init__()
         width = config.hidden_size
-        self.level_code = nn.Embedding(3, width)
+        self.level_code = CCFormerTable(3, width)
         self.layers = nn.ModuleList([CCFormerPixelDecoderLayer(config) for _ in range(config.pixel_decoder_layers)])
         self.norm = nn.LayerNorm(width)
         self.depthwise = nn.Conv2d(width, width, 3, padding=1, groups=width)
@@ -88,9 +88,8 @@ class CCFormerPixelDecoder(nn.Module):
         """maps: four of `(B, D, h, w)`. Returns those of strides 8, 16, 32 as maps, and the mask features at stride 4."""
         sizes = [(m.shape[2], m.shape[3]) for m in maps[1:]]
         tokens = torch.cat([m.flatten(2).transpose(1, 2) for m in maps[1:]], dim=1)  # (B, N, D)
-        positions = torch.cat(
-            [position_code(*size, like=tokens) + self.level_code.weight[i] for i, size in enumerate(sizes)]
-        )
+        level_codes = self.level_code()
+        positions = torch.cat([position_code(*size, like=tokens) + level_codes[i] for i, size in enumerate(sizes)])
         centres = torch.cat([self.cell_centres(*size, like=tokens) for size in sizes])
         for layer in self.layers:
             tokens = layer(tokens, positions, centres, sizes)

@@ -8,15 +8,18 @@ Letters: `B` clips, `T` frames, `K` classes with background first, `H W` picture
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any, TypedDict
 
 import numpy as np
 import torch
 from PIL import Image
 from transformers import BatchFeature, ProcessorMixin
+from transformers.processing_utils import ImagesKwargs, ProcessingKwargs, Unpack
 
 from .feature_extraction_ccformer import CCFormerFeatureExtractor, Waveform, is_batch_of_sounds, per_clip
 from .image_processing_ccformer import CCFormerImageProcessor
 from .media_ccformer import read_clip
+from .settings_ccformer import refuse_misspelt
 from .timeline_ccformer import Timeline
 
 IGNORE_LABEL = 255
@@ -26,6 +29,30 @@ IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".webp", ".tif", ".tiff")
 Array = np.ndarray | torch.Tensor
 Frame = Array | Image.Image | str | Path
 Clip = Array | Sequence[Frame] | str | Path
+
+
+class SoundKwargs(TypedDict, total=False):
+    """What the feature extractor can be told beside the sound.
+
+    Attributes:
+        sampling_rate: samples per second of the sound, one for all clips or one per clip.
+    """
+
+    sampling_rate: int | float | Sequence[int | float | None] | None
+
+
+class NoKwargs(TypedDict, total=False):
+    """Nothing: the arguments of a part that the processor does not have."""
+
+
+class AudioVisualProcessorKwargs(ProcessingKwargs, total=False):
+    """What a call of `AudioVisualProcessor` can be told beside the clips, by part as in any processor of transformers."""
+
+    images_kwargs: ImagesKwargs
+    audio_kwargs: SoundKwargs
+    videos_kwargs: NoKwargs
+    # The way that all supported versions of transformers know; newer ones also take attributes of the processor.
+    _defaults = {"common_kwargs": {"return_tensors": "pt"}}
 
 
 class AudioVisualProcessor(ProcessorMixin):
@@ -39,7 +66,10 @@ class AudioVisualProcessor(ProcessorMixin):
 
     Raises:
         ValueError: for an fps that is not positive.
+        TypeError: for a misspelt argument, here or in `from_pretrained`.
     """
+
+    valid_processor_kwargs = AudioVisualProcessorKwargs
 
     def __init__(
         self,
@@ -54,33 +84,47 @@ class AudioVisualProcessor(ProcessorMixin):
     def model_input_names(self) -> list[str]:
         return ["pixel_values", "input_features", "frame_mask", "audio_mask"]
 
+    @classmethod
+    def from_args_and_dict(cls, args, processor_dict: dict[str, Any], **kwargs) -> "AudioVisualProcessor":
+        """The last step of `from_pretrained`, after the parts: refuses misspelt arguments."""
+        refuse_misspelt(kwargs, {"fps", *cls.get_attributes()}, cls.__name__)
+        return super().from_args_and_dict(args, processor_dict, **kwargs)
+
+    def save_pretrained(self, save_directory: str | Path, push_to_hub: bool = False, **kwargs) -> list[str]:
+        """As in any processor of transformers; but saving leaves it equal to the one loaded from there."""
+        files = super().save_pretrained(save_directory, push_to_hub, **kwargs)
+        vars(self).pop("auto_map", None)
+        return files
+
     def __call__(
         self,
-        frames: Clip | Sequence[Clip],
+        images: Clip | Sequence[Clip],
         audio: Waveform | Sequence[Waveform] = None,
-        sampling_rate: float | Sequence[float | None] | None = None,
+        *,
         timestamps: Sequence[float] | Sequence[Sequence[float] | None] | None = None,
         segmentation_maps: Clip | Sequence[Clip] | None = None,
         label_mask: Sequence[bool] | Sequence[Sequence[bool] | None] | None = None,
-        return_tensors: str | None = "pt",
+        **kwargs: Unpack[AudioVisualProcessorKwargs],
     ) -> BatchFeature:
-        """Prepares one clip or several. Whether it is one or several is read off `frames`; all else has to follow.
+        """Prepares one clip or several. Whether it is one or several is read off `images`; all else has to follow.
 
         Args:
-            frames: one clip is any of: a uint8 array or tensor `(T, H, W, 3)`; a list of frames, each a uint8
+            images: frames. One clip is any of: a uint8 array or tensor `(T, H, W, 3)`; a list of frames, each a uint8
                 `(H, W, 3)` array or tensor, a PIL image, or the path of a picture (.png, .jpg); the path of a video.
                 Several clips: a list of those, or a uint8 `(B, T, H, W, 3)`. Pictures may differ in size, clips in
                 length.
             audio: sound of the clip, see `CCFormerFeatureExtractor`; None: no sound, or for a video file its own
                 sound. Several clips: None, or a list with one entry per clip.
-            sampling_rate: samples per second of `audio`, one for all or one per clip; needed where there is `audio`.
             timestamps: times (s) of the frames, counted from the first sample of the sound, one per frame. Left out:
                 15/16 into each step of 1/fps, as AVSBench does. Not for video files, which have their own times.
             segmentation_maps: class maps of the frames, 0 = background, 255 = ignore: an integer array or tensor
                 `(T, H, W)`, or a list of `(H, W)` arrays, PIL images holding class numbers, or paths of those. Several
                 clips: a list of those.
             label_mask: one bool per frame, False where it is not annotated; left out: all are.
-            return_tensors: `"pt"`, `"np"` or None.
+            **kwargs: `sampling_rate`, samples per second of `audio`, one for all or one per clip, needed where there
+                is `audio`; `return_tensors`, `"pt"` (the default), `"np"` or None; settings of the image processor
+                for this call only, such as `size`. As in any processor of transformers they may also come as
+                `images_kwargs={...}` and `audio_kwargs={...}`.
 
         Returns:
             `pixel_values` float32 `(B, T, 3, h, w)`, `input_features` float32 `(B, T, 1, 96, 64)`, `frame_mask` bool
@@ -90,13 +134,16 @@ class AudioVisualProcessor(ProcessorMixin):
 
         Raises:
             ValueError: for frames, sound, times or maps that cannot be used; the text says what to give instead.
+            TypeError: for an argument that is not there.
             MediaError: for a video that cannot be read (a ValueError too).
             OSError: for a picture that cannot be read.
         """
-        several = _is_several_clips(frames)
-        clips = list(frames) if several else [frames]
+        image_settings, sampling_rate = self._call_settings(kwargs)
+        return_tensors = image_settings.pop("return_tensors")
+        several = _is_several_clips(images)
+        clips = list(images) if several else [images]
         if not clips:
-            raise ValueError("frames holds no clip; give at least one")
+            raise ValueError("images holds no clip; give at least one")
         sounds = self._sounds_per_clip(audio, len(clips), several)
         rates = per_clip(sampling_rate, len(clips), "sampling_rate")
         times = per_clip(timestamps, len(clips), "timestamps") if several else [timestamps]
@@ -114,16 +161,12 @@ class AudioVisualProcessor(ProcessorMixin):
                 if sounds[i] is None:
                     sounds[i], rates[i] = video.waveform, video.sampling_rate
             else:
-                pictures.append(_read_frames(clip))
+                pictures.append(read_frames(clip))
                 times[i] = self._frame_times(times[i], len(pictures[i]))
 
         lengths = [len(clip) for clip in pictures]
-        pixels = [
-            self.image_processor(list(clip), input_data_format="channels_last", return_tensors="pt").pixel_values
-            for clip in pictures
-        ]
         data = {
-            "pixel_values": _padded(pixels, 0.0),
+            "pixel_values": _padded(self._pixels(pictures, image_settings), 0.0),
             **self.feature_extractor(sounds, sampling_rate=rates, timestamps=times, return_tensors="pt"),
             "frame_mask": _padded([torch.ones(length, dtype=torch.bool) for length in lengths], False),
         }
@@ -193,11 +236,40 @@ class AudioVisualProcessor(ProcessorMixin):
             for probabilities, size in _clip_probabilities(outputs, target_sizes, num_frames)
         ]
 
+    def _call_settings(self, kwargs: dict[str, Any]) -> tuple[dict[str, Any], Any]:
+        """Keyword arguments of a call -> settings of the image processor, `return_tensors` among them, and the sampling rate."""
+        parts = AudioVisualProcessorKwargs.__annotations__
+        ours = {part: set(parts[part].__annotations__) for part in ("images_kwargs", "audio_kwargs", "videos_kwargs")}
+        # The library warns of some of these, and passes over others.
+        unknown = set(kwargs).difference(parts, ["common_kwargs"], *ours.values())
+        for part, known in ours.items():
+            unknown |= set(kwargs.get(part, ())) - known
+        if unknown:
+            raise TypeError(
+                f"AudioVisualProcessor cannot be called with {', '.join(sorted(unknown))}; beside images, audio, "
+                "timestamps, segmentation_maps and label_mask it takes sampling_rate, return_tensors and the settings "
+                "of its image processor"
+            )
+        merged = self._merge_kwargs(AudioVisualProcessorKwargs, **kwargs)
+        return merged["images_kwargs"], merged["audio_kwargs"].get("sampling_rate")
+
+    def _pixels(self, pictures: list[list[np.ndarray]], settings: dict[str, Any]) -> list[torch.Tensor]:
+        """Frames of each clip -> its pixels `(T, 3, h, w)`, one h and w for all clips."""
+        settings = {**settings, "input_data_format": "channels_last", "return_tensors": None}
+        pixels = [self.image_processor(list(clip), **settings).pixel_values for clip in pictures]
+        sizes = {frame.shape[-2:] for clip in pixels for frame in clip}
+        if len(sizes) > 1:
+            raise ValueError(
+                f"the frames come out at different sizes, {sorted(sizes)}; leave do_resize on and give the image "
+                'processor one size, {"height": ..., "width": ...}'
+            )
+        return [torch.from_numpy(np.stack(clip)) for clip in pixels]
+
     def _sounds_per_clip(self, audio, num_clips: int, several: bool) -> list[Waveform]:
         if not several:
             if is_batch_of_sounds(audio):
                 raise ValueError(
-                    "audio is a list of sounds but frames is one clip; give the one waveform, or a list of clips"
+                    "audio is a list of sounds but images is one clip; give the one waveform, or a list of clips"
                 )
             return [audio]
         if audio is None:
@@ -220,26 +292,26 @@ class AudioVisualProcessor(ProcessorMixin):
         return times
 
 
-def _is_several_clips(frames) -> bool:
-    """Whether `frames` is a list of clips (or an array with one more dimension) and not one clip."""
-    if isinstance(frames, (str, Path)):
-        if _is_picture_path(frames):
-            raise ValueError(f"frames is one picture, {frames}; put it into a list to make it a clip of one frame")
+def _is_several_clips(images) -> bool:
+    """Whether `images` is a list of clips (or an array with one more dimension) and not one clip."""
+    if isinstance(images, (str, Path)):
+        if _is_picture_path(images):
+            raise ValueError(f"images is one picture, {images}; put it into a list to make it a clip of one frame")
         return False
-    if isinstance(frames, (np.ndarray, torch.Tensor)):
-        if frames.ndim not in (4, 5):
+    if isinstance(images, (np.ndarray, torch.Tensor)):
+        if images.ndim not in (4, 5):
             raise ValueError(
-                f"frames have shape {tuple(frames.shape)}; wanted is (frames, height, width, 3) for one clip, "
+                f"images have shape {tuple(images.shape)}; wanted is (frames, height, width, 3) for one clip, "
                 "one dimension more for several"
             )
-        return frames.ndim == 5
-    if not isinstance(frames, (list, tuple)):
+        return images.ndim == 5
+    if not isinstance(images, (list, tuple)):
         raise ValueError(
-            f"frames is a {type(frames).__name__}; wanted is an array or tensor, a list of frames or clips, or a path"
+            f"images is a {type(images).__name__}; wanted is an array or tensor, a list of frames or clips, or a path"
         )
-    are_clips = {_is_clip(item) for item in frames}
+    are_clips = {_is_clip(item) for item in images}
     if len(are_clips) == 2:
-        raise ValueError("frames mixes single frames with whole clips; give a list of the ones or of the others")
+        raise ValueError("images mixes single frames with whole clips; give a list of the ones or of the others")
     return True in are_clips
 
 
@@ -255,7 +327,7 @@ def _is_picture_path(path: str | Path) -> bool:
     return Path(path).suffix.lower() in IMAGE_SUFFIXES
 
 
-def _read_frames(clip: Array | Sequence[Frame]) -> list[np.ndarray]:
+def read_frames(clip: Array | Sequence[Frame]) -> list[np.ndarray]:
     """The frames of one clip, each uint8 `(H, W, 3)`."""
     if not len(clip):
         raise ValueError("a clip has no frames; give at least one")

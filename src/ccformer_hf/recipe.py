@@ -86,7 +86,7 @@ class Recipe:
         size: side (pixels) of the square frames, a multiple of 32.
         alignment: which sound belongs to a frame, see `ccformer_hf.timeline_ccformer`.
         model: fields of `CCFormerConfig`; the labels follow from the data.
-        backbone_weights: ImageNet weights of the backbone: a Hub id or a local folder in transformers' layout.
+        backbone_weights: ImageNet weights of the backbone: a Hub id, a folder or a file, see `ccformer_hf.foreign_weights`.
         audio_weights: the public `vggish-10086976.pth`.
         start_from: model folder or Hub id to start from, which brings its own architecture and weights: `model`, `backbone_weights`
             and `audio_weights` are not looked at then. What tells its labels apart is made anew where the data has others.

@@ -52,6 +52,10 @@ class RunFolder:
                 f"{self.path}: holds a run already; --resume goes on with it, another output folder starts anew"
             )
 
+    def data(self) -> str:
+        """What tells the clips of this run apart from others."""
+        return json.loads((self.path / "recipe.json").read_text())["data"]
+
     def state(self, step: int) -> Path:
         return self.states / f"step-{step:08d}"
 

@@ -7,7 +7,7 @@ then these are laid over every frame. Memory does not depend on the duration.
 import json
 import os
 import shutil
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -16,16 +16,7 @@ from PIL import Image
 from scipy import ndimage
 from tqdm import tqdm
 
-from .inference import (
-    BUILT_IN_MODEL,
-    FrameSegmentation,
-    check_numbers,
-    frame_times,
-    frames_looked_at,
-    load,
-    segment_frames,
-    trained_on,
-)
+from .inference import BUILT_IN_MODEL, FrameSegmentation, load, segment_frames, trained_on
 from .media import VideoWriter
 from .media_ccformer import MediaInfo, SoundReader, iter_frames, probe
 from .modeling_ccformer import CCFormerForAudioVisualSegmentation
@@ -33,6 +24,7 @@ from .processing_ccformer import AudioVisualProcessor
 from .timeline_ccformer import Timeline
 from .visualize import PALETTE, Bar, Overlay, Tile, clock, contact_sheet, timeline_picture
 from .whole_files import replace_folder
+from .windows_ccformer import check_numbers, frame_times, frames_looked_at
 
 # What `segment_video` can write, and the name of each in the folder of a video.
 FORMATS = {"video": "overlay.mp4", "masks": "masks", "json": "segments.json", "sheet": "contact_sheet.png"}
@@ -203,11 +195,56 @@ def _write_all(
     on_sheet = np.unique(np.linspace(0, num_frames - 1, min(SHEET_FRAMES, num_frames)).round().astype(int)).tolist()
     thumbnails: dict[int, np.ndarray] = {}
     names = model.config.id2label
+    about = {"name": _model_name(model), "trained_on": trained_on(model)}
+    steps = num_frames * (1 + ("video" in formats))
+    # disable=None: shown on a terminal only.
+    with tqdm(
+        total=steps, desc=Path(info.path).name, unit="frame", leave=False, disable=None if progress else True
+    ) as bar:
+        frames = _keeping_thumbnails(frames_looked_at(info, fps), on_sheet, thumbnails)
+        found = segment_frames(info, frames, model, processor, fps, threshold, window, overlap)
+        segments = write_segments(folder, info, found, about, names, fps, threshold, bar.update, formats, info.path)
+    masks = folder / FORMATS["masks"]
+    if "sheet" in formats:
+        tiles = [_tile(thumbnails[index], masks, segments["frames"][index]) for index in on_sheet]
+        _sheet(info, segments, tiles, names).save(folder / FORMATS["sheet"])
+    if "masks" not in formats:
+        shutil.rmtree(masks)
+    return segments
+
+
+def write_segments(
+    folder: Path,
+    info: MediaInfo,
+    frames: Iterable[FrameSegmentation],
+    about: Mapping[str, str | None],
+    names: Mapping[int, str],
+    fps: float,
+    threshold: float,
+    done: Callable[[int], object],
+    formats: Sequence[str],
+    sound_from: str | os.PathLike | None,
+    opacity: float = 0.5,
+) -> dict:
+    """Writes the masks, and of the other `formats` the overlay video and the JSON, and returns the content of `segments.json`.
+
+    Args:
+        folder: to write into; the names are those of `FORMATS`.
+        info: of the video; `has_audio` tells whether the model was given sound.
+        frames: what was found, one per frame looked at.
+        about: `name` of the model, and `trained_on`.
+        names: class id -> name, all that the model knows.
+        fps, threshold: with which `frames` were found.
+        done: is told of frames that are ready: one each when its mask is written, and once more when it is in the video.
+        formats: see `segment_video`.
+        sound_from: file whose sound goes with the overlay video; None: it has none.
+        opacity: 0..1 of the masks in the overlay video.
+    """
     ids = {name: class_id for class_id, name in names.items()}
     masks = folder / FORMATS["masks"]
     masks.mkdir()
     segments = {
-        "model": {"name": _model_name(model), "trained_on": trained_on(model)},
+        "model": dict(about),
         "source": {
             "file": Path(info.path).name,
             "duration": round(info.duration, 6),
@@ -222,26 +259,15 @@ def _write_all(
         "classes": {str(class_id): name for class_id, name in names.items()},
         "frames": [],
     }
-    steps = num_frames * (1 + ("video" in formats))
-    # disable=None: shown on a terminal only.
-    with tqdm(
-        total=steps, desc=Path(info.path).name, unit="frame", leave=False, disable=None if progress else True
-    ) as bar:
-        frames = _keeping_thumbnails(frames_looked_at(info, fps), on_sheet, thumbnails)
-        for frame in segment_frames(info, frames, model, processor, fps, threshold, window, overlap):
-            _save_mask(masks / f"{frame.index:06d}.png", frame.class_map)
-            segments["frames"].append(_record(frame, ids))
-            bar.update()
-        if "video" in formats:
-            _write_video(folder / FORMATS["video"], info, segments, masks, bar)
-    if "sheet" in formats:
-        tiles = [_tile(thumbnails[index], masks, segments["frames"][index]) for index in on_sheet]
-        _sheet(info, segments, tiles, names).save(folder / FORMATS["sheet"])
+    for frame in frames:
+        _save_mask(masks / f"{frame.index:06d}.png", frame.class_map)
+        segments["frames"].append(_record(frame, ids))
+        done(1)
+    if "video" in formats:
+        _write_video(folder / FORMATS["video"], info, segments, masks, done, sound_from, opacity)
     if "json" in formats:
         text = json.dumps(segments, indent=1, ensure_ascii=False)
         (folder / FORMATS["json"]).write_text(text + "\n", encoding="utf-8")
-    if "masks" not in formats:
-        shutil.rmtree(masks)
     return segments
 
 
@@ -299,21 +325,29 @@ def _boxes(mask: np.ndarray) -> list[list[int]]:
     return [[columns.start, rows.start, columns.stop, rows.stop] for rows, columns in (boxes[i] for i in largest)]
 
 
-def _write_video(path: Path, info: MediaInfo, segments: dict, masks: Path, bar: tqdm) -> None:
+def _write_video(
+    path: Path,
+    info: MediaInfo,
+    segments: dict,
+    masks: Path,
+    done: Callable[[int], object],
+    sound_from: str | os.PathLike | None,
+    opacity: float,
+) -> None:
     timeline = Timeline(fps=segments["fps"])
     records = segments["frames"]
     shown, layer = -1, None
-    with VideoWriter(path, info.width, info.height, info.fps, sound_from=info.path) as video:
+    with VideoWriter(path, info.width, info.height, info.fps, sound_from) as video:
         for time, frame in iter_frames(info.path):
             index = timeline.frame_at(time, len(records))
             if index != shown:
                 legend = {entry["id"]: entry["class"] for entry in records[index]["sounding"]}
-                layer = Overlay(_read_mask(masks, index), legend=legend)
-                bar.update(index - max(shown, 0))
+                layer = Overlay(_read_mask(masks, index), opacity, legend)
+                done(index - max(shown, 0))
                 shown = index
             layer.draw_on(frame)
             video.write(frame, time)
-        bar.update(bar.total - bar.n)
+        done(len(records) - max(shown, 0))
 
 
 def _tile(thumbnail: np.ndarray, masks: Path, record: dict) -> Tile:

@@ -1,20 +1,18 @@
 """The model a training run starts with: new, or from weights for parts of it, or from a whole model with other labels."""
 
 import os
-import pickle
 from collections.abc import Iterable, Sequence
 from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
-import torch
 from huggingface_hub.errors import StrictDataclassError
 from transformers import PreTrainedConfig
 from transformers.models.auto import CONFIG_MAPPING
-from transformers.utils import logging
 
 from .configuration_ccformer import CCFormerConfig
 from .feature_extraction_ccformer import CCFormerFeatureExtractor
+from .foreign_weights import differences, load_weights, read_tensors
 from .image_processing_ccformer import CCFormerImageProcessor
 from .inference import load
 from .modeling_ccformer import CCFormerForAudioVisualSegmentation
@@ -47,31 +45,14 @@ def start_model(
 
 
 def load_backbone_weights(model: CCFormerForAudioVisualSegmentation, weights: str | os.PathLike) -> None:
-    """Loads ImageNet weights into the visual backbone, from a Hub id or a local folder in transformers' layout.
+    """Loads ImageNet weights into the visual backbone: a Hub id, a folder or a file, of transformers, timm, torchvision (ResNet) or
+    the authors of PVT-v2.
 
     Raises:
         OSError: where there are no such weights.
-        ValueError: for weights of another backbone.
+        ValueError: for weights of another backbone; the text lists what is missing, left over or of another shape.
     """
-    backbone = model.model.backbone
-    verbosity = logging.get_verbosity()
-    logging.set_verbosity_error()  # else a table of all names hides the one error below
-    try:
-        loaded, info = type(backbone).from_pretrained(
-            weights, config=backbone.config, output_loading_info=True, ignore_mismatched_sizes=True
-        )
-    finally:
-        logging.set_verbosity(verbosity)
-    # No ImageNet weights have the norms that some backbones put on their maps. Names of the encoder that are left over: too deep.
-    wrong = {name for name in info["missing_keys"] if not name.startswith("hidden_states_norms.")}
-    wrong |= {name for name, *_ in info["mismatched_keys"]}
-    wrong |= {name for name in info["unexpected_keys"] if ".encoder." in f".{name}"}
-    if wrong:
-        raise ValueError(
-            f"{weights}: does not fit the backbone of the recipe, {min(wrong)} (one of {len(wrong)}) is missing, left over or of "
-            "another shape; change backbone_config under model, or backbone_weights"
-        )
-    backbone.load_state_dict(loaded.state_dict())
+    load_weights(model.model.backbone, weights)
 
 
 def load_audio_weights(model: CCFormerForAudioVisualSegmentation, path: str | os.PathLike) -> None:
@@ -85,19 +66,14 @@ def load_audio_weights(model: CCFormerForAudioVisualSegmentation, path: str | os
         raise FileNotFoundError(f"{path}: there is no such file; audio_weights wants the public vggish-10086976.pth")
     wanted = "wanted is vggish-10086976.pth, at the default widths of CCFormerConfig"
     try:
-        weights = torch.load(path, map_location="cpu", weights_only=True)
-        given = {name: tensor.shape for name, tensor in weights.items()}
-    except (pickle.UnpicklingError, RuntimeError, EOFError, AttributeError):
-        raise ValueError(f"{path}: holds no weights of torch; {wanted}") from None
+        weights = read_tensors(Path(path))
+    except ValueError as error:
+        raise ValueError(f"{error}; {wanted}") from None
     backbone = model.model.audio_backbone
-    known = {name: tensor.shape for name, tensor in backbone.state_dict().items()}
-    wrong = sorted(name for name in known.keys() | given.keys() if known.get(name) != given.get(name))
+    given, known = ({name: tensor.shape for name, tensor in of.items()} for of in (weights, backbone.state_dict()))
+    wrong = differences(given, known)
     if wrong:
-        shape, expected = (None if of.get(wrong[0]) is None else tuple(of[wrong[0]]) for of in (given, known))
-        raise ValueError(
-            f"{path}: does not fit the audio backbone, {wrong[0]} (one of {len(wrong)}) has the shape {shape}, the model's is "
-            f"{expected}; {wanted}"
-        )
+        raise ValueError(f"{path}: does not fit the audio backbone: {wrong}; {wanted}")
     backbone.load_state_dict(weights)
 
 

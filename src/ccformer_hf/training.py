@@ -24,11 +24,12 @@ from tqdm import tqdm
 from .data.training_clips import ClipOrder, ShareOfSteps, TrainingClips, collate
 from .data.workers import leave_signals_to_the_main_process
 from .evaluation import evaluate_avsbench
+from .model_card import model_card, package_commit
 from .modeling_ccformer import CCFormerForAudioVisualSegmentation
 from .processing_ccformer import AudioVisualProcessor
 from .recipe import Recipe
 from .run_folder import RunFolder
-from .training_report import model_card, prediction_sheets, write_report
+from .training_report import model_record, prediction_sheets, write_report
 from .weight_average import WeightAverage
 from .whole_files import WholeFolder, replace_folder
 
@@ -180,7 +181,8 @@ def train(
     if tracker:
         accelerator.init_trackers("ccformer", config={"recipe": json.dumps(recipe.as_dict())})
 
-    loop = _Loop(accelerator, model, processor, optimizer, schedule, average, progress, recipe, run, command)
+    commit = package_commit()
+    loop = _Loop(accelerator, model, processor, optimizer, schedule, average, progress, recipe, run, command, commit)
     loader = loop.loader(clips, steps, workers)
     with StopSignals() as stopped:
         loop.run(loader, steps, validate_every, validation, workers, stopped)
@@ -219,6 +221,7 @@ class _Loop:
     recipe: Recipe
     run_folder: RunFolder
     command: str
+    commit: str
 
     def loader(self, clips: Dataset, steps: int, workers: int) -> DataLoader:
         recipe, accelerator = self.recipe, self.accelerator
@@ -378,17 +381,18 @@ class _Loop:
                 network = self.accelerator.unwrap_model(self.model)
                 network.save_pretrained(temporary, state_dict=weights)
                 self.processor.save_pretrained(temporary)
-                (temporary / "README.md").write_text(self._card(network), encoding="utf-8")
+                self._write_card(temporary, network)
         self.accelerator.wait_for_everyone()
 
-    def _card(self, network: CCFormerForAudioVisualSegmentation) -> str:
-        """The card of the weights of this step; scores only if these weights were validated."""
+    def _write_card(self, folder: Path, network: CCFormerForAudioVisualSegmentation) -> None:
+        """The card of the weights of this step, and the record it is made from; scores only if these weights were validated."""
         progress = self.progress
         validated = progress.validations and progress.validations[-1]["step"] == progress.step
         scores = progress.validations[-1] if validated else {}
-        plain = {name: scores[name] for name in ("miou", "miou_seen", "f_score", "f_score_seen") if name in scores}
+        record = model_record(self.recipe, self.run_folder.data(), progress.step, scores, self.command, self.commit)
+        record.write(folder)
         title = self.run_folder.path.resolve().name
-        return model_card(self.recipe, network, progress.step, plain, title, self.command)
+        (folder / "README.md").write_text(model_card(record, network, self.processor, title), encoding="utf-8")
 
     def _show_predictions(self, sheets: dict[str, Image.Image]) -> None:
         with WholeFolder(self.run_folder.path / "pictures") as folder:

@@ -1,4 +1,4 @@
-"""What a training run tells in the end: pictures of its predictions, a report, and the model card of its weights (ours)."""
+"""What a training run tells in the end: pictures of its predictions, a report, and the record of its weights (ours)."""
 
 import json
 from collections.abc import Sequence
@@ -6,14 +6,13 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import yaml
 from datasets import Dataset
-from huggingface_hub import EvalResult, ModelCardData
 from PIL import Image
 
 from . import __version__
 from .evaluation import Evaluation
 from .evaluation_report import clip_sheet
+from .model_card import ModelRecord
 from .modeling_ccformer import CCFormerForAudioVisualSegmentation
 from .processing_ccformer import AudioVisualProcessor
 from .recipe import Recipe
@@ -21,47 +20,8 @@ from .visualize import curve_picture
 from .whole_files import written_whole
 
 PICTURED = 4  # clips of the validation split
+SHOWN = ("miou", "miou_seen", "f_score", "f_score_seen")  # figures of a validation that the card shows
 SETTING_NAMES = {"s4": "AVSBench S4", "ms3": "AVSBench MS3", "avss": "AVSBench AVSS", "own": "clips of one's own"}
-
-CARD = """\
----
-{header}
----
-
-# {title}
-
-A CCFormer of {parameters:.1f} million parameters for audio-visual segmentation: which pixels of a video are making the sound. Trained with
-[ccformer-hf](https://pypi.org/project/ccformer-hf/) {version} on the training split of {data}, chosen on its validation split.
-
-Classes: {classes}
-
-## Scores
-
-On the validation split, which also chose these weights, so they flatter; the test split is for `ccformer evaluate`.
-
-{scores}
-
-## Use
-
-```python
-from ccformer_hf import segment_video
-
-segment_video("clip.mp4", "results", model="{title}")
-```
-
-## How it was trained
-
-```bash
-{command}
-```
-
-{steps} steps of {batch_size} clips. The whole recipe:
-
-```yaml
-{recipe}```
-
-What the weights may be used for also depends on the licence of the clips they were trained on; this card does not know it.
-"""
 
 
 def prediction_sheets(
@@ -76,56 +36,32 @@ def prediction_sheets(
     return {row["id"]: clip_sheet(evaluation, row, model, processor, clips) for row in rows}
 
 
-def model_card(
-    recipe: Recipe,
-    model: CCFormerForAudioVisualSegmentation,
-    step: int,
-    scores: dict[str, float | None] | None,
-    title: str,
-    command: str,
-) -> str:
-    """The card of a run's weights, with the scores as the Hub reads them.
+def model_record(
+    recipe: Recipe, data: str, step: int, scores: dict[str, float | None], command: str, commit: str
+) -> ModelRecord:
+    """What the folder of a run's weights keeps for their card.
 
     Args:
+        data: tells the clips apart from others, as `recipe.json` has it.
         step: of the run that the weights are from.
-        scores: of the validation split; None: there is none.
-        title: name of the model.
-        command: that trained it.
+        scores: of the validation split; empty: there is none.
+        command: that trained them.
+        commit: of this package, see `ccformer_hf.model_card.package_commit`.
     """
-    data = SETTING_NAMES[recipe.setting]
-    known = {name: value for name, value in (scores or {}).items() if value is not None}
-    results = [
-        EvalResult(
-            task_type="image-segmentation",
-            dataset_type=recipe.setting,
-            dataset_name=data,
-            dataset_split="validation",
-            metric_type=name,
-            metric_value=round(value, 4),
-        )
-        for name, value in known.items()
-    ]
-    header = ModelCardData(
-        library_name="transformers",
-        pipeline_tag="image-segmentation",
-        tags=["audio-visual-segmentation", "ccformer"],
-        **({"model_name": title, "eval_results": results} if results else {}),
-    )
-    table = "\n".join(
-        ["| figure | value |", "|---|---|", *(f"| {name} | {value:.4f} |" for name, value in known.items())]
-    )
-    return CARD.format(
-        header=header.to_yaml(),
-        title=title,
-        parameters=sum(parameter.numel() for parameter in model.parameters()) / 1e6,
-        version=__version__,
-        data=data,
-        classes=", ".join(name for number, name in sorted(model.config.id2label.items()) if number),
-        scores=table if known else "None were taken: the data has no validation split.",
-        command=command,
+    name = SETTING_NAMES[recipe.setting]
+    return ModelRecord(
+        trained_on=f"the training split of {name} ({data})",
+        dataset=recipe.setting,
+        dataset_name=name,
+        split="validation",
+        scores={figure: scores[figure] for figure in SHOWN if scores.get(figure) is not None},
+        scored="On the validation split, which also chose the weights to keep, so they flatter; the test split is for "
+        "`ccformer evaluate`.",
+        commands=command,
         steps=step,
-        batch_size=recipe.batch_size,
-        recipe=yaml.safe_dump(json.loads(json.dumps(recipe.as_dict())), sort_keys=False),
+        recipe=json.loads(json.dumps(recipe.as_dict())),
+        version=__version__,
+        commit=commit,
     )
 
 

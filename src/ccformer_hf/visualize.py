@@ -37,6 +37,8 @@ def _make_palette() -> np.ndarray:
 
 # Colour (256, 3) uint8 of every class id; 0, the background, is black. Ids 1-56 all differ.
 PALETTE = _make_palette()
+# A probability of 0, 1/4, 1/2, 3/4 and 1: the colour map cividis, which gets lighter all the way, for any colour vision.
+PROBABILITY_COLOURS = ("#00224E", "#434E6C", "#7D7C78", "#BCAF6F", "#FEE838")
 
 
 @dataclass(frozen=True)
@@ -163,6 +165,14 @@ def overlay(frame: np.ndarray, class_map: np.ndarray, opacity: float = 0.5) -> n
     result = frame.copy()
     Overlay(class_map, opacity).draw_on(result)
     return result
+
+
+def probability_picture(probability: np.ndarray) -> np.ndarray:
+    """A map of probabilities `(H, W)`, 0..1, as a picture `(H, W, 3)` uint8 in `PROBABILITY_COLOURS`: dark 0, light 1."""
+    anchors = np.array([[int(colour[i : i + 2], 16) for i in (1, 3, 5)] for colour in PROBABILITY_COLOURS])
+    places = np.linspace(0, 1, len(anchors))
+    channels = [np.interp(probability, places, anchors[:, channel]) for channel in range(3)]
+    return np.stack(channels, axis=-1).round().astype(np.uint8)
 
 
 def clock(seconds: float, decimals: int = 0) -> str:

@@ -24,7 +24,6 @@ import pyarrow.parquet as pq
 from PIL import Image
 from tqdm import tqdm
 
-from ..hub import push_folder
 from ..whole_files import written_whole
 from .avsbench import SETTINGS, SPLITS, ClipFiles, find_settings
 from .dataset_card import dataset_card
@@ -39,7 +38,6 @@ from .shards import (
     planned_files,
     read_plan,
     remove_leftovers,
-    shard_files,
 )
 
 SHARD_BYTES = 200_000_000  # of source files
@@ -128,21 +126,6 @@ def convert(
     with written_whole(out / CARD_FILE) as path:
         path.write_text(dataset_card(out), encoding="utf-8")
     return settings
-
-
-def push_to_hub(out: str | os.PathLike, repo_id: str) -> str:
-    """Uploads a converted folder to the Hub in one commit; a repository that is not there yet is made private.
-
-    Returns:
-        Address of the repository.
-
-    Raises:
-        FileNotFoundError: where a setting was not converted to its end.
-        OSError: where the Hub cannot be reached, or refuses.
-    """
-    for setting in read_plan(out):
-        shard_files(out, setting)
-    return push_folder(out, repo_id, "dataset", "Parquet shards of ccformer data convert")
 
 
 def _settings_there(root: Path) -> list[str]:
