@@ -7,7 +7,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
+from safetensors.torch import save_file
 
 from ccformer_hf import __version__, cli, cli_evaluate
 from ccformer_hf.data.made_up import write_made_up_set
@@ -171,12 +173,9 @@ def test_what_is_not_there(folder, root, output, tmp_path, capsys):
     assert "has no clip in the split test" in one_line_error(capsys)
     other = tmp_path / "other"
     other.mkdir()
-    for name, text in {
-        "config.json": '{"model_type": "bert"}',
-        "processor_config.json": "{}",
-        "model.safetensors": "",
-    }.items():
-        (other / name).write_text(text)
+    (other / "config.json").write_text('{"model_type": "bert"}')
+    (other / "processor_config.json").write_text("{}")
+    save_file({"weight": torch.zeros(1)}, other / "model.safetensors")
     assert evaluate(other, root, output) == 2
     assert "is a model of type 'bert'; wanted is a CCFormer" in one_line_error(capsys)
     assert not output.exists()
