@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from . import __version__
 from .cli_arguments import tell_error
 from .cli_data import add_data
+from .cli_demo import add_demo
 from .cli_evaluate import add_evaluate
 from .cli_publish import add_publish
 from .cli_segment import add_segment
@@ -31,6 +32,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--version", action="version", version=f"ccformer {__version__}")
     commands = parser.add_subparsers(required=True, metavar="COMMAND", title="commands")
     add_segment(commands)
+    add_demo(commands)
     add_evaluate(commands)
     add_data(commands)
     add_publish(commands)

@@ -1,0 +1,504 @@
+"""The demo's page (ours): what stands where, and which button does what. The work is in `looks`, the pictures in `charts`."""
+
+from .zero_gpu import on_gpu  # isort: skip  before PyTorch
+
+import atexit
+import os
+import shutil
+import tempfile
+from collections.abc import Generator, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from html import escape
+from pathlib import Path
+
+os.environ.setdefault("GRADIO_ANALYTICS_ENABLED", "False")
+
+import gradio as gr
+import numpy as np
+
+from ..inference import BUILT_IN_MODEL, CHECKPOINTS
+from ..media_ccformer import MediaInfo
+from .charts import caption_html, knows_html, note_html, result_html, second_html, table_html
+from .limits import MEGABYTE, ClipRefused, Limits, check_clip
+from .looks import Drawn, Look, borrow_sound, look, probabilities, take_in
+from .models import DemoModel, Models
+
+TITLE = "What makes the sound?"
+INTRODUCTION = "Drop a clip: whatever sounds in it gets a mask, second by second. The model looks and listens at once."
+CHANGE = "Is it really the sound?"
+CHANGE_INTRODUCTION = (
+    "The same pictures with another sound. If the model listens, the mask goes, or moves to what sounds now."
+)
+MODEL_VARIABLE = "CCFORMER_MODEL"
+CLIPS = Path(__file__).with_name("clips")
+EXAMPLES = (CHECKPOINTS / "example.mp4", CLIPS / "drum.mp4", CLIPS / "dog.mp4")
+LENDERS = (CLIPS / "dog.mp4", CLIPS / "drum.mp4", CHECKPOINTS / "example.mp4")
+STYLE = Path(__file__).with_name("style.css")
+THRESHOLD, OPACITY = 0.5, 0.5
+OWN, SILENT, OTHER = "its own sound", "no sound", "another clip's sound"
+
+# A click on a second, in either timeline, moves the videos there and tells the server; while a video plays, its second is marked.
+TIMELINE_SCRIPT = """
+const player = () => document.querySelector(element.closest('#changed-result') ? '#changed video' : '#overlay video');
+element.addEventListener('click', (event) => {
+  const chosen = event.target.closest('.ccf-second');
+  if (!chosen) return;
+  document.querySelectorAll('.ccf-second').forEach(
+    (second) => second.setAttribute('aria-pressed', second.dataset.index === chosen.dataset.index));
+  document.querySelectorAll('#overlay video, #before video, #changed video').forEach(
+    (video) => { video.pause(); video.currentTime = Number(chosen.dataset.time) + 0.05; });
+  trigger('select', {index: Number(chosen.dataset.index)});
+});
+document.addEventListener('timeupdate', (event) => {
+  if (event.target !== player()) return;
+  const seconds = [...element.querySelectorAll('.ccf-second')];
+  const now = seconds.findLast((second) => Number(second.dataset.time) <= event.target.currentTime);
+  seconds.forEach((second) => second.classList.toggle('ccf-now', second === now));
+}, true);
+"""
+
+# Players, examples and download links have no name for a screen reader when Gradio makes them.
+NAMES_SCRIPT = """
+() => {
+  const players = {clip: 'Your clip', overlay: 'Your clip with masks over what sounds', lender: 'The other clip',
+    before: 'The clip with its own sound, masked', changed: 'The clip with another sound, masked'};
+  const give = () => {
+    for (const [id, name] of Object.entries(players))
+      document.querySelectorAll(`#${id} video`).forEach((video) => video.setAttribute('aria-label', name));
+    document.querySelectorAll('.gallery-item').forEach((item) => {
+      const video = item.querySelector('video');
+      if (!video) return;
+      item.setAttribute('aria-label', 'Take the example ' + video.src.split('/').pop());
+      video.setAttribute('aria-hidden', 'true');
+    });
+    document.querySelectorAll('a.download-link').forEach((link) => link.setAttribute('aria-label', 'Download this video'));
+  };
+  new MutationObserver(give).observe(document.body, {childList: true, subtree: true});
+  give();
+}
+"""
+
+
+@dataclass
+class Visit:
+    """What one user has on the page.
+
+    Attributes:
+        model: name of the checkpoint; empty: the demo's own.
+        own: the clip with its own sound.
+        changed: the same with another sound.
+        chosen: index of the second that is shown.
+    """
+
+    model: str = ""
+    own: Look | None = None
+    changed: Look | None = None
+    chosen: int = 0
+
+    def looks(self) -> list[Look]:
+        return [shown for shown in (self.own, self.changed) if shown is not None]
+
+
+class Demo:
+    """Everything the page can do, without the page.
+
+    Args:
+        models: the checkpoints.
+        limits: what is taken.
+        folder: for the looks, a folder in it for each.
+    """
+
+    def __init__(self, models: Models, limits: Limits, folder: Path):
+        self.models = models
+        self.limits = limits
+        self._root = folder
+        # The arguments are pickled on ZeroGPU: names and numbers, not the model.
+        self._probabilities_of = on_gpu(self._probabilities)
+
+    def look(
+        self, upload: str | None, model_name: str, sound: str = OWN, lender: str | None = None
+    ) -> Iterator[float | Look]:
+        """Lets the model look at an uploaded clip.
+
+        Args:
+            upload: the file.
+            model_name: of the checkpoint; empty: the demo's own.
+            sound: `OWN`, `SILENT` or `OTHER`: under which sound.
+            lender: the file whose sound is put under the pictures for `OTHER`.
+
+        Returns:
+            An iterator over the share that is done, one per frame, and the look at the end.
+        """
+        info = self._checked(upload)
+        lender_info = self._checked(lender) if sound == OTHER else None
+        model = self.model(model_name)
+        folder = self._folder()
+        with _removed_on_error(folder):
+            clip, info = take_in(Path(upload), info, folder, self.limits.shown)
+            yield from self._look(folder, clip, info, model, sound, lender_info)
+
+    def look_again(self, own: Look, sound: str, lender: str | None = None) -> Iterator[float | Look]:
+        """The pictures of `own` under another sound; arguments and result as in `look`."""
+        lender_info = self._checked(lender) if sound == OTHER else None
+        model = self.model(own.about["name"])
+        folder = self._folder()
+        with _removed_on_error(folder):
+            yield from self._look(folder, own.clip, own.info, model, sound, lender_info)
+
+    def _look(
+        self, folder: Path, clip: Path, info: MediaInfo, model: DemoModel, sound: str, lender: MediaInfo | None
+    ) -> Iterator[float | Look]:
+        file, heard = None, SILENT
+        if sound == OWN:
+            file, heard = (clip, OWN) if info.has_audio else (None, "no sound (the clip has none)")
+        elif lender is not None:
+            name = Path(lender.path).name
+            if not lender.has_audio:
+                raise _told(f"{name} has no sound to lend; choose another clip")
+            file, heard = folder / "sound.wav", f"the sound of {name}"
+            borrow_sound(Path(lender.path), info.duration, file)
+        yield from look(folder, clip, info, file, heard, model, self._probabilities_of)
+
+    def draw(self, seen: Look, threshold: float, opacity: float) -> Drawn:
+        """The results of a look at a threshold and opacity of 0..1."""
+        return seen.draw(self.model(seen.about["name"]).processor, _share(threshold), _share(opacity))
+
+    def second(self, seen: Look, index: int, threshold: float) -> str:
+        """The pictures of one second of a look, as HTML."""
+        processor = self.model(seen.about["name"]).processor
+        found = next(f for f in seen.found(processor, _share(threshold)) if f.index == index)
+        return second_html(seen, found)
+
+    def model(self, name: str) -> DemoModel:
+        """A checkpoint; empty: the demo's own."""
+        try:
+            return self.models.get(name)
+        except (OSError, ValueError) as error:
+            raise _told(str(error)) from None
+
+    def _checked(self, upload: str | None) -> MediaInfo:
+        if not upload:
+            raise _told("Choose a clip first: drop one, record one, or take an example")
+        try:
+            return check_clip(upload, self.limits)
+        except ClipRefused as refusal:
+            raise _told(str(refusal)) from None
+
+    def _folder(self) -> Path:
+        return Path(tempfile.mkdtemp(dir=self._root))
+
+    def _probabilities(self, model_name: str, info: MediaInfo, source: MediaInfo) -> Iterator[np.ndarray]:
+        yield from probabilities(self.model(model_name), info, source)
+
+
+@contextmanager
+def _removed_on_error(folder: Path) -> Iterator[None]:
+    """A stop in between is an error too."""
+    try:
+        yield
+    except BaseException:
+        shutil.rmtree(folder, ignore_errors=True)
+        raise
+
+
+def _told(text: str) -> gr.Error:
+    """An error for the user; the page shows errors as HTML."""
+    return gr.Error(escape(text), print_exception=False)
+
+
+def _share(value: float) -> float:
+    """A slider's value; whoever calls the interface by hand may send anything."""
+    if not isinstance(value, (int, float)) or not 0 <= value <= 1:
+        raise _told(f"{str(value)[:40]} must be a number from 0 to 1")
+    return float(value)
+
+
+def make_app(models: Models, limits: Limits = Limits()) -> gr.Blocks:  # noqa: B008  it is frozen
+    """The page.
+
+    Args:
+        models: the checkpoints; see `Models`.
+        limits: what is taken.
+    """
+    folder = Path(tempfile.mkdtemp(prefix="ccformer-demo-"))
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    os.environ["GRADIO_TEMP_DIR"] = str(folder / "gradio")  # for what is uploaded and served: gone at the end as well
+    (folder / "looks").mkdir()
+    demo = Demo(models, limits, folder / "looks")
+    with gr.Blocks(title=TITLE, delete_cache=(max(1, limits.kept // 6), limits.kept), analytics_enabled=False) as app:
+        visit = gr.State(Visit(), time_to_live=limits.kept, delete_callback=_forget)
+        gr.HTML(f"<h1>{TITLE}</h1><p>{INTRODUCTION}</p>", elem_id="title")
+        knows = gr.HTML(elem_id="knows", apply_default_css=False)
+        with gr.Row():
+            with gr.Column(scale=2, min_width=300):
+                gr.HTML(note_html(limits.in_words()), elem_id="limits")
+                clip = _clip_input(label="Your clip", elem_id="clip", height=300)
+                gr.Examples([[str(path)] for path in EXAMPLES], [clip], label="Or one of these drawn clips")
+                with gr.Row():
+                    again = gr.Button("Look again", elem_id="again", size="sm")
+                    stop = gr.Button("Stop", elem_id="stop", size="sm")
+            with gr.Column(scale=3, min_width=300):
+                heard = gr.HTML(caption_html("What sounds"), elem_id="heard")
+                overlay = _video("overlay", 380)
+                threshold = gr.Slider(
+                    0, 1, THRESHOLD, step=0.01, label="Threshold: higher marks less", elem_id="threshold"
+                )
+                opacity = gr.Slider(0, 1, OPACITY, step=0.05, label="Opacity of the masks", elem_id="opacity")
+        with gr.Column(visible=False, elem_id="results") as results:
+            result = gr.HTML(elem_id="result", apply_default_css=False, js_on_load=TIMELINE_SCRIPT)
+            second = gr.HTML(elem_id="second", apply_default_css=False)
+            table = gr.HTML(elem_id="table", apply_default_css=False)
+            with gr.Row():
+                video_file = gr.DownloadButton("Overlay video", elem_id="download-video", size="sm")
+                masks_file = gr.DownloadButton("Masks (PNG, zipped)", elem_id="download-masks", size="sm")
+                json_file = gr.DownloadButton("What sounds when and where (JSON)", elem_id="download-json", size="sm")
+            gr.HTML(f"<h2>{CHANGE}</h2><p>{CHANGE_INTRODUCTION}</p>", elem_id="change-title")
+            with gr.Row():
+                mute = gr.Button("Mute it", elem_id="mute")
+                swap = gr.Button("Swap in the sound of another clip", elem_id="swap")
+            with gr.Accordion("The other clip, for its sound", open=False, elem_id="lender-box"):
+                lender = _clip_input(str(LENDERS[0]), label="The other clip", elem_id="lender", height=240)
+                gr.Examples([[str(path)] for path in LENDERS], [lender], label="Drawn clips")
+            with gr.Column(visible=False, elem_id="comparison") as comparison:
+                with gr.Row():
+                    with gr.Column(min_width=280):
+                        gr.HTML(caption_html("Before"), elem_id="before-heard")
+                        before = _video("before", 300)
+                    with gr.Column(min_width=280):
+                        changed_heard = gr.HTML(elem_id="changed-heard", apply_default_css=False)
+                        changed = _video("changed", 300)
+                changed_result = gr.HTML(elem_id="changed-result", apply_default_css=False, js_on_load=TIMELINE_SCRIPT)
+                changed_second = gr.HTML(elem_id="changed-second", apply_default_css=False)
+        with gr.Accordion("Another checkpoint", open=False, elem_id="model-box"):
+            model_name = gr.Textbox(
+                label="Name of a CCFormer on the Hugging Face Hub (owner/name); empty: the one that is loaded here",
+                max_length=120,
+                elem_id="model-name",
+            )
+            load = gr.Button("Load it", elem_id="load", size="sm")
+
+        shown = [heard, overlay, result, second, table, video_file, masks_file, json_file]
+        compared = [comparison, before, changed_heard, changed, changed_result, changed_second]
+        no_comparison = [gr.Column(visible=False), None, "", None, "", ""]
+
+        def draw_own(visit: Visit, threshold: float, opacity: float, play: bool) -> list:
+            drawn = demo.draw(visit.own, threshold, opacity)
+            return [
+                caption_html(f"What sounds, with {visit.own.heard}"),
+                gr.Video(str(drawn.video), autoplay=play),
+                result_html(visit.own, drawn.segments, visit.chosen),
+                demo.second(visit.own, visit.chosen, threshold),
+                table_html(drawn.segments),
+                *(str(path) for path in (drawn.video, drawn.masks, drawn.json)),
+            ]
+
+        def draw_changed(visit: Visit, threshold: float, opacity: float) -> list:
+            drawn = demo.draw(visit.changed, threshold, opacity)
+            return [
+                gr.Column(visible=True),
+                str(visit.own.drawn.video),
+                caption_html(f"After: with {visit.changed.heard}"),
+                str(drawn.video),
+                result_html(visit.changed, drawn.segments, visit.chosen),
+                demo.second(visit.changed, visit.chosen, threshold),
+            ]
+
+        def watched(steps: Iterator[float | Look], progress: gr.Progress, outputs: int) -> Generator[list, None, Look]:
+            """Tells how far a look is. The page may stop it wherever it yields; doing so for each frame would make it flicker."""
+            progress(0, desc="reading the clip")
+            for number, step in enumerate(steps):  # to its end: a look that is left before is removed
+                if isinstance(step, Look):
+                    seen = step
+                    progress(0.9, desc="drawing")
+                    continue
+                if number % 5 == 0:
+                    yield [gr.skip()] * outputs
+                progress(0.1 + 0.8 * step, desc="looking and listening")
+            return seen
+
+        def look_at(upload, visit: Visit, threshold, opacity, progress=gr.Progress()):  # noqa: B008  Gradio's way
+            if upload is None:
+                _forget(visit)
+                yield [
+                    caption_html("What sounds"),
+                    *[None] * 7,
+                    gr.Column(visible=False),
+                    *no_comparison,
+                    Visit(visit.model),
+                ]
+                return
+            steps = demo.look(upload, visit.model)
+            seen = yield from watched(steps, progress, len(shown) + len(compared) + 2)
+            _forget(visit)
+            visit = Visit(visit.model, seen)
+            yield [*draw_own(visit, threshold, opacity, play=True), gr.Column(visible=True), *no_comparison, visit]
+
+        def look_again(sound: str, upload, visit: Visit, threshold, opacity, progress):
+            if visit.own is None:
+                raise _told("That result is no longer kept: press Look again")
+            seen = yield from watched(demo.look_again(visit.own, sound, upload), progress, len(compared) + 1)
+            if visit.changed is not None:
+                visit.changed.forget()
+            visit.changed = seen
+            yield [*draw_changed(visit, threshold, opacity), visit]
+
+        def muted(visit: Visit, threshold, opacity, progress=gr.Progress()):  # noqa: B008
+            yield from look_again(SILENT, None, visit, threshold, opacity, progress)
+
+        def swapped(upload, visit: Visit, threshold, opacity, progress=gr.Progress()):  # noqa: B008
+            yield from look_again(OTHER, upload, visit, threshold, opacity, progress)
+
+        def redraw(visit: Visit, threshold, opacity):
+            own, changed = [[gr.skip()] * len(outputs) for outputs in (shown, compared)]
+            if visit.own is not None:
+                own = draw_own(visit, threshold, opacity, play=False)
+            if visit.changed is not None:
+                changed = draw_changed(visit, threshold, opacity)
+            return [*own, *changed, visit]
+
+        def choose(event: gr.EventData, visit: Visit, threshold):
+            index = event._data.get("index") if isinstance(event._data, dict) else None
+            if visit.own is None or not isinstance(index, int) or not 0 <= index < visit.own.num_frames:
+                return gr.skip(), gr.skip(), visit
+            visit.chosen = index
+            both = [demo.second(seen, index, threshold) for seen in visit.looks()]
+            return both[0], both[1] if visit.changed else gr.skip(), visit
+
+        def use_model(name: str, visit: Visit):
+            model = demo.model(name)
+            visit.model = name
+            return knows_html(model), visit
+
+        def segment(upload, sound: str, lender, threshold, opacity, visit: Visit):
+            *_, seen = demo.look(upload, visit.model, {"own": OWN, "none": SILENT, "other": OTHER}[sound], lender)
+            _forget(visit)
+            visit = Visit(visit.model, seen)
+            drawn = demo.draw(seen, threshold, opacity)
+            return str(drawn.video), str(drawn.masks), drawn.segments, visit
+
+        app.load(lambda: knows_html(demo.model("")), None, knows, api_visibility="private")
+        model_work = {"concurrency_id": "model", "concurrency_limit": 1, "api_visibility": "private"}
+        drawing = {"concurrency_id": "draw", "concurrency_limit": 2, "api_visibility": "private"}
+        runs = [
+            gr.on(
+                [clip.change, again.click],
+                look_at,
+                [clip, visit, threshold, opacity],
+                [*shown, results, *compared, visit],
+                show_progress_on=[overlay],
+                trigger_mode="once",
+                **model_work,
+            ),
+            mute.click(muted, [visit, threshold, opacity], [*compared, visit], show_progress_on=[mute], **model_work),
+            swap.click(
+                swapped,
+                [lender, visit, threshold, opacity],
+                [*compared, visit],
+                show_progress_on=[swap],
+                **model_work,
+            ),
+        ]
+        stop.click(None, None, None, cancels=runs)
+        gr.on(
+            [threshold.change, opacity.change],
+            redraw,
+            [visit, threshold, opacity],
+            [*shown, *compared, visit],
+            show_progress_on=[overlay],
+            trigger_mode="always_last",
+            **drawing,
+        )
+        gr.on(
+            [result.select, changed_result.select],
+            choose,
+            [visit, threshold],
+            [second, changed_second, visit],
+            show_progress="hidden",
+            trigger_mode="always_last",
+            **drawing,
+        )
+        load.click(use_model, [model_name, visit], [knows, visit], **model_work)
+
+        with gr.Column(visible=False):  # the interface for programs
+            api_clip, api_lender = _clip_input(label="clip"), _clip_input(label="other clip")
+            api_sound = gr.Radio(["own", "none", "other"], value="own", label="sound")
+            api_threshold = gr.Slider(0, 1, THRESHOLD, label="threshold")
+            api_opacity = gr.Slider(0, 1, OPACITY, label="opacity")
+            api_outputs = [gr.Video(label="overlay"), gr.File(label="masks"), gr.JSON(label="segments")]
+            api = gr.Button()
+        api.click(
+            segment,
+            [api_clip, api_sound, api_lender, api_threshold, api_opacity, visit],
+            [*api_outputs, visit],
+            api_name="segment",
+            api_description="Lays masks over what sounds in a clip: overlay video, masks, and what sounds when and where.",
+            concurrency_id="model",
+            concurrency_limit=1,
+        )
+    return app.queue(max_size=limits.waiting, default_concurrency_limit=2)
+
+
+def _clip_input(value: str | None = None, **settings) -> gr.Video:
+    """A video input for files that the browser sends. Addresses it refuses: Gradio would fetch those by itself, of any size."""
+    webcam = gr.WebcamOptions(mirror=False, constraints={"video": {"width": 640, "height": 480}})
+    clip = gr.Video(value, webcam_options=webcam, **settings)
+    take_file = clip.async_move_resource_to_block_cache
+
+    async def take(path: str | Path | None) -> str | None:
+        if "://" in str(path):
+            raise _told("Wanted is a file, not an address: download the clip, and upload it")
+        return await take_file(path)
+
+    clip.async_move_resource_to_block_cache = take
+    return clip
+
+
+def _video(elem_id: str, height: int) -> gr.Video:
+    """A player; its label would lie over the names that stand in the video."""
+    return gr.Video(elem_id=elem_id, height=height, show_label=False, interactive=False)
+
+
+def _forget(visit: Visit) -> None:
+    for seen in visit.looks():
+        seen.forget()
+
+
+def launch(
+    model: str | None = None,
+    host: str | None = None,
+    port: int | None = None,
+    limits: Limits = Limits(),  # noqa: B008
+    block: bool = True,
+) -> str:
+    """Serves the page until Ctrl-C.
+
+    Args:
+        model: the checkpoint, what `load` takes; None: that of the environment variable `CCFORMER_MODEL`, else the built-in one.
+        host: address to listen on; None: this machine only, or that of the environment variable `GRADIO_SERVER_NAME`.
+        port: None: the first free one from 7860 on, or that of `GRADIO_SERVER_PORT`.
+        limits: what is taken.
+        block: whether to stay until Ctrl-C.
+
+    Returns:
+        The page's address.
+    """
+    models = Models(model or os.environ.get(MODEL_VARIABLE) or BUILT_IN_MODEL)
+    models.get()
+    _, address, _ = make_app(models, limits).launch(
+        server_name=host,
+        server_port=port,
+        max_file_size=limits.megabytes * MEGABYTE,
+        theme=gr.themes.Default(
+            primary_hue="blue",
+            neutral_hue="slate",
+            font=["system-ui", "sans-serif"],
+            font_mono=["ui-monospace", "monospace"],
+        ),
+        css_paths=[STYLE],
+        js=NAMES_SCRIPT,
+        footer_links=["api", "gradio"],
+        ssr_mode=False,
+        prevent_thread_lock=not block,
+    )
+    return address

@@ -1,0 +1,15 @@
+"""Hugging Face's ZeroGPU, where the demo runs on it. Import this before anything that may touch CUDA."""
+
+from collections.abc import Callable
+
+SECONDS = 60  # asked for each run; the shorter, the sooner it is granted
+
+try:
+    import spaces  # there on Hugging Face's machines only
+except ImportError:
+    spaces = None
+
+
+def on_gpu(function: Callable) -> Callable:
+    """Makes `function` run with a GPU where ZeroGPU lends one; elsewhere it stays what it is. Its arguments are pickled there."""
+    return function if spaces is None else spaces.GPU(duration=SECONDS)(function)
