@@ -115,8 +115,8 @@ class CCFormerTrainingTest(training.TrainingTesterMixin, unittest.TestCase):
 
     model_tester = OverfitTester()
     all_model_classes = (CCFormerForAudioVisualSegmentation,)
-    training_overfit_steps = 60
-    training_overfit_learning_rate = 1e-2
+    training_overfit_steps = 150
+    training_overfit_learning_rate = 3e-3
 
     def _get_model_modality(self) -> str:
         return "text"
