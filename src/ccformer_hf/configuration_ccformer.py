@@ -141,7 +141,7 @@ class CCFormerConfig(PreTrainedConfig):
         Raises:
             ValueError: names the fields, those most like them, and what to do.
         """
-        known = {*self.attribute_map, *TRANSFORMERS_FIELDS, *vars(PreTrainedConfig()), *dir(PreTrainedConfig)}
+        known = {*self.attribute_map, *TRANSFORMERS_FIELDS, *dir(PreTrainedConfig())}
         unknown = [name for name in others if name not in known and not name.startswith("_")]
         if not unknown:
             return

@@ -370,14 +370,14 @@ def _sheet(info: MediaInfo, segments: dict, tiles: Sequence[Tile], names: dict[i
         f"threshold {segments['threshold']:g}",
         segments["model"]["name"],
     )
-    timeline = timeline_picture(bars, names, info.duration, _loudness(info) if info.has_audio else None)
+    loud = loudness(info.path, LOUDNESS_PARTS, info.duration / LOUDNESS_PARTS) if info.has_audio else None
+    timeline = timeline_picture(bars, names, info.duration, loud)
     return contact_sheet(Path(info.path).name, "  \u00b7  ".join(facts), tiles, timeline)
 
 
-def _loudness(info: MediaInfo) -> np.ndarray:
-    """Root mean square of the sound in `LOUDNESS_PARTS` equal parts of the clip."""
-    with SoundReader(info.path) as sound:
-        seconds = info.duration / LOUDNESS_PARTS
+def loudness(path: str | os.PathLike, parts: int, seconds: float) -> np.ndarray:
+    """Root mean square of the sound of a file in so many parts of so many seconds each, `(parts,)`, 0..1; 0 beyond its end."""
+    with SoundReader(path) as sound:
         num_samples = max(1, round(seconds * sound.rate))
-        parts = (sound.read(part * seconds, num_samples) for part in range(LOUDNESS_PARTS))
-        return np.array([np.sqrt(np.mean(np.square(part), dtype=np.float64)) for part in parts])
+        sounds = (sound.read(part * seconds, num_samples) for part in range(parts))
+        return np.array([np.sqrt(np.mean(np.square(samples), dtype=np.float64)) for samples in sounds])

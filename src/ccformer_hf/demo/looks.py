@@ -25,7 +25,7 @@ from ..inference import FrameSegmentation, look_at_frames, segment_looks
 from ..media import VideoWriter
 from ..media_ccformer import MediaInfo, SoundReader, iter_frames, probe
 from ..processing_ccformer import AudioVisualProcessor
-from ..segmentation import FORMATS, write_segments
+from ..segmentation import FORMATS, loudness, write_segments
 from ..windows_ccformer import frame_times, frames_looked_at
 from .models import DemoModel
 
@@ -206,7 +206,9 @@ def look(
     np.save(folder / "probabilities.npy", np.stack(maps))
     about = {"name": model.name, "trained_on": model.trained_on}
     names = dict(model.model.config.id2label)
-    yield Look(folder, clip, info, sound, heard, about, names, _loudness(source, info))
+    parts = max(1, round(info.duration * LOUDNESS_PER_SECOND))
+    loud = loudness(source.path, parts, 1 / LOUDNESS_PER_SECOND) if source.has_audio else None
+    yield Look(folder, clip, info, sound, heard, about, names, loud)
 
 
 def probabilities(model: DemoModel, info: MediaInfo, source: MediaInfo) -> Iterator[np.ndarray]:
@@ -214,12 +216,3 @@ def probabilities(model: DemoModel, info: MediaInfo, source: MediaInfo) -> Itera
     heard = replace(info, path=source.path, has_audio=source.has_audio)
     for seen in look_at_frames(heard, frames_looked_at(info, FPS), model.model, model.processor, FPS):
         yield seen["probabilities"].cpu().numpy().astype(np.float16)
-
-
-def _loudness(source: MediaInfo, info: MediaInfo) -> np.ndarray | None:
-    if not source.has_audio:
-        return None
-    step = 16000 // LOUDNESS_PER_SECOND
-    with SoundReader(source.path) as sound:
-        samples = sound.read(0.0, max(1, round(info.duration * LOUDNESS_PER_SECOND)) * step)
-    return np.sqrt(np.mean(np.square(samples.reshape(-1, step)), axis=1))
