@@ -10,7 +10,8 @@ import av
 import numpy as np
 from av.video.reformatter import ColorRange, Colorspace
 
-from .media_ccformer import best_streams, clock_zero, decode_stream, open_media
+from .clock_ccformer import SOUND
+from .media_ccformer import best_streams, clock_of, decode_stream, open_media, packets_of
 
 # Ticks of picture time: fine enough for any frame rate (24000/1001 is off by 6 us at most), so that frames keep their times.
 TICKS_PER_SECOND = 90000
@@ -184,12 +185,11 @@ class _Sound:
     """The sound track of a clip as packets for an output container, copied or encoded to AAC."""
 
     def __init__(self, path: str | Path):
+        self._clock = clock_of(path)
         self._input = open_media(path)
-        video, self._audio = best_streams(self._input)
+        _, self._audio = best_streams(self._input)
         self._packets: Iterator[av.Packet] = iter(())
         self._next: av.Packet | None = None
-        if self._audio is not None:
-            self._zero = clock_zero(video, self._audio)
 
     def add_to(self, output: "av.container.OutputContainer") -> None:
         if self._audio is None:
@@ -213,23 +213,18 @@ class _Sound:
         self._input.close()
 
     def _copied(self, stream: "av.AudioStream") -> Iterator["av.Packet"]:
-        shift = round(self._zero / self._audio.time_base)
         last = None
-        for packet in self._input.demux(self._audio):
-            if not packet.size:
-                continue
+        for packet in self._clock.on_clock(packets_of(self._input, self._audio), SOUND):
             dts = packet.dts if packet.dts is not None else packet.pts
-            if dts is None or (last is not None and dts - shift <= last):
+            if dts is None or (last is not None and dts <= last):
                 continue  # MP4 holds rising times only
-            last = packet.dts = packet.pts = dts - shift
+            last = packet.dts = packet.pts = dts
             packet.stream = stream
             yield packet
 
     def _encoded(self, stream: "av.AudioStream") -> Iterator["av.Packet"]:
         resampler = av.AudioResampler(format="fltp", layout=stream.layout, rate=stream.rate)
-        for frame in decode_stream(self._input, self._audio):
-            if frame.pts is not None:
-                frame.pts -= round(self._zero / frame.time_base)
+        for frame in decode_stream(self._input, self._audio, self._clock):
             for resampled in resampler.resample(frame):
                 yield from stream.encode(resampled)
         for resampled in resampler.resample(None):
