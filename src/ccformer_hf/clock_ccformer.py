@@ -68,7 +68,7 @@ class _Track:
 
     def __init__(self, kind: str, stream: Any):
         self.kind = kind
-        self.time_base = stream.time_base
+        self.ticks = stream.time_base.numerator, stream.time_base.denominator  # s, as a fraction
         self.told_start = None if stream.start_time is None else self.seconds(stream.start_time)
         self.told_fps = 0.0
         if kind == PICTURES:
@@ -82,7 +82,7 @@ class _Track:
         )
 
     def seconds(self, ticks: int) -> float:
-        return ticks * self.time_base.numerator / self.time_base.denominator
+        return ticks * self.ticks[0] / self.ticks[1]
 
 
 class ClockBroken(ValueError):
@@ -120,22 +120,18 @@ class Clock:
         """The packets of one track, from its first on, with their timestamps changed to the clip's clock (in the same ticks)."""
         track = self._tracks[kind]
         runs = iter(track.runs)
-        following, shift, number = next(runs, None), 0, 0
-        for packet in packets:
-            if packet.size:
-                if following is not None and number == following[0]:
-                    shift = round(following[1].shift * track.time_base.denominator / track.time_base.numerator)
-                    following = next(runs, None)
-                if packet.pts is not None:
-                    packet.pts += shift
-                if packet.dts is not None:
-                    packet.dts += shift
-                number += 1
+        following, shift = next(runs, None), 0
+        for number, packet in enumerate(packets):
+            if following is not None and number == following[0]:
+                shift = round(following[1].shift * track.ticks[1] / track.ticks[0])
+                following = next(runs, None)
+            if packet.pts is not None:
+                packet.pts += shift
+            if packet.dts is not None:
+                packet.dts += shift
             yield packet
 
     def _add(self, track: _Track, packet: Any) -> None:
-        if not packet.size:
-            return
         number = track.packets
         track.packets += 1
         pts = packet.dts if packet.pts is None else packet.pts
@@ -158,17 +154,26 @@ class Clock:
         piece.reached = max(shown + length, piece.reached)
 
     def _piece_of(self, track: _Track, time: float, back: float) -> _Piece:
-        """Of the last pieces in which this track can go on at this time, the one that has come nearest to it so far; or a new one."""
+        """The piece of a packet: the one its track is in, or another that its track can go on in at this time, or a new one."""
 
         def fits(piece: _Piece) -> bool:
             here = piece.decoded.get(track.kind)
             first = min(piece.starts.values()) - AHEAD if here is None else here - back
             return first <= time <= piece.reached + AHEAD
 
-        own = [track.runs[-1][1]] if track.runs else []
-        fitting = [piece for piece in (*own, *self._pieces[-LOOK_BACK:]) if fits(piece)]
-        if fitting:
-            return min(fitting, key=lambda piece: abs(time - piece.reached))
+        def distance(piece: _Piece) -> float:
+            """From where the file has come in this piece so far."""
+            return abs(time - piece.reached)
+
+        newest = self._pieces[-1] if self._pieces else None
+        own = track.runs[-1][1] if track.runs else None
+        if own is not None and fits(own):
+            # The other track may have gone on to the next piece, where this one starts late.
+            gone_on = own is not newest and fits(newest) and distance(newest) + BACK < distance(own)
+            return newest if gone_on else own
+        recent = [piece for piece in self._pieces[-LOOK_BACK:] if fits(piece)]
+        if recent:
+            return min(reversed(recent), key=distance)
         if len(self._pieces) == MOST_PIECES:
             raise ClockBroken(f"its timestamps jump more than {MOST_PIECES} times")
         ends_before = dict(self._pieces[-1].ends) if self._pieces else {}

@@ -216,7 +216,7 @@ class _Sound:
         last = None
         for packet in self._clock.on_clock(packets_of(self._input, self._audio), SOUND):
             dts = packet.dts if packet.dts is not None else packet.pts
-            if dts is None or (last is not None and dts <= last):
+            if not packet.size or dts is None or (last is not None and dts <= last):
                 continue  # MP4 holds rising times only
             last = packet.dts = packet.pts = dts
             packet.stream = stream

@@ -23,7 +23,6 @@ from itertools import chain
 from os import PathLike
 
 import numpy as np
-from PIL import Image
 
 from .clock_ccformer import PICTURES, Clock, ClockBroken
 from .timeline_ccformer import Timeline
@@ -33,7 +32,7 @@ try:
 except ImportError:  # a processor that is given arrays needs no PyAV
     av = None
 
-Path = str | bytes | PathLike
+FilePath = str | bytes | PathLike
 
 # Kinds of files that hold all of themselves, as FFmpeg calls them. All others are refused: HLS, DASH, concat, SDP, IMF, VobSub,
 # numbered pictures and more open other files or addresses that they name, whatever their own name is.
@@ -112,7 +111,7 @@ class Clip:
     sampling_rate: int
 
 
-def open_media(path: Path) -> "av.container.InputContainer":
+def open_media(path: FilePath) -> "av.container.InputContainer":
     """Opens a media file for reading: this file and no other, whatever stands in it.
 
     Raises:
@@ -163,7 +162,7 @@ def open_media(path: Path) -> "av.container.InputContainer":
     return container
 
 
-def shown_path(path: Path) -> str:
+def shown_path(path: FilePath) -> str:
     """A file's name for a message: one line that can be printed, whatever bytes the name holds."""
     return "".join(c if c.isprintable() else c.encode("unicode_escape").decode("ascii") for c in os.fsdecode(path))
 
@@ -186,7 +185,7 @@ def best_streams(
     return video, audio
 
 
-def clock_of(path: Path) -> Clock:
+def clock_of(path: FilePath) -> Clock:
     """The clock of a file, made from all of its packets (the last few files' are remembered).
 
     Raises:
@@ -223,7 +222,7 @@ def _clock_of(file: str, version: tuple[int, int, int]) -> Clock:
     return clock
 
 
-def probe(path: Path, need_video: bool = True) -> MediaInfo:
+def probe(path: FilePath, need_video: bool = True) -> MediaInfo:
     """What is in a media file: looks at all packets, decodes its first picture and its first sound.
 
     What is wrong with it, and can be lived with, comes as a `MediaWarning`: a clock that jumps, pictures that end early, sound that
@@ -271,7 +270,7 @@ def probe(path: Path, need_video: bool = True) -> MediaInfo:
     )
 
 
-def frame_starts(path: Path) -> np.ndarray:
+def frame_starts(path: FilePath) -> np.ndarray:
     """When each frame of a file starts (s), `(n,)`, rising; n is at least 1. Decodes none.
 
     Raises:
@@ -290,7 +289,7 @@ def frame_starts(path: Path) -> np.ndarray:
     return starts[starts >= 0] if starts[-1] >= 0 else starts[-1:]
 
 
-def iter_frames(path: Path) -> Iterator[tuple[float, np.ndarray]]:
+def iter_frames(path: FilePath) -> Iterator[tuple[float, np.ndarray]]:
     """Every frame in display order: its time (s, strictly rising) and its upright RGB picture (H, W, 3) uint8.
 
     Broken packets are left out, and pictures that come too late (their time is not after the one before). A picture whose size or
@@ -303,7 +302,7 @@ def iter_frames(path: Path) -> Iterator[tuple[float, np.ndarray]]:
         yield time, upright(frame)
 
 
-def iter_frames_at(path: Path, times: Iterable[float]) -> Iterator[np.ndarray]:
+def iter_frames_at(path: FilePath, times: Iterable[float]) -> Iterator[np.ndarray]:
     """The upright RGB picture (H, W, 3) uint8 on display at each of the rising `times` (s).
 
     That is the last frame that starts at or before the time; the first frame before the first, the last beyond the end. Decodes the
@@ -341,7 +340,7 @@ class SoundReader:
         MediaError: where the file cannot be read or has no sound.
     """
 
-    def __init__(self, path: Path, rate: int = 16000):
+    def __init__(self, path: FilePath, rate: int = 16000):
         self.path, self.rate = path, rate
         clock = clock_of(path)
         self._container = open_media(path)
@@ -451,7 +450,7 @@ class SoundReader:
             yield samples.mean(axis=1, dtype=np.float32)
 
 
-def read_clip(path: Path, fps: float = 1.0, sampling_rate: int = 16000) -> Clip:
+def read_clip(path: FilePath, fps: float = 1.0, sampling_rate: int = 16000) -> Clip:
     """A whole short clip in memory: `fps` frames per second where AVSBench takes them (15/16 into each step), and its sound.
 
     Raises:
@@ -485,6 +484,8 @@ def decode_stream(
         clock: of the file.
     """
     for packet in chain(clock.on_clock(packets_of(container, stream), stream.type), [None]):
+        if packet is not None and not packet.size:
+            continue  # to a decoder it would mean the end
         try:
             frames = stream.decode(packet)
         except av.FFmpegError:  # decoders fail on garbage with many codes, "not permitted" among them
@@ -493,10 +494,11 @@ def decode_stream(
 
 
 def packets_of(container: "av.container.InputContainer", *streams: "av.stream.Stream") -> Iterator["av.Packet"]:
-    """All packets of some streams that hold something, as far as the file can be read."""
+    """All packets of some streams, as far as the file can be read. Empty ones among them mean that a picture goes on."""
     try:
         for packet in container.demux(*streams):
-            if packet.size:
+            # At the end PyAV adds empty ones of its own.
+            if packet.size or packet.pts is not None:
                 yield packet
     except av.FFmpegError as error:
         _warn(
@@ -513,7 +515,7 @@ class _Picture:
     aspect: float
 
 
-def _decoded_frames(path: Path) -> Iterator[tuple[float, _Picture, "_Upright"]]:
+def _decoded_frames(path: FilePath) -> Iterator[tuple[float, _Picture, "_Upright"]]:
     """Time on the clip's clock, picture, and what turns it upright, in display order; at least one, or MediaError."""
     clock = clock_of(path)
     with open_media(path) as container:
@@ -617,7 +619,7 @@ def _plain_layout(audio: "av.AudioStream") -> None:
             audio.codec_context.layout = f"{layout.nb_channels} channels"
 
 
-def _tell_faults(path: Path, clock: Clock, told: float) -> None:
+def _tell_faults(path: FilePath, clock: Clock, told: float) -> None:
     end = max(clock.duration, clock.sound_end)
     if clock.jumps:
         _warn(
@@ -632,12 +634,14 @@ def _tell_faults(path: Path, clock: Clock, told: float) -> None:
         )
 
 
-def _warn(path: Path, fault: str) -> None:
+def _warn(path: FilePath, fault: str) -> None:
     warnings.warn(f"{shown_path(path)}: {fault}", MediaWarning, stacklevel=3)
 
 
 def _picture_kind(file: str) -> str | None:
     """What kind of still picture a file is; None where it is none. Reads no more than its header."""
+    from PIL import Image  # for this message only
+
     try:
         with Image.open(file) as image:
             return image.format
@@ -645,13 +649,13 @@ def _picture_kind(file: str) -> str | None:
         return None
 
 
-def _still(path: Path, kind: str) -> MediaError:
+def _still(path: FilePath, kind: str) -> MediaError:
     return MediaError(
         f"{shown_path(path)}: is a still picture ({kind}), no video; give a video, or frames as a list of pictures to the processor"
     )
 
 
-def _nothing_in(path: Path, has_sound: bool) -> MediaError:
+def _nothing_in(path: FilePath, has_sound: bool) -> MediaError:
     if has_sound:
         return MediaError(f"{shown_path(path)}: has sound but no video stream; give a file with pictures")
     return MediaError(f"{shown_path(path)}: has no video stream and no sound; give a video file")
