@@ -1,5 +1,6 @@
 """Small media files made up for tests: any mix of picture and sound tracks, written with PyAV."""
 
+import struct
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
@@ -158,3 +159,27 @@ def make_video(path: Path, seconds: float, *, fps: float = 10, sound: bool = Tru
         waveform[: len(waveform) // 2] *= 0.3
         tracks.append(SoundTrack(waveform=waveform))
     return write_media(path, *tracks)
+
+
+def set_matroska_crop(path: Path, left: int, top: int) -> None:
+    """Writes how much of a picture is not to be shown into the Matroska file of a small `VideoTrack` (each below 128 pixels)."""
+    content = path.read_bytes()
+    # Video (10 bytes long), FlagAlpha or the like after it, and 11 bytes of nothing, eight of which are taken.
+    at = content.index(bytes.fromhex("e08a"), content.index(bytes.fromhex("1654ae6b")))
+    void = content.index(bytes.fromhex("ec0100000000000002"), at)
+    crops = bytes([0x54, 0xCC, 0x81, left, 0x54, 0xBB, 0x81, top])
+    video = bytes([0xE0, 0x80 + 18]) + content[at + 2 : at + 12] + crops
+    nothing = bytes.fromhex("ec8100")
+    path.write_bytes(content[:at] + video + content[at + 12 : void] + nothing + content[void + 11 :])
+
+
+def set_clean_aperture(path: Path, width: int, height: int, right: int, down: int) -> None:
+    """Adds a `clap` box to the first track of an MP4 with its index at the end: size of what is shown, offset of its middle."""
+    content = bytearray(path.read_bytes())
+    box = struct.pack(">I4sIIIIiIiI", 40, b"clap", width, 1, height, 1, right, 1, down, 1)
+    at = [content.index(kind) - 4 for kind in (b"moov", b"trak", b"mdia", b"minf", b"stbl", b"stsd")]
+    entry = at[-1] + 16
+    for start in (*at, entry):
+        content[start : start + 4] = (int.from_bytes(content[start : start + 4], "big") + len(box)).to_bytes(4, "big")
+    end = entry + int.from_bytes(content[entry : entry + 4], "big") - len(box)
+    path.write_bytes(content[:end] + box + content[end:])

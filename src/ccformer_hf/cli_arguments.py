@@ -21,6 +21,11 @@ def rate(text: str) -> float:
     return value
 
 
+def rate_or_all(text: str) -> float | str:
+    """A rate, or `"all"`."""
+    return text if text == "all" else rate(text)
+
+
 def share(text: str) -> float:
     """An argument in 0..1."""
     value = _number(text)

@@ -5,7 +5,7 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
-from .cli_arguments import at_least, rate, share, tell_error
+from .cli_arguments import at_least, rate_or_all, share, tell_error
 
 BUILT_IN_MODEL = "ccformer-tiny"
 EXAMPLE_CLIP = Path(__file__).with_name("checkpoints") / "example.mp4"
@@ -39,7 +39,7 @@ def add_segment(commands) -> None:
     add(
         "--model", default=BUILT_IN_MODEL, help="model folder or Hub id (default: %(default)s, ships with the package)"
     )
-    add("--fps", type=rate, default=1.0, help="frames looked at per second (default: %(default)g)")
+    add("--fps", type=rate_or_all, default=1.0, help="frames looked at per second, or all (default: 1)")
     add("--threshold", type=share, default=0.5, help="0..1, higher marks less (default: %(default)g)")
     add("--device", choices=("auto", "cpu", "cuda"), default="auto", help="default: a GPU where there is one")
     add(

@@ -17,7 +17,7 @@ from safetensors import SafetensorError, safe_open
 
 from . import auto  # noqa: F401  from_pretrained looks the processor's parts up among the Auto classes
 from .configuration_ccformer import CCFormerConfig
-from .media_ccformer import MediaInfo, probe
+from .media_ccformer import MediaInfo, look_starts, probe
 from .modeling_ccformer import CCFormerForAudioVisualSegmentation
 from .processing_ccformer import AudioVisualProcessor
 from .windows_ccformer import (
@@ -162,7 +162,7 @@ def iter_segments(
     path: str | os.PathLike,
     model: CCFormerForAudioVisualSegmentation,
     processor: AudioVisualProcessor,
-    fps: float = 1.0,
+    fps: float | str = 1.0,
     threshold: float = 0.5,
     window: int = 10,
     overlap: int = 2,
@@ -176,7 +176,8 @@ def iter_segments(
         path: any video FFmpeg can read. Without a sound track the model is told that there is no sound.
         model: see `load`; it is used where it is, on CPU or GPU.
         processor: of that model.
-        fps: frames looked at per second.
+        fps: frames looked at per second, each 15/16 into its step of 1/fps; `"all"`, or more than the video has: every frame at its
+            own time.
         threshold: 0..1; a pixel sounds where 1 - P(background) is higher.
         window: frames the model sees at a time.
         overlap: frames that neighbouring windows share, fewer than `window`.
@@ -219,7 +220,7 @@ def segment_frames(
     frames: Iterable[np.ndarray],
     model: CCFormerForAudioVisualSegmentation,
     processor: AudioVisualProcessor,
-    fps: float,
+    fps: float | str,
     threshold: float,
     window: int,
     overlap: int,
@@ -234,7 +235,7 @@ def look_at_frames(
     frames: Iterable[np.ndarray],
     model: CCFormerForAudioVisualSegmentation,
     processor: AudioVisualProcessor,
-    fps: float,
+    fps: float | str,
     window: int = 10,
     overlap: int = 2,
 ) -> Iterator[Look]:
@@ -264,7 +265,7 @@ def segment_looks(
     looks: Iterable[Look],
     names: Mapping[int, str],
     processor: AudioVisualProcessor,
-    fps: float,
+    fps: float | str,
     threshold: float,
 ) -> Iterator[FrameSegmentation]:
     """What sounds where in each frame, from what `look_at_frames` saw.
@@ -277,13 +278,14 @@ def segment_looks(
         fps, threshold: see `iter_segments`.
     """
     times = frame_times(info, fps)
+    starts = look_starts(info, fps, times)
     for index, look in enumerate(looks):
         class_map, scores = classes_at_size(look["probabilities"], processor, (info.height, info.width), threshold)
         yield FrameSegmentation(
             index=index,
             time=float(times[index]),
-            start=index / fps,
-            end=(index + 1) / fps if index + 1 < len(times) else info.duration,
+            start=float(starts[index]),
+            end=float(starts[index + 1]) if index + 1 < len(times) else info.duration,
             class_map=class_map,
             scores={names[i]: score for i, score in scores.items()},
             has_sound=bool(look["has_sound"]),

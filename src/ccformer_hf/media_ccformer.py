@@ -25,6 +25,7 @@ from os import PathLike
 import numpy as np
 
 from .clock_ccformer import PICTURES, Clock, ClockBroken
+from .cropping_ccformer import UNCROPPED, Cropping, cropping
 from .timeline_ccformer import Timeline
 
 try:
@@ -59,6 +60,8 @@ SOUND_KEPT = 20.0
 LOUDEST = 1000.0
 # `read_clip` takes no more than this.
 MOST_CLIP_BYTES = 4 << 30
+# In place of a number of frames per second.
+ALL_FRAMES = "all"
 # Pictures that end this much (s) before the sound, or before what the file tells, are worth a word.
 EARLY = 1.0
 
@@ -289,6 +292,32 @@ def frame_starts(path: FilePath) -> np.ndarray:
     return starts[starts >= 0] if starts[-1] >= 0 else starts[-1:]
 
 
+def looks_at_all(info: MediaInfo, fps: float | str) -> bool:
+    """Whether `fps` frames per second are every frame of a video: `"all"`, or more than it has.
+
+    With fewer than one frame per second, one is looked at all the same: the sound changes while the picture stands.
+    """
+    return fps == ALL_FRAMES or fps > max(info.fps, 1.0)
+
+
+def frame_times(info: MediaInfo, fps: float | str) -> np.ndarray:
+    """Times (s) of the frames of a video that are looked at, `(n,)`, rising.
+
+    Args:
+        info: of the video.
+        fps: how many per second, each 15/16 into its step of 1/fps; `"all"`, or more than the video has: each frame at its own time.
+    """
+    if looks_at_all(info, fps):
+        return frame_starts(info.path)
+    timeline = Timeline(fps=fps)
+    return timeline.frame_times(timeline.num_frames(info.duration), info.duration)
+
+
+def look_starts(info: MediaInfo, fps: float | str, times: np.ndarray) -> np.ndarray:
+    """From when on (s) each of the frames at `frame_times` stands for the video, `(n,)`, up to when the next one does."""
+    return times if looks_at_all(info, fps) else np.arange(len(times)) / fps
+
+
 def iter_frames(path: FilePath) -> Iterator[tuple[float, np.ndarray]]:
     """Every frame in display order: its time (s, strictly rising) and its upright RGB picture (H, W, 3) uint8.
 
@@ -450,21 +479,20 @@ class SoundReader:
             yield samples.mean(axis=1, dtype=np.float32)
 
 
-def read_clip(path: FilePath, fps: float = 1.0, sampling_rate: int = 16000) -> Clip:
-    """A whole short clip in memory: `fps` frames per second where AVSBench takes them (15/16 into each step), and its sound.
+def read_clip(path: FilePath, fps: float | str = 1.0, sampling_rate: int = 16000) -> Clip:
+    """A whole short clip in memory: the frames at `frame_times` for this `fps`, and its sound.
 
     Raises:
         MediaError: where the file cannot be read, has no picture that can be decoded, or would take more than 4 GiB of memory.
     """
     info = probe(path)
-    timeline = Timeline(fps=fps, sampling_rate=sampling_rate)
-    num_frames, num_samples = timeline.num_frames(info.duration), round(info.duration * sampling_rate)
-    if 3 * num_frames * info.width * info.height + 4 * num_samples > MOST_CLIP_BYTES:
+    times = frame_times(info, fps)
+    num_samples = round(info.duration * sampling_rate)
+    if 3 * len(times) * info.width * info.height + 4 * num_samples > MOST_CLIP_BYTES:
         raise MediaError(
-            f"{shown_path(path)}: its {num_frames} frames of {info.width} x {info.height} pixels do not fit into memory (more than "
+            f"{shown_path(path)}: its {len(times)} frames of {info.width} x {info.height} pixels do not fit into memory (more than "
             "4 GiB); look at fewer frames per second, cut it, or use `segment_video`, which needs the same memory for any length"
         )
-    times = timeline.frame_times(num_frames, info.duration)
     frames = np.stack(list(iter_frames_at(path, times)))
     waveform = None
     if info.has_audio:
@@ -509,10 +537,27 @@ def packets_of(container: "av.container.InputContainer", *streams: "av.stream.St
 
 @dataclass(frozen=True)
 class _Picture:
-    """A decoded frame, and how many times as wide as high its pixels are."""
+    """A decoded frame, how many times as wide as high its pixels are, and what its container takes off its edges."""
 
     frame: "av.VideoFrame"
     aspect: float
+    crop: Cropping
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """Width and height that are to be seen, in stored pixels."""
+        left, top, right, bottom = self.crop
+        return self.frame.width - left - right, self.frame.height - top - bottom
+
+    def at_size(self, width: int, height: int) -> np.ndarray:
+        """(height, width, 3) RGB."""
+        if self.crop == UNCROPPED:
+            return self.frame.reformat(width, height, format="rgb24").to_ndarray()
+        left, top, _, _ = self.crop
+        inner_width, inner_height = self.size
+        pixels = self.frame.reformat(format="rgb24").to_ndarray()[top : top + inner_height, left : left + inner_width]
+        inner = av.VideoFrame.from_ndarray(np.ascontiguousarray(pixels), format="rgb24")
+        return inner.reformat(width, height).to_ndarray()
 
 
 def _decoded_frames(path: FilePath) -> Iterator[tuple[float, _Picture, "_Upright"]]:
@@ -529,6 +574,8 @@ def _decoded_frames(path: FilePath) -> Iterator[tuple[float, _Picture, "_Upright
             )
         video.thread_type = "AUTO"
         told_aspect = _aspect(video.sample_aspect_ratio)
+        stored = video.width, video.height
+        crop = cropping(os.fsdecode(path), video.id, container.streams.video.index(video), *stored)
         upright, last, step = None, None, 1 / clock.fps
         for frame in decode_stream(container, video, clock):
             coded_aspect = _aspect(video.codec_context.sample_aspect_ratio)
@@ -536,7 +583,7 @@ def _decoded_frames(path: FilePath) -> Iterator[tuple[float, _Picture, "_Upright
                 # A container that disagrees with its codec is right, for the whole track.
                 container_decides = told_aspect is not None and told_aspect != coded_aspect
             aspect = (told_aspect if container_decides else coded_aspect) or 1.0
-            picture = _Picture(frame, aspect)
+            picture = _Picture(frame, aspect, crop if (frame.width, frame.height) == stored else UNCROPPED)
             time = 0.0 if last is None else last + step
             if frame.pts is not None:
                 time = max(0.0, float(frame.pts * video.time_base))
@@ -567,7 +614,7 @@ class _Upright:
     """
 
     def __init__(self, first: _Picture):
-        width, height = first.frame.width, first.frame.height
+        width, height = first.size
         wide = max(1, round(width * first.aspect))
         # Where the wider picture would be too large, it becomes a lower one.
         self._size = (wide, height) if wide * height <= MAX_PIXELS else (width, max(1, round(height / first.aspect)))
@@ -590,16 +637,16 @@ class _Upright:
     def _square(self, picture: _Picture) -> np.ndarray:
         """(h, w, 3) as stored, but with square pixels and of the first one's size."""
         width, height = self._size
-        shape = picture.frame.width * picture.aspect / picture.frame.height
+        stored_width, stored_height = picture.size
+        shape = stored_width * picture.aspect / stored_height
         # Half a pixel of rounding is no other shape.
         if abs(shape * height - width) <= 1 or abs(width / shape - height) <= 1:
-            return picture.frame.reformat(width, height, format="rgb24").to_ndarray()
+            return picture.at_size(width, height)
         inner_width = min(width, max(1, round(height * shape)))
         inner_height = min(height, max(1, round(width / shape)))
         left, top = (width - inner_width) // 2, (height - inner_height) // 2
         pixels = np.zeros((height, width, 3), dtype=np.uint8)
-        inner = picture.frame.reformat(inner_width, inner_height, format="rgb24").to_ndarray()
-        pixels[top : top + inner_height, left : left + inner_width] = inner
+        pixels[top : top + inner_height, left : left + inner_width] = picture.at_size(inner_width, inner_height)
         return pixels
 
 
@@ -640,9 +687,9 @@ def _warn(path: FilePath, fault: str) -> None:
 
 def _picture_kind(file: str) -> str | None:
     """What kind of still picture a file is; None where it is none. Reads no more than its header."""
-    from PIL import Image  # for this message only
-
     try:
+        from PIL import Image  # for this message only
+
         with Image.open(file) as image:
             return image.format
     except Exception:  # damaged pictures raise nearly anything

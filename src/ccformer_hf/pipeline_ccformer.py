@@ -13,7 +13,7 @@ import numpy as np
 from PIL import Image
 from transformers.pipelines.base import ChunkPipeline
 
-from .media_ccformer import MediaError, probe
+from .media_ccformer import MediaError, look_starts, probe
 from .timeline_ccformer import FRAME_OFFSET, Timeline
 from .windows_ccformer import (
     Look,
@@ -64,8 +64,8 @@ class AudioVisualSegmentationPipeline(ChunkPipeline):
             inputs: one clip is the path or http(s) address of a video, or a dict of arrays: `images`, the frames, with optional
                 `audio`, `sampling_rate` and `timestamps`, each as `AudioVisualProcessor` takes them for one clip. Several clips: a
                 list, a generator or a torch `Dataset` of those.
-            fps: frames looked at per second of a video; of arrays without timestamps, their frames per second. Left out: the
-                processor's.
+            fps: frames looked at per second of a video, `"all"` for every frame (more than it has are every frame too); of arrays
+                without timestamps, their frames per second. Left out: the processor's.
             threshold: 0..1; a pixel sounds where 1 - P(background) is higher. Default 0.5.
             window: frames the model sees at a time. Default 10.
             overlap: frames that neighbouring windows share, fewer than `window`; over them the probabilities fade from the one to
@@ -101,7 +101,7 @@ class AudioVisualSegmentationPipeline(ChunkPipeline):
 
     def _sanitize_parameters(
         self,
-        fps: float | None = None,
+        fps: float | str | None = None,
         threshold: float | None = None,
         window: int | None = None,
         overlap: int | None = None,
@@ -114,7 +114,7 @@ class AudioVisualSegmentationPipeline(ChunkPipeline):
     def preprocess(
         self,
         clip: Video,
-        fps: float | None = None,
+        fps: float | str | None = None,
         threshold: float = 0.5,
         window: int = 10,
         overlap: int = 2,
@@ -182,11 +182,13 @@ class AudioVisualSegmentationPipeline(ChunkPipeline):
             inputs["pictures"] = inputs.pop("pixel_values")
             yield {**inputs, "clip": clip, "is_last": number == len(spans)}
 
-    def _look_at_video(self, path: str | Path, fps: float) -> tuple[Iterator[Look], np.ndarray, np.ndarray, float]:
+    def _look_at_video(
+        self, path: str | Path, fps: float | str
+    ) -> tuple[Iterator[Look], np.ndarray, np.ndarray, float]:
         info = probe(path)
         times = frame_times(info, fps)
         looks = look_at_video(info, frames_looked_at(info, fps), self.processor, times)
-        return looks, times, np.arange(len(times)) / fps, info.duration
+        return looks, times, look_starts(info, fps, times), info.duration
 
     def _look_at_arrays(
         self, clip: dict[str, Any], fps: float
@@ -201,8 +203,8 @@ class AudioVisualSegmentationPipeline(ChunkPipeline):
             raise ValueError(f"images is the path {images}; give the path of a video itself, without a dict")
         if not len(images):
             raise ValueError("images holds no frame; give at least one")
-        times = clip.get("timestamps")
-        times = Timeline(fps=fps).frame_times(len(images)) if times is None else np.asarray(times, dtype=np.float64)
+        timeline, times = Timeline(fps=fps), clip.get("timestamps")
+        times = timeline.frame_times(len(images)) if times is None else np.asarray(times, dtype=np.float64)
         if times.shape != (len(images),):
             raise ValueError(
                 f"timestamps have shape {times.shape} for a clip of {len(images)} frames; give one time (s) per frame"

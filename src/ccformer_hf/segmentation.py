@@ -18,10 +18,9 @@ from tqdm import tqdm
 
 from .inference import BUILT_IN_MODEL, FrameSegmentation, load, segment_frames, trained_on
 from .media import VideoWriter
-from .media_ccformer import MediaInfo, SoundReader, iter_frames, probe
+from .media_ccformer import MediaInfo, SoundReader, iter_frames, looks_at_all, probe
 from .modeling_ccformer import CCFormerForAudioVisualSegmentation
 from .processing_ccformer import AudioVisualProcessor
-from .timeline_ccformer import Timeline
 from .visualize import PALETTE, Bar, Overlay, Tile, clock, contact_sheet, timeline_picture
 from .whole_files import replace_folder
 from .windows_ccformer import check_numbers, frame_times, frames_looked_at
@@ -64,7 +63,7 @@ def segment_video(
     path: str | os.PathLike,
     output_dir: str | os.PathLike,
     model: Model = BUILT_IN_MODEL,
-    fps: float = 1.0,
+    fps: float | str = 1.0,
     threshold: float = 0.5,
     window: int = 10,
     overlap: int = 2,
@@ -75,7 +74,7 @@ def segment_video(
     """Segments a video and writes the result to `output_dir/<name of the video without its ending>/`.
 
     * `overlay.mp4` ("video"): every frame with the masks laid over it and the names of what sounds, own sound kept. The
-      masks of frame i are shown from i / fps to (i + 1) / fps seconds.
+      masks of a frame looked at are shown from its `start` to its `end`.
     * `masks/000000.png` ... ("masks"): one per frame looked at, at the size of the video; pixels are class ids, the colours are
       in the palette.
     * `segments.json` ("json"): see below.
@@ -83,11 +82,11 @@ def segment_video(
 
     The folder appears at the end, whole, and then replaces one that an earlier run wrote; an error leaves everything as it was.
 
-    `segments.json` (seconds; pixels of the upright picture, origin top left):
+    `segments.json` (seconds; pixels of the upright picture with square pixels, origin top left):
 
         model       name; trained_on: what its folder says in checkpoint.json, null where it says nothing
         source      file, duration, width, height, fps, has_audio
-        fps         frames looked at per second
+        fps         frames looked at per second; on average, where each frame of the video is
         threshold   of 1 - P(background)
         has_sound   false: the video has no sound track, the model was told so
         classes     class id (as text) -> name, all the model knows
@@ -183,7 +182,7 @@ def _write_all(
     info: MediaInfo,
     model: CCFormerForAudioVisualSegmentation,
     processor: AudioVisualProcessor,
-    fps: float,
+    fps: float | str,
     threshold: float,
     window: int,
     overlap: int,
@@ -219,7 +218,7 @@ def write_segments(
     frames: Iterable[FrameSegmentation],
     about: Mapping[str, str | None],
     names: Mapping[int, str],
-    fps: float,
+    fps: float | str,
     threshold: float,
     done: Callable[[int], object],
     formats: Sequence[str],
@@ -253,7 +252,7 @@ def write_segments(
             "fps": round(info.fps, 6),
             "has_audio": info.has_audio,
         },
-        "fps": fps,
+        "fps": info.fps if looks_at_all(info, fps) else fps,
         "threshold": threshold,
         "has_sound": info.has_audio,
         "classes": {str(class_id): name for class_id, name in names.items()},
@@ -334,12 +333,13 @@ def _write_video(
     sound_from: str | os.PathLike | None,
     opacity: float,
 ) -> None:
-    timeline = Timeline(fps=segments["fps"])
     records = segments["frames"]
+    # Rounded for the JSON: a frame at this very time comes after it.
+    starts = np.array([record["start"] for record in records]) - 2e-6
     shown, layer = -1, None
     with VideoWriter(path, info.width, info.height, info.fps, sound_from) as video:
         for time, frame in iter_frames(info.path):
-            index = timeline.frame_at(time, len(records))
+            index = max(0, int(np.searchsorted(starts, time, side="right")) - 1)
             if index != shown:
                 legend = {entry["id"]: entry["class"] for entry in records[index]["sounding"]}
                 layer = Overlay(_read_mask(masks, index), opacity, legend)

@@ -8,7 +8,9 @@ Two rules exist (`alignment`):
   0.04 s every second. For reproducing published figures and for the official `audio_log_mel` files only.
 """
 
+import math
 from dataclasses import dataclass
+from numbers import Real
 
 import numpy as np
 
@@ -41,8 +43,8 @@ class Timeline:
     alignment: str = "frame"
 
     def __post_init__(self):
-        if not self.fps > 0:
-            raise ValueError(f"fps is {self.fps}, it must be greater than 0 (AVSBench uses 1)")
+        if not (isinstance(self.fps, Real) and 0 < self.fps < math.inf):
+            raise ValueError(f"fps is {self.fps!r}, expected a number greater than 0 (AVSBench uses 1)")
         if not self.sampling_rate > 0:
             raise ValueError(f"sampling_rate is {self.sampling_rate}, it must be greater than 0 (VGGish uses 16000)")
         if self.alignment not in ALIGNMENTS:

@@ -16,7 +16,7 @@ import torch
 from transformers import PreTrainedModel
 from transformers.modeling_outputs import SemanticSegmenterOutput
 
-from .media_ccformer import MediaInfo, SoundReader, iter_frames_at
+from .media_ccformer import ALL_FRAMES, MediaInfo, SoundReader, frame_times, iter_frames_at
 from .processing_ccformer import AudioVisualProcessor, Frame, read_frames
 from .timeline_ccformer import FRAME_OFFSET, Timeline
 
@@ -24,9 +24,10 @@ Look = dict[str, torch.Tensor]
 Span = tuple[int, int]
 
 
-def check_numbers(fps: float, threshold: float, window: int, overlap: int) -> None:
+def check_numbers(fps: float | str, threshold: float, window: int, overlap: int) -> None:
     """Raises ValueError for numbers with which no clip can be segmented."""
-    Timeline(fps=fps)
+    if fps != ALL_FRAMES:
+        Timeline(fps=fps)
     if not 0 <= threshold <= 1:
         raise ValueError(f"threshold is {threshold}, it must be from 0 (marks most) to 1 (marks nothing)")
     if window < 1 or not 0 <= overlap < window:
@@ -35,13 +36,7 @@ def check_numbers(fps: float, threshold: float, window: int, overlap: int) -> No
         )
 
 
-def frame_times(info: MediaInfo, fps: float) -> np.ndarray:
-    """Times (s) of the frames of a video that are looked at, `(n,)`."""
-    timeline = Timeline(fps=fps)
-    return timeline.frame_times(timeline.num_frames(info.duration), info.duration)
-
-
-def frames_looked_at(info: MediaInfo, fps: float) -> Iterator[np.ndarray]:
+def frames_looked_at(info: MediaInfo, fps: float | str) -> Iterator[np.ndarray]:
     """The frames at `frame_times`, each uint8 `(H, W, 3)`."""
     return iter_frames_at(info.path, frame_times(info, fps))
 
