@@ -49,6 +49,7 @@ class VideoTrack:
     pix_fmt: str = "yuv420p"
     disposition: str | None = None
     ticks: int = 90000  # of its clock per second
+    pixel_aspect: Fraction | None = None  # width of a pixel over its height
 
 
 @dataclass
@@ -61,6 +62,7 @@ class SoundTrack:
     start: float = 0.0
     waveform: np.ndarray | None = None
     codec: str = "aac"
+    layout: str | None = None  # of its channels, by FFmpeg's name
     gap: float | None = None  # play it a second time, this many seconds after the first time has ended
     disposition: str | None = None
 
@@ -94,6 +96,8 @@ def _video(output: "av.container.OutputContainer", track: VideoTrack) -> Callabl
     stream = output.add_stream(track.codec, rate=Fraction(track.fps).limit_denominator(10000))
     stream.width, stream.height = track.size
     stream.pix_fmt = track.pix_fmt
+    if track.pixel_aspect:
+        stream.codec_context.sample_aspect_ratio = track.pixel_aspect
     stream.codec_context.time_base = stream.time_base = Fraction(1, track.ticks)
     if track.disposition:
         stream.disposition = av.stream.Disposition[track.disposition]
@@ -118,7 +122,8 @@ def _video(output: "av.container.OutputContainer", track: VideoTrack) -> Callabl
 
 
 def _sound(output: "av.container.OutputContainer", track: SoundTrack) -> Callable[[], list[av.Packet]]:
-    layout = {1: "mono", 2: "stereo", 6: "5.1"}[track.channels]
+    named = {1: "mono", 2: "stereo", 6: "5.1"}
+    layout = track.layout or named.get(track.channels, f"{track.channels} channels")
     stream = output.add_stream(track.codec, rate=track.rate, layout=layout)
     if track.disposition:
         stream.disposition = av.stream.Disposition[track.disposition]
@@ -133,7 +138,8 @@ def _sound(output: "av.container.OutputContainer", track: SoundTrack) -> Callabl
             starts.append(track.start + samples.shape[1] / track.rate + track.gap)
         packets = []
         for start in starts:
-            frame = av.AudioFrame.from_ndarray(np.ascontiguousarray(samples), format="fltp", layout=layout)
+            # Packed: PyAV cannot take more than 7 planes.
+            frame = av.AudioFrame.from_ndarray(samples.T.reshape(1, -1).copy(), format="flt", layout=layout)
             frame.sample_rate, frame.time_base = track.rate, Fraction(1, track.rate)
             frame.pts = round(start * track.rate)
             packets += stream.encode(frame)
@@ -175,11 +181,45 @@ def set_matroska_crop(path: Path, left: int, top: int) -> None:
 
 def set_clean_aperture(path: Path, width: int, height: int, right: int, down: int) -> None:
     """Adds a `clap` box to the first track of an MP4 with its index at the end: size of what is shown, offset of its middle."""
-    content = bytearray(path.read_bytes())
-    box = struct.pack(">I4sIIIIiIiI", 40, b"clap", width, 1, height, 1, right, 1, down, 1)
-    at = [content.index(kind) - 4 for kind in (b"moov", b"trak", b"mdia", b"minf", b"stbl", b"stsd")]
-    entry = at[-1] + 16
-    for start in (*at, entry):
-        content[start : start + 4] = (int.from_bytes(content[start : start + 4], "big") + len(box)).to_bytes(4, "big")
-    end = entry + int.from_bytes(content[entry : entry + 4], "big") - len(box)
-    path.write_bytes(content[:end] + box + content[end:])
+    content = path.read_bytes()
+    entry = content.index(b"stsd") + 12
+    end = entry + int.from_bytes(content[entry : entry + 4], "big")
+    clap = struct.pack(">I4sIIIIiIiI", 40, b"clap", width, 1, height, 1, right, 1, down, 1)
+    path.write_bytes(_with_box(content, end, 0, clap))
+
+
+def set_outside_media(path: Path, other: str) -> None:
+    """Lets the first track of a MOV with its index at the end take its media from the file `other` beside it."""
+    content = path.read_bytes()
+    at = content.index(b"dref") + 12
+    name = other.encode()
+    alias = bytes(10) + bytes(28) + bytes(12) + bytes([len(name)]) + name.ljust(63, b"\0") + bytes(16)
+    alias += struct.pack(">hh16xhh", 1, 1, 2, len(name)) + name + bytes(len(name) % 2) + struct.pack(">hh", -1, 0)
+    reference = struct.pack(">I4sI", len(alias) + 12, b"alis", 0) + alias
+    path.write_bytes(_with_box(content, at, int.from_bytes(content[at : at + 4], "big"), reference))
+
+
+def _with_box(content: bytes, at: int, length: int, box: bytes) -> bytes:
+    """An MP4 with `box` in place of so many bytes at `at`, and the boxes around it as much larger."""
+    changed = bytearray(content[:at] + box + content[at + length :])
+    # Bytes of a box before those inside it.
+    heads = {
+        b"moov": 8,
+        b"trak": 8,
+        b"mdia": 8,
+        b"minf": 8,
+        b"dinf": 8,
+        b"dref": 16,
+        b"stbl": 8,
+        b"stsd": 16,
+        b"avc1": 86,
+    }
+    start = 0
+    while start < at:
+        size, kind = struct.unpack_from(">I4s", content, start)
+        if start + size < at or kind not in heads:
+            start += size
+            continue
+        struct.pack_into(">I", changed, start, size + len(box) - length)
+        start += heads[kind]
+    return bytes(changed)

@@ -225,14 +225,14 @@ class Clock:
         return max((piece.ends[kind] + piece.shift for piece in self._pieces if kind in piece.ends), default=0.0)
 
     def _fps(self, pictures: _Track) -> float:
-        told = pictures.told_fps or DEFAULT_FPS
+        told = pictures.told_fps
         if pictures.packets < 2 or pictures.latest is None:
-            return told
+            return told or DEFAULT_FPS
         piece, shown, _ = pictures.latest
         first = pictures.runs[0][1]
         span = shown + piece.shift - first.starts[PICTURES] - first.shift
         if span <= 0:
-            return told
+            return told or DEFAULT_FPS
         counted = (pictures.packets - 1) / span
         # Half the packets where each holds a field only; twice as many where some pictures are shown for longer.
-        return told if 0.4 <= counted / told <= 2.5 else min(counted, MAX_FPS)
+        return told if told and 0.4 <= counted / told <= 2.5 else min(counted, MAX_FPS)

@@ -56,6 +56,8 @@ TIME_TOLERANCE = 1e-6
 SOUND_GAP = 0.03
 # Sound that `SoundReader` keeps behind the start of the last read (s).
 SOUND_KEPT = 20.0
+# Pieces of sound that overlap do so by less than this (s): what goes back further follows what was before, see `clock_ccformer`.
+LONGEST_OVERLAP = 1.0
 # A sample beyond this is damaged: full scale is 1.
 LOUDEST = 1000.0
 # `read_clip` takes no more than this.
@@ -357,7 +359,7 @@ def iter_frames_at(path: FilePath, times: Iterable[float]) -> Iterator[np.ndarra
 class SoundReader:
     """The sound of a clip as mono samples, placed by its timestamps on the clip's clock: within 30 ms of them, all along.
 
-    Where the timestamps leave a hole there is silence; where pieces of sound overlap, the later one loses its beginning. Samples that
+    Where the timestamps leave a hole there is silence; where pieces of sound overlap, their average is heard. Samples that
     are no numbers are silent, and a `MediaWarning` says so. Reads the file once, forwards: the start of a read may lie up to 20 s before the highest start so far. Channels are averaged.
     Use it in a `with` statement, or call `close`.
 
@@ -365,12 +367,15 @@ class SoundReader:
         path: a media file with sound.
         rate: samples per second wanted; FFmpeg's resampler makes them.
 
+    Attributes:
+        damaged: whether samples so far had to be silenced.
+
     Raises:
         MediaError: where the file cannot be read or has no sound.
     """
 
     def __init__(self, path: FilePath, rate: int = 16000):
-        self.path, self.rate = path, rate
+        self.path, self.rate, self.damaged = path, rate, False
         clock = clock_of(path)
         self._container = open_media(path)
         _, audio = best_streams(self._container)
@@ -378,6 +383,7 @@ class SoundReader:
             self._container.close()
             raise MediaError(f"{shown_path(path)}: has no sound track; ask `probe(path).has_audio` first")
         self._chunks: deque[tuple[int, np.ndarray]] = deque()  # (index of first sample, samples), rising
+        self._held = 0  # samples in them
         self._source = self._decoded_chunks(audio, clock)
         self._decoded_end: float = -math.inf
         self._dropped_end: float = -math.inf
@@ -406,39 +412,36 @@ class SoundReader:
                 f"sound is read forwards: {start:.3f} s lies more than {SOUND_KEPT:g} s before an earlier read; "
                 "open a new SoundReader"
             )
-        while self._decoded_end < end:
+        while self._decoded_end < end + round(LONGEST_OVERLAP * self.rate):
             chunk = next(self._source, None)
             if chunk is None:
                 self._decoded_end = math.inf
                 break
             self._chunks.append(chunk)
-            self._decoded_end = chunk[0] + len(chunk[1])
-            self._drop_before(first)
-        self._drop_before(first)
+            self._held += len(chunk[1])
+            self._decoded_end = max(self._decoded_end, chunk[0] + len(chunk[1]))
+            self._drop_before(first, num_samples)
+        self._drop_before(first, num_samples)
         samples = np.zeros(num_samples, dtype=np.float32)
+        layers = np.zeros(num_samples, dtype=np.uint16)
         for position, chunk in self._chunks:
             low, high = max(position, first), min(position + len(chunk), end)
             if low < high:
-                samples[low - first : high - first] = chunk[low - position : high - position]
-        return samples
+                samples[low - first : high - first] += chunk[low - position : high - position]
+                layers[low - first : high - first] += 1
+        return samples / np.maximum(layers, 1)
 
-    def _drop_before(self, first: int) -> None:
-        kept_from = first - round(SOUND_KEPT * self.rate)
-        while self._chunks and self._chunks[0][0] + len(self._chunks[0][1]) <= kept_from:
+    def _drop_before(self, first: int, num_samples: int) -> None:
+        kept = round(SOUND_KEPT * self.rate)
+        # Sound that all lies at one and the same time does not pile up either.
+        most = 3 * kept + num_samples
+        while self._chunks and (self._chunks[0][0] + len(self._chunks[0][1]) <= first - kept or self._held > most):
             position, chunk = self._chunks.popleft()
-            self._dropped_end = position + len(chunk)
+            self._held -= len(chunk)
+            self._dropped_end = max(self._dropped_end, position + len(chunk))
 
     def _decoded_chunks(self, audio: "av.AudioStream", clock: Clock) -> Iterator[tuple[int, np.ndarray]]:
-        """Resampled mono pieces and the index of their first sample, without overlap, rising."""
-        taken = -math.inf
-        for position, samples in self._placed_chunks(audio, clock):
-            late = max(position, taken)
-            taken = max(position + len(samples), taken)
-            if late < taken:
-                yield int(late), samples[int(late) - position :]
-
-    def _placed_chunks(self, audio: "av.AudioStream", clock: Clock) -> Iterator[tuple[int, np.ndarray]]:
-        """The same, wherever their timestamps put them."""
+        """Resampled mono pieces and the index of their first sample, rising but for overlaps."""
         resampler, layout = None, None
         expected = 0.0  # where (s) the next decoded frame should start
         position = 0  # index of the next resampled sample
@@ -472,6 +475,7 @@ class SoundReader:
             samples = frame.to_ndarray().reshape(-1, frame.layout.nb_channels)  # (S, C)
             sound = np.abs(samples) <= LOUDEST
             if not sound.all():
+                self.damaged = True
                 _warn(
                     self.path, "its sound holds samples that are no numbers or far too loud; they are taken as silence"
                 )
@@ -573,6 +577,7 @@ def _decoded_frames(path: FilePath) -> Iterator[tuple[float, _Picture, "_Upright
                 "decoded; save it smaller"
             )
         video.thread_type = "AUTO"
+        video.options = {"max_pixels": str(MAX_PIXELS)}
         told_aspect = _aspect(video.sample_aspect_ratio)
         stored = video.width, video.height
         crop = cropping(os.fsdecode(path), video.id, container.streams.video.index(video), *stored)
