@@ -100,7 +100,7 @@ def _video(output: "av.container.OutputContainer", track: VideoTrack) -> Callabl
         stream.codec_context.sample_aspect_ratio = track.pixel_aspect
     stream.codec_context.time_base = stream.time_base = Fraction(1, track.ticks)
     if track.disposition:
-        stream.disposition = av.stream.Disposition[track.disposition]
+        stream.disposition = av.stream.Disposition[track.disposition].value
     if track.codec == "libx264":
         stream.options = {"preset": "ultrafast", "crf": "12"}
     times = track.times
@@ -126,7 +126,7 @@ def _sound(output: "av.container.OutputContainer", track: SoundTrack) -> Callabl
     layout = track.layout or named.get(track.channels, f"{track.channels} channels")
     stream = output.add_stream(track.codec, rate=track.rate, layout=layout)
     if track.disposition:
-        stream.disposition = av.stream.Disposition[track.disposition]
+        stream.disposition = av.stream.Disposition[track.disposition].value
     samples = track.waveform
     if samples is None:
         samples = 0.5 * np.sin(2 * np.pi * 440 * np.arange(round(track.seconds * track.rate)) / track.rate)

@@ -140,7 +140,7 @@ def open_media(path: FilePath) -> "av.container.InputContainer":
     try:
         container = av.open(
             f"file:{file}",  # so that a colon in the name is no address
-            options={"protocol_whitelist": "file", "format_whitelist": SELF_CONTAINED, "max_pixels": str(MAX_PIXELS)},
+            container_options={"protocol_whitelist": "file", "format_whitelist": SELF_CONTAINED},
             metadata_errors="replace",
         )
     except PermissionError:
@@ -425,7 +425,7 @@ class SoundReader:
         samples = np.zeros(num_samples, dtype=np.float32)
         layers = np.zeros(num_samples, dtype=np.uint16)
         for position, chunk in self._chunks:
-            low, high = max(position, first), min(position + len(chunk), end)
+            low, high = max(position, first, 0), min(position + len(chunk), end)
             if low < high:
                 samples[low - first : high - first] += chunk[low - position : high - position]
                 layers[low - first : high - first] += 1
