@@ -3,7 +3,7 @@ import json
 import numpy as np
 import pytest
 import torch
-from made_media import SIZE, make_video
+from made_media import SIZE, SoundTrack, VideoTrack, make_video, write_media
 
 from ccformer_hf import inference as module
 from ccformer_hf.inference import iter_segments, load, trained_on
@@ -45,6 +45,15 @@ def test_times_and_steps_cover_the_clip(loaded, tmp_path):
     assert len(segments) == 9
     assert segments[1].start == segments[0].end == 0.4
     assert segments[-1].end == pytest.approx(3.6)
+
+
+@pytest.mark.parametrize("fps", ["all", 500])
+def test_every_frame_stands_for_its_own_time(loaded, tmp_path, fps):
+    times = [0, 0.1, 0.15, 0.5, 1.2]
+    path = write_media(tmp_path / "clip.mkv", VideoTrack(size=SIZE, times=times), SoundTrack(seconds=2))
+    segments = segments_of(path, loaded, fps=fps)
+    assert [frame.time for frame in segments] == [frame.start for frame in segments] == pytest.approx(times, abs=0.001)
+    assert [frame.end for frame in segments] == pytest.approx([*times[1:], 1.3], abs=0.001)
 
 
 @pytest.fixture

@@ -128,6 +128,7 @@ def test_what_cannot_be_used_is_told(segmenter, video):
     for options, told in [
         ({"threshold": 1.5}, "threshold is 1.5"),
         ({"fps": 0}, "fps is 0"),
+        ({"fps": "most"}, "fps is 'most', expected a number"),
         ({"window": 2}, "window is 2 and overlap 2"),
     ]:
         with pytest.raises(ValueError, match=told):

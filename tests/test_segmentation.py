@@ -5,7 +5,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from made_media import SIZE, make_video
+from made_media import SIZE, SoundTrack, VideoTrack, make_video, write_media
 from PIL import Image
 from scipy import ndimage
 
@@ -73,6 +73,19 @@ def test_json_says_what_the_masks_show(result, video, threshold):
                 covered[y0:y1, x0:x1] = True
             assert (mask & ~covered).mean() < 0.01  # specks only
     assert boxes > 0
+
+
+def test_every_frame_gets_its_own_mask(loaded, tmp_path):
+    times = [0, 0.1, 0.15, 0.5, 1.2]
+    path = write_media(tmp_path / "clip.mkv", VideoTrack(size=SIZE, times=times), SoundTrack(seconds=2))
+    shown = []
+    with pytest.MonkeyPatch.context() as patch:
+        read = module._read_mask
+        patch.setattr(module, "_read_mask", lambda masks, index: shown.append(index) or read(masks, index))
+        made = segment_video(path, tmp_path / "out", loaded, fps="all", formats=("video", "json"))
+    assert shown == [0, 1, 2, 3, 4]
+    assert made.segments["fps"] == pytest.approx(probe(path).fps)
+    assert [time for time, _ in iter_frames(made.video)] == pytest.approx(times, abs=0.002)
 
 
 def test_boxes_by_hand():
