@@ -81,7 +81,8 @@ def _matroska(file: BinaryIO, end: int, number: int) -> Cropping:
             ]
             crops = {}
             for _, *video in elements(file, *pictures[number], _VIDEO):
-                crops = {kind: _number(file, *content) for kind, *content in elements(file, *video)}
+                inside = elements(file, *video)
+                crops = {kind: _number(file, *content) for kind, *content in inside if kind in _CROPS}
             return tuple(crops.get(kind, 0) for kind in _CROPS)
     return UNCROPPED
 
@@ -135,10 +136,13 @@ def _elements(file: BinaryIO, start: int, end: int) -> Iterator[Element]:
 
 
 def _number(file: BinaryIO, start: int, end: int) -> int:
-    if end - start > 8:
+    content = b""
+    if end - start <= 8:
+        file.seek(start)
+        content = file.read(end - start)
+    if len(content) != end - start:
         raise ValueError
-    file.seek(start)
-    return int.from_bytes(file.read(end - start), "big")
+    return int.from_bytes(content, "big")
 
 
 def _read(file: BinaryIO, start: int, layout: str) -> tuple:
