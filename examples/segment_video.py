@@ -12,6 +12,6 @@ from ccformer_hf.inference import iter_segments, load
 
 model, processor = load("ccformer-tiny")  # or a model folder, or a Hub id
 for frame in iter_segments(sys.argv[1], model, processor):
-    sounding = ", ".join(f"{name} {score:.2f}" for name, score in frame.scores.items())
+    sounding = ", ".join(f"{model.config.id2label[i]} {score:.2f}" for i, score in frame.scores.items())
     share = (frame.class_map > 0).mean()  # class_map: (H, W) class ids at the size of the video
     print(f"{frame.start:6.1f} - {frame.end:6.1f} s   {share:4.0%} of the picture   {sounding or 'nothing'}")

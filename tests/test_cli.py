@@ -1,15 +1,20 @@
 import json
 import os
+import signal
 import subprocess
 import sys
 import time
 from pathlib import Path
 
+import numpy as np
+import planted
 import pytest
-from made_media import SoundTrack, VideoTrack, write_media
+from made_media import SoundTrack, VideoTrack, make_video, write_media
 from small_model import save_small_model
 
-from ccformer_hf import __version__, cli, cli_segment
+from ccformer_hf import __version__, cli, cli_segment, contained_media, segmentation
+
+posix = pytest.mark.skipif(os.name != "posix", reason="has neither such signals nor such names")
 
 
 @pytest.fixture(scope="module")
@@ -67,7 +72,6 @@ print([name for name in {heavy} if name in sys.modules])
         (["--window", "3", "--overlap", "3"], "--overlap: 3 must be below --window (3)"),
         (["--format", "gif"], "--format: invalid choice: 'gif'"),
         (["--device", "tpu"], "--device: invalid choice: 'tpu'"),
-        (["a/clip.mp4", "b/clip.avi"], "several videos are called clip"),
     ],
 )
 def test_wrong_arguments(arguments, told, capsys):
@@ -90,7 +94,7 @@ def test_segment_writes_the_four_and_says_so(model, video, output, capsys):
 def test_options_reach_the_library(model, video, output):
     options = ["--fps", "2", "--threshold", "0.25", "--window", "3", "--format", "json", "--format", "masks"]
     assert cli.main(["segment", video, "-o", str(output), "--model", model, *options]) == 0
-    assert sorted(os.listdir(output / "clip")) == ["masks", "segments.json"]
+    assert sorted(os.listdir(output / "clip")) == [".source", "masks", "segments.json"]
     segments = json.loads((output / "clip" / "segments.json").read_text())
     assert (segments["fps"], segments["threshold"], len(segments["frames"])) == (2, 0.25, 4)
 
@@ -155,9 +159,70 @@ def test_several_videos_go_on_after_a_bad_one(model, video, tmp_path, output, ca
     bad = bad_file(tmp_path, "text")
     options = ["-o", str(output), "--model", model, "--format", "json"]
     assert cli.main(["segment", str(bad), video, *options]) == 1
-    assert "text.mp4" in one_line_error(capsys)
+    told = capsys.readouterr()
+    assert "text.mp4" in told.err and told.err.count("error") == 1
+    assert told.out.splitlines()[-1] == "1 of 2 videos done, 1 failed"
     assert os.listdir(output) == ["clip"]
-    assert cli.main(["segment", str(bad), str(tmp_path / "missing.mp4"), *options]) == 1
+    assert cli.main(["segment", str(bad), str(tmp_path / "missing.mp4"), *options]) == 2
+    assert capsys.readouterr().out == "0 of 2 videos done, 2 failed\n"
+
+
+@posix
+def test_a_video_that_crashes_costs_no_other(model, video, tmp_path, output, capsys, monkeypatch):
+    crash, second = (make_video(tmp_path / f"{name}.mp4", 1.0) for name in ("crash", "second"))
+    monkeypatch.setattr(contained_media, "_probe", planted.crash_in_probe)
+    options = ["-o", str(output), "--model", model, "--format", "json"]
+    assert cli.main(["segment", video, str(crash), str(second), *options]) == 1
+    told = capsys.readouterr()
+    assert f"ccformer: error: {crash}: reading it crashed (SIGSEGV)" in told.err
+    assert told.out.splitlines()[-1] == "2 of 3 videos done, 1 failed"
+    assert sorted(os.listdir(output)) == ["clip", "second"]
+
+
+def test_a_fault_of_ours_costs_no_other_video_either(model, video, tmp_path, output, capsys, monkeypatch):
+    second, run = make_video(tmp_path / "second.mp4", 1.0), segmentation.segment_video
+
+    def faulty(path, *given, **options):
+        return run(None if path == Path(video) else path, *given, **options)
+
+    monkeypatch.setattr(segmentation, "segment_video", faulty)
+    options = ["-o", str(output), "--model", model, "--format", "json"]
+    assert cli.main(["segment", video, str(second), *options]) == 1
+    assert "Traceback" in capsys.readouterr().err
+    assert os.listdir(output) == ["second"]
+    with pytest.raises(TypeError):
+        cli.main(["segment", video, *options])
+
+
+def test_videos_of_one_name_do_not_share_a_folder(model, video, tmp_path, output, capsys):
+    (tmp_path / "b").mkdir()
+    paths = [video, str(make_video(tmp_path / "b" / "clip.mp4", 1.0)), str(make_video(tmp_path / "clip.mov", 1.0))]
+    options = ["-o", str(output), "--model", model, "--format", "json"]
+    for _ in range(2):
+        assert cli.main(["segment", *paths, *options]) == 0
+        folders = [Path(line).parent.name for line in capsys.readouterr().out.splitlines() if line.endswith(".json")]
+        assert folders == ["clip", "clip.mp4", "clip.mov"]
+    assert sorted(os.listdir(output)) == ["clip", "clip.mov", "clip.mp4"]
+
+
+@posix
+def test_names_that_cannot_be_printed(model, tmp_path, output, capsys):
+    folder = os.fsencode(tmp_path)
+    path = os.fsdecode(folder + b"/caf\xe9\x1b[31m.mp4")
+    make_video(tmp_path / "clip.mp4", 1.0, sound=False).rename(path)
+    options = ["-o", str(output), "--model", model, "--format", "json"]
+    assert cli.main(["segment", path, os.fsdecode(folder + b"/\xe9.mp4"), *options]) == 1
+    told = capsys.readouterr()
+    assert "caf\\xe9\\x1b[31m.mp4: in 1.0 s sounds" in told.out
+    assert "\\xe9.mp4: there is no such file" in told.err and "\x1b" not in told.err
+
+
+def test_a_warning_of_the_sound_is_one_line(model, tmp_path, output, capsys):
+    waveform = np.full(16000, np.nan, np.float32)
+    path = write_media(tmp_path / "odd.mkv", VideoTrack(), SoundTrack(waveform=waveform, codec="pcm_f32le"))
+    assert cli.main(["segment", str(path), "-o", str(output), "--model", model]) == 0
+    errors = capsys.readouterr().err.splitlines()
+    assert errors == [f"ccformer: warning: {path}: {contained_media.SILENCED}"]
 
 
 def test_without_a_video_it_takes_the_shipped_clip(model, video, output, capsys, monkeypatch):
@@ -181,8 +246,6 @@ def test_the_built_in_model_says_what_it_knows(model, video, output, capsys, mon
 
 
 def test_ctrl_c_is_tidy(model, video, output, capsys, monkeypatch):
-    from ccformer_hf import segmentation
-
     def interrupt(*_):
         raise KeyboardInterrupt
 
@@ -190,6 +253,16 @@ def test_ctrl_c_is_tidy(model, video, output, capsys, monkeypatch):
     assert cli.main(["segment", video, "-o", str(output), "--model", model]) == 130
     assert "stopped" in capsys.readouterr().err
     assert not output.exists()
+
+
+@posix
+@pytest.mark.parametrize("number, code", [(signal.SIGTERM, 143), (signal.SIGHUP, 129)])
+def test_a_stop_signal_is_as_tidy(model, video, output, capsys, monkeypatch, number, code):
+    monkeypatch.setattr(segmentation, "_save_mask", lambda *_: signal.raise_signal(number))
+    assert cli.main(["segment", video, "-o", str(output), "--model", model]) == code
+    assert "stopped" in capsys.readouterr().err
+    assert not output.exists()
+    assert signal.getsignal(number) == signal.SIG_DFL
 
 
 def test_data_make(tmp_path, capsys):

@@ -73,6 +73,7 @@ class Tags(HTMLParser):
 def look(**changes) -> SimpleNamespace:
     picture = np.full((40, 60, 3), 90, dtype=np.uint8)
     fields = {
+        "names": {0: "background", 1: HOSTILE, 4: "dog", 5: "drum"},
         "heard": "its own sound",
         "loudness": np.linspace(0, 1, 20),
         "frame": lambda index: picture,
@@ -130,7 +131,7 @@ def test_the_table():
 def test_a_second_shows_frame_mask_and_probability_with_alt_texts():
     class_map = np.zeros((40, 60), dtype=np.uint8)
     class_map[10:30, 20:50] = 4
-    page = Tags(second_html(look(), FrameSegmentation(1, 1.9, 1.0, 2.0, class_map, {"dog": 0.8}, True)))
+    page = Tags(second_html(look(), FrameSegmentation(1, 1.9, 1.0, 2.0, class_map, {4: 0.8}, True)))
     overlaid, mask, probability = (read_image(image["src"]) for image in page.all("img"))
     assert all(len(image["alt"]) > 20 and "dog" in image["alt"] for image in page.all("img")[:2])
     assert "the highest is 50 %" in page.all("img")[2]["alt"]
@@ -162,7 +163,7 @@ def test_what_the_checkpoint_knows():
 
 def test_text_from_outside_stays_text():
     hostile = {"frames": [frame(0, entry(1, HOSTILE, 0.5, 0.5))]}
-    found = FrameSegmentation(0, 0.9, 0.0, 1.0, np.ones((40, 60), np.uint8), {HOSTILE: 0.5}, True)
+    found = FrameSegmentation(0, 0.9, 0.0, 1.0, np.ones((40, 60), np.uint8), {1: 0.5}, True)
     pages = [
         result_html(look(heard=HOSTILE), hostile, 0),
         table_html(hostile),
@@ -175,3 +176,11 @@ def test_text_from_outside_stays_text():
         assert HOSTILE in page.text
         assert not any("onerror" in attributes for _, attributes in page.tags)
         assert all(image["src"].startswith("data:") for image in page.all("img"))
+
+
+def test_two_classes_of_one_name_are_told_apart():
+    segments = {"frames": [frame(0, entry(4, "dog", 0.9, 0.2), entry(5, "dog", 0.6, 0.1))]}
+    assert [share.name for share in class_shares(segments)] == ["dog (4)", "dog (5)"]
+    assert "dog (4), 90 % sure, dog (5), 60 % sure" in result_html(look(), segments, 0)
+    found = FrameSegmentation(0, 0.9, 0.0, 1.0, np.full((40, 60), 4, np.uint8), {4: 0.5}, True)
+    assert "dog (4) (50 % sure)" in second_html(look(names={4: "dog", 5: "dog"}), found)

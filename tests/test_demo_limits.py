@@ -1,7 +1,11 @@
+import os
+
 import numpy as np
+import planted
 import pytest
 from made_media import SoundTrack, VideoTrack, make_video, write_media
 
+from ccformer_hf import contained_media
 from ccformer_hf.demo import limits as module
 from ccformer_hf.demo.limits import ClipRefused, Limits, check_clip
 
@@ -75,3 +79,15 @@ def test_every_kind_of_container_that_is_named_is_taken(suffix, tmp_path):
 def test_the_webm_of_a_browser_is_taken(tmp_path):
     path = write_media(tmp_path / "webcam.webm", VideoTrack(codec="libvpx"), SoundTrack(codec="libopus", rate=48000))
     assert check_clip(path, Limits()).has_audio
+
+
+@pytest.mark.skipif(os.name != "posix", reason="has no such signals")
+@pytest.mark.parametrize("step", ["measure", "probe"])
+def test_a_clip_that_crashes_what_reads_it_is_refused(step, video, monkeypatch):
+    if step == "measure":
+        monkeypatch.setattr(module, "measure", planted.crash)
+    else:
+        monkeypatch.setattr(contained_media, "_probe", planted.crash)
+    assert refused(video) == (
+        "clip.mp4: reading it crashed (SIGSEGV): it is damaged, or FFmpeg is at fault; convert it with another program and try again"
+    )

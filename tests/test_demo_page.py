@@ -1,4 +1,6 @@
 import importlib
+import os
+import signal
 import sys
 import tempfile
 import time
@@ -6,16 +8,19 @@ from functools import partial
 from types import SimpleNamespace
 
 import gradio
+import planted
 import pytest
 from gradio_client import Client, handle_file
 from made_media import make_video
 
+from ccformer_hf import contained_media
 from ccformer_hf.demo import app as module
 from ccformer_hf.demo import zero_gpu
 from ccformer_hf.demo.app import EXAMPLES, OTHER, OWN, SILENT, Demo, launch
 from ccformer_hf.demo.limits import Limits
 from ccformer_hf.demo.models import Models
 from ccformer_hf.inference import BUILT_IN_MODEL
+from ccformer_hf.stop_signals import Stopped
 
 
 @pytest.fixture
@@ -74,6 +79,28 @@ def test_what_the_user_is_told(demo, video, tmp_path):
             demo.draw(own, threshold, opacity)
 
 
+@pytest.mark.skipif(os.name != "posix", reason="has no such signals")
+def test_a_clip_that_crashes_after_the_check_is_told_and_leaves_nothing(demo, video, monkeypatch):
+    with monkeypatch.context() as patch, pytest.raises(gradio.Error, match="^.clip.mp4: reading it crashed"):
+        patch.setattr(contained_media, "_frames_at", planted.crash)
+        list(demo.look(str(video), ""))
+    assert looks(demo) == []
+    *_, own = demo.look(str(video), "")
+    with monkeypatch.context() as patch, pytest.raises(gradio.Error, match="^.clip.mp4: reading it crashed"):
+        patch.setattr(contained_media, "_frames", planted.crash_in_frames)
+        demo.draw(own, 0.5, 0.5)
+    demo.draw(own, 0.5, 0.5)
+
+
+def test_a_clip_that_takes_too_long_is_told(folder, tmp_path, video, monkeypatch):
+    monkeypatch.setattr(contained_media, "_frames", planted.endless_frames)
+    (tmp_path / "looks").mkdir()
+    demo = Demo(Models(str(folder), "cpu"), Limits(shown=64, reading=0.5), tmp_path / "looks")
+    with pytest.raises(gradio.Error, match="clip.mp4: reading it took more than"):
+        list(demo.look(str(video), ""))
+    assert looks(demo) == []
+
+
 @pytest.mark.parametrize(
     "given, environment, wanted",
     [(None, None, BUILT_IN_MODEL), (None, "me/hub", "me/hub"), ("me/given", "me/hub", "me/given")],
@@ -91,6 +118,14 @@ def test_the_checkpoint_is_the_one_given_else_that_of_the_environment(given, env
         monkeypatch.setenv("CCFORMER_MODEL", environment)
     with pytest.raises(Stop, match=wanted):
         launch(given)
+
+
+@pytest.mark.skipif(os.name != "posix", reason="has no such signals")
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+def test_each_stop_signal_is_as_ctrl_c(monkeypatch, number):
+    monkeypatch.setattr(module, "Models", lambda name: signal.raise_signal(number))
+    with pytest.raises(Stopped, match=signal.Signals(number).name):
+        launch("any")
 
 
 def test_uploads_and_results_are_removed_in_time(folder, video, tmp_path, monkeypatch):

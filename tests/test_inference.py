@@ -1,10 +1,15 @@
 import json
+import os
+import shutil
 
 import numpy as np
+import planted
 import pytest
 import torch
 from made_media import SIZE, SoundTrack, VideoTrack, make_video, write_media
+from safetensors.torch import load_file, save_file
 
+from ccformer_hf import contained_media
 from ccformer_hf import inference as module
 from ccformer_hf.inference import iter_segments, load, trained_on
 from ccformer_hf.media_ccformer import MediaError
@@ -26,10 +31,9 @@ def test_one_window_is_one_pass_of_processor_and_model(loaded, video, threshold)
     for index, frame in enumerate(segments):
         assert frame.class_map.dtype == np.uint8
         assert (frame.class_map != maps[index]).mean() < 0.001  # rounding of log and softmax on the border
-        for name, score in frame.scores.items():
-            class_id = list(model.config.id2label.values()).index(name)
+        for class_id, score in frame.scores.items():
             assert abs(score - probabilities[index, class_id][maps[index] == class_id].mean()) < 1e-3
-        assert set(frame.scores) == {model.config.id2label[i] for i in np.unique(frame.class_map).tolist() if i}
+        assert set(frame.scores) == set(np.unique(frame.class_map).tolist()) - {0}
         assert list(frame.scores.values()) == sorted(frame.scores.values(), reverse=True)
 
 
@@ -75,7 +79,7 @@ def told(monkeypatch, loaded):
 def test_windows_fade_into_each_other(told, loaded, tmp_path):
     path = make_video(tmp_path / "clip.mp4", 10.0, fps=2)
     # Frames 0-5, 4-9.
-    scores = [frame.scores["bell"] for frame in segments_of(path, loaded, threshold=0.0, window=6, overlap=2)]
+    scores = [frame.scores[1] for frame in segments_of(path, loaded, threshold=0.0, window=6, overlap=2)]
     assert told == [6, 6]
     assert scores == pytest.approx([0.1] * 4 + [0.1 + 0.1 / 3, 0.1 + 0.2 / 3] + [0.2] * 4)
 
@@ -83,7 +87,7 @@ def test_windows_fade_into_each_other(told, loaded, tmp_path):
 def test_the_last_window_is_full_too(told, loaded, tmp_path):
     path = make_video(tmp_path / "clip.mp4", 9.0, fps=2)
     # Frames 0-3, 3-6, 5-8: the last one shares two.
-    scores = [frame.scores["bell"] for frame in segments_of(path, loaded, threshold=0.0, window=4, overlap=1)]
+    scores = [frame.scores[1] for frame in segments_of(path, loaded, threshold=0.0, window=4, overlap=1)]
     assert told == [4, 4, 4]
     assert scores == pytest.approx([0.1] * 3 + [0.15, 0.2] + [0.2 + 0.1 / 3, 0.2 + 0.2 / 3, 0.3, 0.3])
 
@@ -91,7 +95,7 @@ def test_the_last_window_is_full_too(told, loaded, tmp_path):
 def test_windows_of_one_frame(told, loaded, tmp_path):
     path = make_video(tmp_path / "clip.mp4", 3.0, fps=2)
     segments = segments_of(path, loaded, threshold=0.0, window=1, overlap=0)
-    assert [frame.scores["bell"] for frame in segments] == pytest.approx([0.1, 0.2, 0.3])
+    assert [frame.scores[1] for frame in segments] == pytest.approx([0.1, 0.2, 0.3])
 
 
 def test_only_one_window_is_read_ahead(monkeypatch, told, loaded, video):
@@ -126,6 +130,13 @@ def test_bad_numbers_and_files_are_told_at_once(loaded, video, tmp_path):
         iter_segments(tmp_path / "nope.mp4", *loaded)
 
 
+@pytest.mark.skipif(os.name != "posix", reason="has no such signals")
+def test_a_crash_is_an_error_like_any_other(loaded, video, monkeypatch):
+    monkeypatch.setattr(contained_media, "_probe", planted.crash)
+    with pytest.raises(MediaError, match=f"^{video}: reading it crashed"):
+        iter_segments(video, *loaded)
+
+
 def test_load_says_what_is_wrong(folder, tmp_path):
     with pytest.raises(FileNotFoundError, match="no such model folder"):
         load(tmp_path / "nope")
@@ -140,6 +151,31 @@ def test_load_says_what_is_wrong(folder, tmp_path):
         load(tmp_path / "empty")
     with pytest.raises(ValueError, match="device is 'toaster'"):
         load(folder, "toaster")
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf")])
+def test_weights_that_are_no_numbers_are_refused(folder, tmp_path, value):
+    broken = shutil.copytree(folder, tmp_path / "broken")
+    weights = load_file(broken / "model.safetensors")
+    name = sorted(weights)[0]
+    weights[name].view(-1)[0] = value
+    save_file(weights, broken / "model.safetensors", metadata={"format": "pt"})
+    with pytest.raises(ValueError, match=f"^{broken}: its weights are no numbers, .* holds NaN or infinity; take"):
+        load(broken)
+
+
+def test_a_model_that_gives_no_numbers_is_told(loaded, video, monkeypatch):
+    model, processor = loaded
+    forward = model.forward
+
+    def overflowing(**inputs):
+        outputs = forward(**inputs)
+        outputs.logits[0, -1] = float("nan")
+        return outputs
+
+    monkeypatch.setattr(model, "forward", overflowing)
+    with pytest.raises(ValueError, match="small: gives NaN for what it sees and hears; .*torch.float32"):
+        list(iter_segments(video, model, processor))
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="has a GPU")

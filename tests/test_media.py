@@ -1,14 +1,17 @@
 import os
+import warnings
 from pathlib import Path
 
 import av
 import numpy as np
+import planted
 import pytest
 from made_media import SoundTrack, VideoTrack, click_at, set_display_matrix, write_media
 
 from ccformer_hf import media
+from ccformer_hf.contained_media import SILENCED
 from ccformer_hf.media import VideoWriter
-from ccformer_hf.media_ccformer import MediaError, SoundReader, best_streams, iter_frames, probe
+from ccformer_hf.media_ccformer import MediaError, MediaWarning, SoundReader, best_streams, iter_frames, probe
 
 SHARED_MEDIA = Path(__file__).resolve().parents[2] / "shared" / "media"
 
@@ -189,6 +192,70 @@ def test_places_that_cannot_be_written(tmp_path):
     assert sorted(os.listdir(tmp_path)) == ["file", "folder.mp4"]
 
 
+def written(tmp_path, source: Path) -> tuple[Path, list[str]]:
+    """The copy of a clip, and what is told of its sound."""
+    with warnings.catch_warnings(record=True) as told:
+        warnings.simplefilter("default")
+        out = rewrite(source, tmp_path / "out.mp4")
+    assert all(w.category is MediaWarning and str(w.message).startswith(f"{source}: ") for w in told)
+    assert len(list(iter_frames(out))) == len(list(iter_frames(source)))
+    assert sorted(os.listdir(tmp_path)) == sorted([source.name, "out.mp4"])
+    return out, [str(w.message) for w in told]
+
+
+@pytest.mark.parametrize("value", [np.nan, -np.inf, 1e30])
+def test_samples_that_are_no_numbers_are_silence(tmp_path, value):
+    waveform = click_at(0.75, 1, 16000)
+    waveform[4000:4010] = value
+    source = write_media(tmp_path / "a.mkv", VideoTrack(), SoundTrack(waveform=waveform, codec="pcm_f32le"))
+    out, told = written(tmp_path, source)
+    assert told == [f"{source}: {SILENCED}"]
+    assert click_time(out) == pytest.approx(0.75, abs=0.003)
+
+
+def test_sound_that_cannot_be_copied_is_encoded(tmp_path, monkeypatch):
+    source = write_media(tmp_path / "a.mkv", VideoTrack(), SoundTrack(waveform=click_at(0.5, 1, 16000), codec="flac"))
+    monkeypatch.setattr(media, "mux_with_sound", planted.no_copying)
+    out, told = written(tmp_path, source)
+    assert told == [] and sound_codec(out) == "aac" and click_time(out) == pytest.approx(0.5, abs=0.003)
+
+
+@pytest.mark.parametrize("fault", ["crash", "refuse"])
+def test_sound_that_cannot_be_written_is_left_out(tmp_path, monkeypatch, fault):
+    source = write_media(tmp_path / "a.mp4", VideoTrack(), SoundTrack())
+    monkeypatch.setattr(media, "mux_with_sound", planted.crash_while_muxing if fault == "crash" else planted.refuse)
+    out, (told,) = written(tmp_path, source)
+    assert "its sound was left out of the video, for it cannot be written (" in told and told.count(str(source)) == 1
+    assert ("SIGSEGV" if fault == "crash" else "Invalid argument") in told and "disk" not in told
+    assert not probe(out).has_audio
+
+
+def test_sound_of_garbage_is_left_out(tmp_path):
+    source = write_media(tmp_path / "a.mkv", VideoTrack(), SoundTrack(codec="ac3", rate=48000))
+    content = source.read_bytes()
+    for packet, _ in sound_packets(source):
+        content = content.replace(packet, b"\x55" * len(packet))
+    source.write_bytes(content)
+    out, told = written(tmp_path, source)
+    assert told == [
+        f"{source}: its sound was left out of the video, for it cannot be written (its sound cannot be decoded)"
+    ]
+    assert not probe(out).has_audio
+
+
+def test_broken_packets_of_the_sound_are_told(tmp_path):
+    source = write_media(tmp_path / "a.ts", VideoTrack(), SoundTrack(codec="aac", rate=48000))
+    content = source.read_bytes()
+    for packet, _ in sound_packets(source)[20:22]:
+        content = content.replace(packet[:40], bytes(40))
+    source.write_bytes(content)
+    out, (told,) = written(tmp_path, source)
+    assert probe(out).has_audio
+    assert (
+        told == f"{source}: broken packets of its sound were left out of the video: 1"
+    )  # the other one is passed over
+
+
 @pytest.mark.skipif(not os.path.exists("/dev/full"), reason="no /dev/full, which stands for a full disk")
 def test_a_full_disk(tmp_path, monkeypatch):
     out = tmp_path / "out.mp4"
@@ -199,6 +266,22 @@ def test_a_full_disk(tmp_path, monkeypatch):
         with writer:
             for index in range(200):
                 writer.write(np.random.default_rng(index).integers(0, 255, (48, 64, 3), np.uint8), index / 10)
+    assert os.listdir(tmp_path) == []
+
+
+@pytest.mark.skipif(not os.path.exists("/dev/full"), reason="no /dev/full, which stands for a full disk")
+def test_a_disk_that_fills_up_while_the_sound_is_added(tmp_path, monkeypatch):
+    source = write_media(tmp_path / "a.mp4", VideoTrack(), SoundTrack())
+    monkeypatch.setattr(media, "mux_with_sound", planted.full_disk)
+    with pytest.raises(OSError, match="out.mp4: cannot be written .No space left on device.; make room"):
+        rewrite(source, tmp_path / "out.mp4")
+    assert os.listdir(tmp_path) == ["a.mp4"]
+
+
+def test_a_picture_that_the_encoder_refuses_is_no_full_disk(tmp_path):
+    with pytest.raises(OSError, match="out.mp4: cannot be written .*H.264 takes no 20000 x 20 pixels"):
+        with VideoWriter(tmp_path / "out.mp4", 20000, 20, 10) as writer:
+            writer.write(np.zeros((20, 20000, 3), np.uint8), 0.0)
     assert os.listdir(tmp_path) == []
 
 

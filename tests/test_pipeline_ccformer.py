@@ -38,7 +38,7 @@ def test_records_say_what_iter_segments_says(segmenter, loaded, long_video, thre
         assert set(record) == {"index", "time", "start", "end", "has_sound", "sounding"}
         for name in set(record) - {"sounding"}:
             assert record[name] == getattr(frame, name)
-        assert {entry["label"]: entry["score"] for entry in record["sounding"]} == frame.scores
+        assert {entry["id"]: entry["score"] for entry in record["sounding"]} == frame.scores
         for entry in record["sounding"]:
             mask = np.asarray(entry["mask"])
             assert set(entry) == {"label", "id", "score", "area", "mask"}

@@ -11,6 +11,7 @@ from ccformer_hf.windows_ccformer import (
     join_windows,
     look_at_arrays,
     look_at_video,
+    sounds_heard,
     window_spans,
 )
 
@@ -56,7 +57,7 @@ def test_sound_of_each_frame_follows_the_processors_rule(loaded, video, alignmen
     info, whole, clip = probe(video), processor(str(video)), read_clip(video)
     times = frame_times(info, 1.0)
     for looks in (
-        look_at_video(info, frames_looked_at(info, 1.0), processor, times),
+        look_at_video(frames_looked_at(info, 1.0), sounds_heard(info, processor, times), processor),
         look_at_arrays(clip.frames, clip.waveform, clip.sampling_rate, processor, times),
     ):
         looks = list(looks)

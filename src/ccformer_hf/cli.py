@@ -11,18 +11,25 @@ from .cli_demo import add_demo
 from .cli_evaluate import add_evaluate
 from .cli_publish import add_publish
 from .cli_segment import add_segment
+from .stop_signals import Stopped, stopped_by_signals
 
 STOPPED = 130  # exit code of a shell command that was stopped by Ctrl-C
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Runs the command and returns its exit code: 0; 1: some of several videos failed; 2: an error; 130: Ctrl-C."""
+    """Runs the command and returns its exit code.
+
+    0: all done. 1: some of several videos failed. 2: all of them, or the command. 130: Ctrl-C; 143: SIGTERM; 129: SIGHUP.
+    """
+    for stream in (sys.stdout, sys.stderr):  # no name of a file or class is to end the command where it is printed
+        stream.reconfigure(errors="backslashreplace")
     options = _parser().parse_args(arguments)
     try:
-        return options.run(options)
-    except KeyboardInterrupt:
+        with stopped_by_signals():
+            return options.run(options)
+    except KeyboardInterrupt as stop:
         print("\nccformer: stopped; nothing half done was left behind", file=sys.stderr)
-        return STOPPED
+        return stop.exit_code if isinstance(stop, Stopped) else STOPPED
     except (OSError, ValueError) as error:
         return tell_error(error)
 

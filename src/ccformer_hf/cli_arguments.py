@@ -8,9 +8,15 @@ from collections.abc import Callable
 
 def tell_error(error: Exception) -> int:
     """Prints `error` on one line and returns the exit code of a failed command, 2."""
-    text = " ".join(str(error).split())
-    print(f"ccformer: error: {text}", file=sys.stderr)
+    tell("error", str(error))
     return 2
+
+
+def tell(kind: str, text: str) -> None:
+    """Prints an `"error"` or a `"warning"` on one line; what does not print in it (of a file's name, maybe), as an escape sequence."""
+    line = " ".join(text.split())
+    line = "".join(char if char.isprintable() else char.encode("unicode_escape").decode() for char in line)
+    print(f"ccformer: {kind}: {line}", file=sys.stderr)
 
 
 def rate(text: str) -> float:

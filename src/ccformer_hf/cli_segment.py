@@ -1,11 +1,14 @@
 """`ccformer segment`: masks over whatever sounds in videos (ours)."""
 
 import argparse
-import sys
-from collections.abc import Callable
+import traceback
+import warnings
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
-from .cli_arguments import at_least, rate_or_all, share, tell_error
+from .cli_arguments import at_least, rate_or_all, share, tell, tell_error
 
 BUILT_IN_MODEL = "ccformer-tiny"
 EXAMPLE_CLIP = Path(__file__).with_name("checkpoints") / "example.mp4"
@@ -21,6 +24,12 @@ examples:
 
 In the folder of each video: overlay.mp4 (masks laid over it, own sound), masks/ (a PNG of class ids per frame looked at),
 segments.json (what sounds when and where) and contact_sheet.png (frames and a timeline to look at).
+
+The folder is called like the video: clip. A result of the same video in it is replaced, nothing else: where another video of that name
+was there first, it is called clip.mp4, else clip.mp4 (2), ...
+
+A video that cannot be read, be it that reading it crashes, is told, and the next one follows.
+exit code: 0 all done; 1 some of several videos failed; 2 all failed, or wrong arguments; 130 stopped by Ctrl-C
 """
 
 
@@ -61,25 +70,47 @@ def _segment(options: argparse.Namespace) -> int:
     if not options.videos:
         print(f"no video named: taking the clip that ships with the package, {EXAMPLE_CLIP.name}")
     videos = [Path(video) for video in options.videos] or [EXAMPLE_CLIP]
-    names = [video.stem for video in videos]
-    twice = sorted({name for name in names if names.count(name) > 1})
-    if twice:
-        options.parser.error(
-            f"several videos are called {twice[0]} and would share a folder; run them one by one, each with its own -o"
-        )
 
     # What cannot be read is told before PyTorch is loaded, which takes seconds.
-    from .media_ccformer import probe
+    from .contained_media import probe
 
-    readable = [video for video in videos if _succeeds(lambda video=video: probe(video))]
-    done = 0
-    if readable:
-        model = _load(options)
-        for video in readable:
-            done += _succeeds(lambda video=video: _segment_one(video, model, overlap, options))
+    model, done = None, 0
+    for video in videos:
+        with _warnings_told():
+            try:
+                probe(video)
+            except (OSError, ValueError) as error:
+                tell_error(error)
+                continue
+            model = model or _load(options)
+            try:
+                _segment_one(video, model, overlap, options)
+                done += 1
+            except (OSError, ValueError) as error:
+                tell_error(error)
+            except Exception:
+                if len(videos) == 1:
+                    raise
+                traceback.print_exc()  # a fault of ours, which is not to cost the other videos
+    if len(videos) > 1:
+        print(f"{done} of {len(videos)} videos done, {len(videos) - done} failed")
     if done == len(videos):
         return 0
-    return 1 if len(videos) > 1 else 2
+    return 1 if done else 2
+
+
+@contextmanager
+def _warnings_told() -> Iterator[None]:
+    """Each fault of a video that is used all the same, on one line and once."""
+    from .media_ccformer import MediaWarning
+
+    with warnings.catch_warnings():
+        show = warnings.showwarning
+        warnings.simplefilter("default", MediaWarning)
+        warnings.showwarning = lambda message, kind, *place: (
+            tell("warning", str(message)) if issubclass(kind, MediaWarning) else show(message, kind, *place)
+        )
+        yield
 
 
 def _load(options: argparse.Namespace):
@@ -100,7 +131,7 @@ def _load(options: argparse.Namespace):
 
 
 def _segment_one(video: Path, model, overlap: int, options: argparse.Namespace) -> None:
-    from .segmentation import segment_video
+    from .segmentation import readable_name, segment_video
 
     result = segment_video(
         video,
@@ -115,27 +146,19 @@ def _segment_one(video: Path, model, overlap: int, options: argparse.Namespace) 
     for path in (result.video, result.masks, result.json, result.sheet):
         if path is not None:
             print(path)
-    print(f"{video.name}: {_summary(result.segments)}")
-    if not result.segments["has_sound"]:
-        print(f"ccformer: warning: {video}: has no sound track; the model was told that it is silent", file=sys.stderr)
+    print(f"{readable_name(video)}: {_summary(result.segments)}")
+    if not result.segments["source"]["has_audio"]:
+        tell("warning", f"{video}: has no sound track; the model was told that it is silent")
 
 
 def _summary(segments: dict) -> str:
     """`in 5.0 s sounds: dog (3.0 s), bell (1.0 s)`"""
-    seconds: dict[str, float] = {}
+    from .visualize import distinct_names
+
+    seconds: Counter[int] = Counter()
     for frame in segments["frames"]:
         for entry in frame["sounding"]:
-            seconds[entry["class"]] = seconds.get(entry["class"], 0.0) + frame["end"] - frame["start"]
-    longest_first = sorted(seconds, key=seconds.get, reverse=True)
-    sounding = ", ".join(f"{name} ({seconds[name]:.1f} s)" for name in longest_first)
+            seconds[entry["id"]] += frame["end"] - frame["start"]
+    names = distinct_names({int(class_id): name for class_id, name in segments["classes"].items()})
+    sounding = ", ".join(f"{names[class_id]} ({length:.1f} s)" for class_id, length in seconds.most_common())
     return f"in {segments['source']['duration']:.1f} s sounds: {sounding or 'nothing above the threshold'}"
-
-
-def _succeeds(action: Callable[[], object]) -> bool:
-    """Whether `action` runs through; tells on one line why it does not."""
-    try:
-        action()
-    except (OSError, ValueError) as error:
-        tell_error(error)
-        return False
-    return True

@@ -6,8 +6,9 @@ Memory depends on the window and the picture size, never on the duration.
 
 import json
 import os
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from itertools import repeat
 from pathlib import Path
 
 import numpy as np
@@ -17,7 +18,8 @@ from safetensors import SafetensorError, safe_open
 
 from . import auto  # noqa: F401  from_pretrained looks the processor's parts up among the Auto classes
 from .configuration_ccformer import CCFormerConfig
-from .media_ccformer import MediaInfo, look_starts, probe
+from .contained_media import frame_times, iter_frames_at, iter_sounds, probe
+from .media_ccformer import MediaInfo, look_starts
 from .modeling_ccformer import CCFormerForAudioVisualSegmentation
 from .processing_ccformer import AudioVisualProcessor
 from .windows_ccformer import (
@@ -25,11 +27,10 @@ from .windows_ccformer import (
     check_numbers,
     class_probabilities,
     classes_at_size,
-    frame_times,
-    frames_looked_at,
     iter_windows,
     join_windows,
     look_at_video,
+    sound_timeline,
     window_spans,
 )
 
@@ -49,7 +50,8 @@ class FrameSegmentation:
         start: (s) from which on it stands for the video, up to `end`.
         end: the next frame's `start`, or the end of the clip.
         class_map: `(H, W)` uint8 at the size of the video, 0 = background.
-        scores: class name -> mean probability within its mask, 0..1, for every class in the map, best first.
+        scores: class id -> mean probability within its mask, 0..1, for every class in the map, best first. The names are
+            `model.config.id2label`.
         has_sound: whether there was anything to hear around this frame.
     """
 
@@ -58,7 +60,7 @@ class FrameSegmentation:
     start: float
     end: float
     class_map: np.ndarray
-    scores: dict[str, float]
+    scores: dict[int, float]
     has_sound: bool
 
 
@@ -74,7 +76,7 @@ def load(
 
     Raises:
         OSError: where there is no such model, or a part of it is missing or damaged.
-        ValueError: where it is another kind of model, or the device is not there.
+        ValueError: where it is another kind of model, its weights hold NaN or infinity, or the device is not there.
     """
     place = _device(device)
     built_in = str(model) == BUILT_IN_MODEL and not Path(model).is_dir()
@@ -121,7 +123,17 @@ def load(
             f"{model}: its weights do not fit its config.json, {part} has the shape {tuple(found)} and not {tuple(wanted)}; take "
             "both from one model"
         )
+    _check_weights(loaded, model)
     return loaded.to(place).eval(), processor
+
+
+def _check_weights(loaded: CCFormerForAudioVisualSegmentation, model: str | os.PathLike) -> None:
+    """Masks of weights that are no numbers look like any others."""
+    for name, values in loaded.state_dict().items():
+        if not torch.isfinite(values).all():
+            raise ValueError(
+                f"{model}: its weights are no numbers, {name} holds NaN or infinity; take a checkpoint from before training went wrong"
+            )
 
 
 def check_model_folder(path: Path) -> None:
@@ -169,6 +181,8 @@ def iter_segments(
 ) -> Iterator[FrameSegmentation]:
     """Looks at `fps` frames per second of a video, each with the sound around it, and says what sounds where.
 
+    The file is read in a child process: see `contained_media`. Sound that is broken is left out, with a `MediaWarning`.
+
     The model sees `window` frames at a time; neighbouring windows share `overlap` frames (the last one more, so that it is full
     too), over which the probabilities fade from the one to the other.
 
@@ -192,6 +206,11 @@ def iter_segments(
     check_numbers(fps, threshold, window, overlap)
     info = probe(path)
     return segment_frames(info, frames_looked_at(info, fps), model, processor, fps, threshold, window, overlap)
+
+
+def frames_looked_at(info: MediaInfo, fps: float | str) -> Iterator[np.ndarray]:
+    """The frames of a video at `frame_times`, each uint8 `(H, W, 3)`, read in a child process."""
+    return iter_frames_at(info.path, frame_times(info, fps))
 
 
 def trained_on(model: CCFormerForAudioVisualSegmentation) -> str | None:
@@ -227,7 +246,7 @@ def segment_frames(
 ) -> Iterator[FrameSegmentation]:
     """`iter_segments` on frames that someone else reads, those of `frames_looked_at`."""
     looks = look_at_frames(info, frames, model, processor, fps, window, overlap)
-    return segment_looks(info, looks, model.config.id2label, processor, fps, threshold)
+    return segment_looks(info, looks, processor, fps, threshold)
 
 
 def look_at_frames(
@@ -252,7 +271,12 @@ def look_at_frames(
     """
     times = frame_times(info, fps)
     spans = window_spans(len(times), window, overlap)
-    windows = iter_windows(look_at_video(info, frames, processor, times), spans, window)
+    sounds = repeat(None, len(times))
+    if info.has_audio:
+        timeline = sound_timeline(processor)
+        starts = timeline.sound_starts(times)
+        sounds = iter_sounds(info.path, starts, timeline.example_samples, timeline.sampling_rate)
+    windows = iter_windows(look_at_video(frames, sounds, processor), spans, window)
     outputs = (
         {"probabilities": class_probabilities(model, inputs)[0], "has_sound": inputs["audio_mask"][0]}
         for inputs in windows
@@ -263,7 +287,6 @@ def look_at_frames(
 def segment_looks(
     info: MediaInfo,
     looks: Iterable[Look],
-    names: Mapping[int, str],
     processor: AudioVisualProcessor,
     fps: float | str,
     threshold: float,
@@ -273,7 +296,6 @@ def segment_looks(
     Args:
         info: of the video.
         looks: those of `look_at_frames`, one per frame.
-        names: class id -> name.
         processor: of the model.
         fps, threshold: see `iter_segments`.
     """
@@ -287,6 +309,6 @@ def segment_looks(
             start=float(starts[index]),
             end=float(starts[index + 1]) if index + 1 < len(times) else info.duration,
             class_map=class_map,
-            scores={names[i]: score for i, score in scores.items()},
+            scores=scores,
             has_sound=bool(look["has_sound"]),
         )

@@ -3,6 +3,7 @@
 import errno
 import os
 from collections.abc import Iterator
+from contextlib import suppress
 from fractions import Fraction
 from pathlib import Path
 
@@ -10,16 +11,24 @@ import av
 import numpy as np
 from av.video.reformatter import ColorRange, Colorspace
 
-from .clock_ccformer import SOUND
-from .media_ccformer import best_streams, clock_of, decode_stream, open_media, packets_of
+from .clock_ccformer import SOUND, Clock
+from .contained_media import SILENCED, silence_faults, warn_of_sound
+from .isolation import run_isolated
+from .media_ccformer import MediaError, best_streams, clock_of, decode_stream, open_media, packets_of, shown_path
+from .whole_files import DISK_IS_FULL, temporary_name, written_whole
 
 # Ticks of picture time: fine enough for any frame rate (24000/1001 is off by 6 us at most), so that frames keep their times.
 TICKS_PER_SECOND = 90000
 # Its number as matrix, primaries and transfer curve alike (H.273); PyAV 15 has no names for them.
 BT709 = 1
+# MP3 below 16 kHz in MP4 is outside the standard, and plays.
+MP4 = {"format": "mp4", "options": {"movflags": "+faststart", "strict": "unofficial"}}
 # Sound that players accept inside MP4; it is copied. Anything else becomes AAC.
 COPIED_SOUND = frozenset({"aac", "ac3", "alac", "eac3", "flac", "mp3", "opus"})
 AAC_RATES = (8000, 11025, 12000, 16000, 22050, 24000, 32000, 44100, 48000, 64000, 88200, 96000)
+# Packets of pictures after which the child that adds the sound says that it is at work.
+SIGN_OF_LIFE = 500
+CANNOT_STORE = (*DISK_IS_FULL, errno.EFBIG, errno.EIO, errno.EROFS)
 
 
 class VideoWriter:
@@ -29,16 +38,19 @@ class VideoWriter:
     error deletes it. Memory does not depend on the length. H.264 in yuv420p has even sizes only: an odd width or height is
     rounded up by repeating the last column or row. Pixels are square.
 
+    Sound is added at the end, in a child process (see `isolation`), for its packets come from a file from anywhere. It is copied bit by
+    bit where MP4 can carry it (AAC, MP3, Opus, AC-3, E-AC-3, ALAC, FLAC); what cannot be copied is encoded to AAC, and what cannot be
+    encoded is left out. A `MediaWarning` tells of sound that is left out, broken or silenced.
+
     Args:
         path: the file to write, `.mp4`; one that exists is replaced.
         width: of the frames in pixels. `height` likewise.
         fps: average frames per second; guides the encoder and gives the last frame its length.
-        sound_from: clip whose sound is taken along, with its original offset on the clip's clock. It is copied bit by bit where
-            MP4 can carry it (AAC, MP3, Opus, AC-3, E-AC-3, ALAC, FLAC), else encoded to AAC. A clip without sound is fine.
+        sound_from: clip whose sound is taken along, with its original offset on the clip's clock. A clip without sound is fine.
 
     Raises:
         OSError: where `path` cannot be written.
-        MediaError: where `sound_from` cannot be read.
+        MediaError: where there is no file `sound_from`.
         ValueError: for a size or frame rate that is not positive or a name that is not `.mp4`.
     """
 
@@ -48,25 +60,26 @@ class VideoWriter:
             raise ValueError(f"{path}: the video is written as MP4; give it a name that ends in .mp4")
         if min(width, height) < 1 or not fps > 0:
             raise ValueError(f"width, height and fps must be greater than 0, got {width} x {height} at {fps} fps")
-        self.width, self.height = width, height
+        if sound_from is not None and not os.path.isfile(sound_from):
+            raise MediaError(f"{sound_from}: there is no such file to take the sound from; check the name")
+        self.width, self.height, self._fps = width, height, fps
         self._frame_ticks = max(1, round(TICKS_PER_SECOND / fps))
         self._last_time, self._last_tick = -float("inf"), -1
         self._finished = False
+        self._sound_from = sound_from
         self._output: av.container.OutputContainer | None = None
-        self._temporary = self.path.with_name(f".{self.path.name}.{os.getpid()}.part")
-        self._sound = None if sound_from is None else _Sound(sound_from)
+        self._temporary = temporary_name(self.path)
         try:
             if self.path.is_dir():
                 raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR))
             # PyAV opens the file at the first frame only; an unwritable place is to be known before any work.
             self._temporary.touch()
         except OSError as error:
-            self._close_sound()
             raise OSError(
                 f"{path}: cannot be written ({error.strerror}); name a file in a folder that exists and is writable"
             ) from None
         try:
-            self._open_streams(Fraction(fps).limit_denominator(100000))
+            self._open_stream(Fraction(fps).limit_denominator(100000))
         except BaseException:
             self.abort()
             raise
@@ -81,7 +94,7 @@ class VideoWriter:
             self.abort()
 
     def write(self, rgb: np.ndarray, time: float) -> None:
-        """Adds the frame `rgb` (H, W, 3) uint8, shown from `time` seconds on, together with the sound up to there.
+        """Adds the frame `rgb` (H, W, 3) uint8, shown from `time` seconds on.
 
         Raises:
             ValueError: for a frame of another shape or type, or a time that does not lie after the last one.
@@ -103,7 +116,7 @@ class VideoWriter:
         frame = av.VideoFrame.from_numpy_buffer(np.ascontiguousarray(rgb), format="rgb24")
         frame = frame.reformat(format="yuv420p", dst_colorspace=Colorspace.ITU709, dst_color_range=ColorRange.MPEG)
         frame.pts, frame.time_base = tick, Fraction(1, TICKS_PER_SECOND)
-        self._mux(frame, time)
+        self._encode(frame)
 
     def close(self) -> None:
         """Finishes the file and gives it its name.
@@ -117,30 +130,27 @@ class VideoWriter:
         if self._last_tick < 0:
             self.abort()
             raise ValueError(f"{self.path}: a video needs at least one frame, none was written")
-        self._mux(None, float("inf"))
+        self._encode(None)
         try:
             self._output.close()
-            os.replace(self._temporary, self.path)
+            with written_whole(self.path) as whole:
+                if self._sound_from is None or not _add_sound(self._sound_from, self._temporary, whole):
+                    os.replace(self._temporary, whole)
         except (OSError, av.FFmpegError) as error:
             self._fail(error)
-        self._close_sound()
+        finally:
+            self._temporary.unlink(missing_ok=True)
         self._finished = True
 
     def abort(self) -> None:
         """Gives up and deletes what was written so far."""
         if self._output is not None:
-            try:
+            with suppress(OSError, av.FFmpegError):  # the file is deleted anyway
                 self._output.close()
-            except (OSError, av.FFmpegError):
-                pass  # the file is deleted anyway
-        self._close_sound()
         self._temporary.unlink(missing_ok=True)
 
-    def _open_streams(self, rate: Fraction) -> None:
-        # MP3 below 16 kHz in MP4 is outside the standard, and plays.
-        self._output = av.open(
-            str(self._temporary), "w", format="mp4", options={"movflags": "+faststart", "strict": "unofficial"}
-        )
+    def _open_stream(self, rate: Fraction) -> None:
+        self._output = av.open(str(self._temporary), "w", **MP4)
         # Without B-frames the last frame in the file is the last one shown, so that the track's length comes out right
         # at a varying frame rate too.
         self._video = self._output.add_stream(
@@ -152,18 +162,10 @@ class VideoWriter:
         encoder.time_base = self._video.time_base = Fraction(1, TICKS_PER_SECOND)
         encoder.colorspace = encoder.color_primaries = encoder.color_trc = BT709
         encoder.color_range = ColorRange.MPEG
-        if self._sound is not None:
-            self._sound.add_to(self._output)
 
-    def _mux(self, frame: "av.VideoFrame | None", sound_until: float) -> None:
-        """Sound up to a time and one picture (None: those the encoder still holds), so that the muxer has little to keep."""
+    def _encode(self, frame: "av.VideoFrame | None") -> None:
+        """Writes one picture, or (None) those that the encoder still holds."""
         try:
-            if self._sound is not None:
-                for packet in self._sound.packets_until(sound_until):
-                    try:
-                        self._output.mux(packet)
-                    except av.error.InvalidDataError:
-                        pass  # one broken packet of the clip (its AAC frame cannot be unwrapped): left out
             for packet in self._video.encode(frame):
                 packet.duration = self._frame_ticks
                 self._output.mux(packet)
@@ -172,49 +174,131 @@ class VideoWriter:
 
     def _fail(self, error: "OSError | av.FFmpegError") -> None:
         self.abort()
-        raise OSError(
-            f"{self.path}: cannot be written ({error.strerror}); make room on the disk or write elsewhere"
-        ) from None
+        if error.errno in DISK_IS_FULL:
+            cure = "make room on the disk or write elsewhere"
+        elif error.errno in CANNOT_STORE:
+            cure = "write elsewhere"
+        else:
+            cure = f"H.264 takes no {self.width} x {self.height} pixels at {self._fps:g} frames per second, or the disk is at fault"
+        raise OSError(f"{self.path}: cannot be written ({error.strerror}); {cure}") from None
 
-    def _close_sound(self) -> None:
-        if self._sound is not None:
-            self._sound.close()
+
+def _add_sound(sound_from: str | os.PathLike, pictures: Path, target: Path) -> bool:
+    """Writes the pictures with the sound of a clip to `target`; False: the clip has none, or none that can be used.
+
+    Raises:
+        OSError: where `target` cannot be written.
+    """
+    faults: dict[str, None] = {}  # each once
+    for copied in (True, False):
+        try:
+            *_, ((done, told), _) = run_isolated(mux_with_sound, sound_from, str(pictures), str(target), copied)
+        except OSError as error:
+            if error.errno in CANNOT_STORE:
+                raise
+            faults[error.strerror] = None
+        except ValueError as error:
+            fault = str(error).removeprefix(f"{shown_path(sound_from)}: ").removeprefix(f"{shown_path(target)}: ")
+            faults[fault] = None
+        else:
+            if told:
+                warn_of_sound(sound_from, str(told))
+            if done is not None:
+                return bool(done)
+    warn_of_sound(sound_from, f"its sound was left out of the video, for it cannot be written ({'; '.join(faults)})")
+    return False
+
+
+def mux_with_sound(sound_from: str, pictures: str, target: str, copied: bool) -> Iterator[tuple]:
+    """Puts the sound of a clip to the pictures of an MP4; runs in a child process.
+
+    Args:
+        sound_from: the clip.
+        pictures: the MP4.
+        target: the MP4 to write.
+        copied: whether the sound is copied, or else encoded to AAC.
+
+    Returns:
+        An iterator over signs of life, and at the end `[done, told]`. done: whether there is a file with sound; False where the clip
+        has none, None where this way is not for its sound. told: what is wrong with the sound; empty: nothing.
+    """
+    clock = clock_of(sound_from)
+    with open_media(sound_from) as clip, av.open(pictures) as source:
+        _, audio = best_streams(clip)
+        if audio is None:
+            yield (
+                [False, "its sound was left out of the video, for it cannot be decoded" if clip.streams.audio else ""],
+            )
+            return
+        if copied and audio.codec_context.codec.canonical_name not in COPIED_SOUND:
+            yield ([None, ""],)
+            return
+        with av.open(target, "w", **MP4) as output:
+            stream = output.add_stream_from_template(source.streams.video[0])
+            sound = _Sound(clip, audio, clock, output, copied)
+            for number, packet in enumerate(source.demux(source.streams.video[0])):
+                if not packet.size:
+                    continue
+                # With the pictures up to there, so that the muxer has little to keep.
+                sound.mux_until(float(packet.dts * packet.time_base))
+                packet.stream = stream
+                output.mux(packet)
+                if number % SIGN_OF_LIFE == 0:
+                    yield ([None, ""],)
+            sound.mux_until(float("inf"))
+    _check_sound(target)  # copied packets may be anything
+    yield ([True, sound.told()],)
+
+
+def _check_sound(path: str) -> None:
+    with open_media(path) as container:
+        for packet in container.demux(audio=0) if container.streams.audio else ():
+            with suppress(av.FFmpegError):
+                if packet.decode():
+                    return
+    raise MediaError(f"{shown_path(path)}: its sound cannot be decoded")
 
 
 class _Sound:
-    """The sound track of a clip as packets for an output container, copied or encoded to AAC."""
+    """The sound track of a clip on its way into an output container."""
 
-    def __init__(self, path: str | Path):
-        self._clock = clock_of(path)
-        self._input = open_media(path)
-        _, self._audio = best_streams(self._input)
-        self._packets: Iterator[av.Packet] = iter(())
-        self._next: av.Packet | None = None
-
-    def add_to(self, output: "av.container.OutputContainer") -> None:
-        if self._audio is None:
-            return
-        if self._audio.codec_context.codec.canonical_name in COPIED_SOUND:
-            self._packets = self._copied(output.add_stream_from_template(self._audio))
+    def __init__(
+        self,
+        clip: "av.container.InputContainer",
+        audio: "av.AudioStream",
+        clock: Clock,
+        output: "av.container.OutputContainer",
+        copied: bool,
+    ):
+        self._broken, self._silenced = 0, False
+        self._clip, self._audio, self._clock, self._output = clip, audio, clock, output
+        if copied:
+            self._packets = self._copied(output.add_stream_from_template(audio))
         else:
-            rate = min(AAC_RATES, key=lambda rate: abs(rate - self._audio.rate))
-            layout = "mono" if self._audio.channels == 1 else "stereo"
+            rate = min(AAC_RATES, key=lambda rate: abs(rate - audio.rate))
+            layout = "mono" if audio.channels == 1 else "stereo"
             self._packets = self._encoded(output.add_stream("aac", rate=rate, layout=layout))
         self._next = next(self._packets, None)
 
-    def packets_until(self, time: float) -> Iterator["av.Packet"]:
+    def mux_until(self, time: float) -> None:
+        """Hands the packets up to a time (s) over to the muxer."""
         while self._next is not None and float(self._next.dts * self._next.time_base) <= time:
             # The muxer takes the packet's contents over: what comes after it is read first.
             packet, self._next = self._next, next(self._packets, None)
-            yield packet
+            try:
+                self._output.mux(packet)
+            except av.error.InvalidDataError:
+                self._broken += 1  # one packet, whose AAC frame cannot be unwrapped: left out
 
-    def close(self) -> None:
-        self._packets = iter(())
-        self._input.close()
+    def told(self) -> str:
+        """What is wrong with it; empty: nothing."""
+        if self._silenced:
+            return SILENCED
+        return f"broken packets of its sound were left out of the video: {self._broken}" if self._broken else ""
 
     def _copied(self, stream: "av.AudioStream") -> Iterator["av.Packet"]:
         last = None
-        for packet in self._clock.on_clock(packets_of(self._input, self._audio), SOUND):
+        for packet in self._clock.on_clock(packets_of(self._clip, self._audio), SOUND):
             dts = packet.dts if packet.dts is not None else packet.pts
             if not packet.size or dts is None or (last is not None and dts <= last):
                 continue  # MP4 holds rising times only
@@ -224,9 +308,19 @@ class _Sound:
 
     def _encoded(self, stream: "av.AudioStream") -> Iterator["av.Packet"]:
         resampler = av.AudioResampler(format="fltp", layout=stream.layout, rate=stream.rate)
-        for frame in decode_stream(self._input, self._audio, self._clock):
+        for frame in decode_stream(self._clip, self._audio, self._clock):
             for resampled in resampler.resample(frame):
-                yield from stream.encode(resampled)
+                yield from stream.encode(self._sane(resampled))
         for resampled in resampler.resample(None):
-            yield from stream.encode(resampled)
+            yield from stream.encode(self._sane(resampled))
         yield from stream.encode(None)
+
+    def _sane(self, frame: "av.AudioFrame") -> "av.AudioFrame":
+        """The frame without samples that the encoder would refuse."""
+        samples = frame.to_ndarray()
+        if not silence_faults(samples):
+            return frame
+        self._silenced = True
+        sane = av.AudioFrame.from_ndarray(samples, format=frame.format.name, layout=frame.layout.name)
+        sane.sample_rate, sane.pts, sane.time_base = frame.sample_rate, frame.pts, frame.time_base
+        return sane

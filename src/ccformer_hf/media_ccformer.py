@@ -168,8 +168,9 @@ def open_media(path: FilePath) -> "av.container.InputContainer":
 
 
 def shown_path(path: FilePath) -> str:
-    """A file's name for a message: one line that can be printed, whatever bytes the name holds."""
-    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode("ascii") for c in os.fsdecode(path))
+    """A file's name for a message: one line that can be printed, whatever bytes the name holds (what is not UTF-8, as `\\xe9`)."""
+    name = os.fsencode(path).decode("utf-8", "backslashreplace")
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode("ascii") for c in name)
 
 
 def best_streams(
@@ -520,6 +521,8 @@ def decode_stream(
             continue  # to a decoder it would mean the end
         try:
             frames = stream.decode(packet)
+        except MemoryError:
+            raise
         except av.FFmpegError:  # decoders fail on garbage with many codes, "not permitted" among them
             continue
         yield from frames
@@ -532,6 +535,8 @@ def packets_of(container: "av.container.InputContainer", *streams: "av.stream.St
             # At the end PyAV adds empty ones of its own.
             if packet.size or packet.pts is not None:
                 yield packet
+    except MemoryError:
+        raise
     except av.FFmpegError as error:
         _warn(
             container.name.removeprefix("file:"),

@@ -26,6 +26,7 @@ from .windows_ccformer import (
     join_windows,
     look_at_arrays,
     look_at_video,
+    sounds_heard,
     window_spans,
 )
 
@@ -187,7 +188,8 @@ class AudioVisualSegmentationPipeline(ChunkPipeline):
     ) -> tuple[Iterator[Look], np.ndarray, np.ndarray, float]:
         info = probe(path)
         times = frame_times(info, fps)
-        looks = look_at_video(info, frames_looked_at(info, fps), self.processor, times)
+        sounds = sounds_heard(info, self.processor, times)
+        looks = look_at_video(frames_looked_at(info, fps), sounds, self.processor)
         return looks, times, look_starts(info, fps, times), info.duration
 
     def _look_at_arrays(

@@ -4,8 +4,11 @@ One way through, twice over the file: first `inference` looks at `fps` frames pe
 then these are laid over every frame. Memory does not depend on the duration.
 """
 
+import hashlib
+import itertools
 import json
 import os
+import re
 import shutil
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -16,17 +19,23 @@ from PIL import Image
 from scipy import ndimage
 from tqdm import tqdm
 
-from .inference import BUILT_IN_MODEL, FrameSegmentation, load, segment_frames, trained_on
+from .contained_media import frame_times, iter_frames, iter_sounds, probe
+from .inference import BUILT_IN_MODEL, FrameSegmentation, frames_looked_at, load, segment_frames, trained_on
 from .media import VideoWriter
-from .media_ccformer import MediaInfo, SoundReader, iter_frames, looks_at_all, probe
+from .media_ccformer import MediaInfo, looks_at_all, shown_path
 from .modeling_ccformer import CCFormerForAudioVisualSegmentation
 from .processing_ccformer import AudioVisualProcessor
-from .visualize import PALETTE, Bar, Overlay, Tile, clock, contact_sheet, timeline_picture
-from .whole_files import replace_folder
-from .windows_ccformer import check_numbers, frame_times, frames_looked_at
+from .visualize import PALETTE, Bar, Overlay, Tile, clock, contact_sheet, distinct_names, timeline_picture
+from .whole_files import WholeFolder, cut_name
+from .windows_ccformer import check_numbers
 
 # What `segment_video` can write, and the name of each in the folder of a video.
 FORMATS = {"video": "overlay.mp4", "masks": "masks", "json": "segments.json", "sheet": "contact_sheet.png"}
+# In the folder of a result: a checksum of its video's path, by which a later run of the same video knows the result as its own.
+SOURCE_FILE = ".source"
+LONGEST_NAME = 255  # bytes of a name, on most file systems
+# Names that Windows keeps for devices, with any ending.
+DEVICES = re.compile(r"(con|prn|aux|nul|com\d|lpt\d)(\.|$)", re.IGNORECASE)
 
 # Regions smaller than this share of the picture get no box in the JSON, and no class gets more boxes than this.
 SPECK = 0.0005
@@ -34,6 +43,7 @@ MOST_BOXES = 20
 SHEET_FRAMES = 12
 THUMBNAIL = 480  # longest side in pixels
 LOUDNESS_PARTS = 1200
+LOUDNESS_RATE = 16000
 
 Model = str | os.PathLike | tuple[CCFormerForAudioVisualSegmentation, AudioVisualProcessor]
 
@@ -71,7 +81,10 @@ def segment_video(
     formats: Sequence[str] = tuple(FORMATS),
     progress: bool = True,
 ) -> Segmentation:
-    """Segments a video and writes the result to `output_dir/<name of the video without its ending>/`.
+    """Segments a video and writes the result to a folder in `output_dir` that is called like the video, without its ending.
+
+    Where a result of another video, or anything else, has that name already, the folder is called like the video with its ending, and
+    else with a number: `clip`, `clip.mp4`, `clip.mp4 (2)`, ... A result of the same video (by its path) is replaced.
 
     * `overlay.mp4` ("video"): every frame with the masks laid over it and the names of what sounds, own sound kept. The
       masks of a frame looked at are shown from its `start` to its `end`.
@@ -80,15 +93,16 @@ def segment_video(
     * `segments.json` ("json"): see below.
     * `contact_sheet.png` ("sheet"): up to 12 frames, and a timeline of what sounds when.
 
-    The folder appears at the end, whole, and then replaces one that an earlier run wrote; an error leaves everything as it was.
+    The folder appears at the end, whole, and then replaces what an earlier run wrote; an error leaves everything as it was. The video is
+    read in a child process: see `contained_media`. Sound that is broken is left out, with a `MediaWarning`.
 
     `segments.json` (seconds; pixels of the upright picture with square pixels, origin top left):
 
         model       name; trained_on: what its folder says in checkpoint.json, null where it says nothing
-        source      file, duration, width, height, fps, has_audio
+        source      file (what is not UTF-8 in its name: as \\xe9), duration, width, height, fps, has_audio
         fps         frames looked at per second; on average, where each frame of the video is
         threshold   of 1 - P(background)
-        has_sound   false: the video has no sound track, the model was told so
+        has_sound   false: the video has no sound that could be read, the model was told so
         classes     class id (as text) -> name, all the model knows
         frames      one entry per frame looked at:
             index, time, start, end     as in `FrameSegmentation`
@@ -118,63 +132,56 @@ def segment_video(
     if not formats or not set(formats) <= set(FORMATS):
         raise ValueError(f"formats is {formats}; choose from {', '.join(FORMATS)}")
     info = probe(path)
-    target = Path(output_dir) / Path(path).stem
-    _check_target(target, Path(path))
+    output_dir, source = Path(output_dir), Path(path)
     model, processor = model if isinstance(model, tuple) else load(model, device)
 
-    with _AppearsWhole(target) as folder:
+    whole = WholeFolder(result_folder(output_dir, source))
+    with whole as folder:
         segments = _write_all(folder, info, model, processor, fps, threshold, window, overlap, formats, progress)
-    paths = {name: target / file if name in formats else None for name, file in FORMATS.items()}
-    return Segmentation(folder=target, **paths, segments=segments)
+        (folder / SOURCE_FILE).write_text(_checksum(source))
+        whole.target = result_folder(output_dir, source)  # another run may have taken the name meanwhile
+    paths = {name: whole.target / file if name in formats else None for name, file in FORMATS.items()}
+    return Segmentation(folder=whole.target, **paths, segments=segments)
 
 
-class _AppearsWhole:
-    """A folder to write into that takes the name `target` when its `with` block ends well, and is gone when it does not."""
+def result_folder(output_dir: Path, source: Path) -> Path:
+    """The folder for the result of a video: that of its earlier result, or else the first of its names that is free.
 
-    def __init__(self, target: Path):
-        self._target = target
-
-    def __enter__(self) -> Path:
-        parent = self._target.parent
-        self._made = [folder for folder in (parent, *parent.parents) if not folder.exists()]
-        try:
-            parent.mkdir(parents=True, exist_ok=True)
-            self._folder = parent / f".{self._target.name}.{os.getpid()}.part"
-            self._folder.mkdir()
-        except OSError as error:
-            self._remove_parents()
-            raise OSError(
-                f"{parent}: cannot be written to ({error.strerror}); name another folder for the output"
-            ) from None
-        return self._folder
-
-    def __exit__(self, error_type: type[BaseException] | None, *_: object) -> None:
-        if error_type is None:
-            replace_folder(self._folder, self._target)
-        else:
-            shutil.rmtree(self._folder, ignore_errors=True)
-            self._remove_parents()
-
-    def _remove_parents(self) -> None:
-        for folder in self._made:
-            try:
-                folder.rmdir()
-            except OSError:
-                return  # someone else has put something there
+    See `segment_video`. A name that cannot be one everywhere is changed: `_con` for `con`, no dots or blanks at either end.
+    """
+    names = dict.fromkeys((_usable(source.stem), _usable(source.name)))
+    numbered = (f"{cut_name(_usable(source.name), LONGEST_NAME - 12)} ({number})" for number in itertools.count(2))
+    for name in itertools.chain(names, numbered):
+        folder = output_dir / name
+        if not os.path.lexists(folder) or _is_result_of(folder, source):
+            return folder
+    raise AssertionError("numbers do not end")
 
 
-def _check_target(target: Path, source: Path) -> None:
-    """An earlier result may be replaced, nothing else."""
-    if not target.exists():
-        return
-    if not target.is_dir() or {item.name for item in target.iterdir()} - set(FORMATS.values()):
-        raise FileExistsError(
-            f"{target}: is there already and is no earlier result; name another folder for the output"
-        )
-    if target.resolve() in source.resolve().parents:
-        raise FileExistsError(
-            f"{source}: lies in {target}, which the result would replace; name another output folder"
-        )
+def _usable(name: str) -> str:
+    name = name.strip(". ") or "video"
+    return f"_{name}" if DEVICES.match(name) else name
+
+
+def _is_result_of(folder: Path, source: Path) -> bool:
+    """Whether a folder holds a result of this video, and nothing else that would be lost with it."""
+    try:
+        if {item.name for item in folder.iterdir()} - {SOURCE_FILE, *FORMATS.values()}:
+            return False
+        made_from = (folder / SOURCE_FILE).read_text(errors="replace")
+    except OSError:
+        return False
+    return made_from == _checksum(source) and folder.resolve() not in source.resolve().parents
+
+
+def _checksum(source: Path) -> str:
+    """Of the path and not of the content, which may be large; and not the path itself: results are given away."""
+    return hashlib.sha256(os.fsencode(source.resolve())).hexdigest()
+
+
+def readable_name(path: str | os.PathLike) -> str:
+    """The name of a file as text that can be printed and written: what is not UTF-8 in it, as `\\xe9`; line breaks, as `\\n`."""
+    return shown_path(Path(path).name)
 
 
 def _write_all(
@@ -198,15 +205,16 @@ def _write_all(
     steps = num_frames * (1 + ("video" in formats))
     # disable=None: shown on a terminal only.
     with tqdm(
-        total=steps, desc=Path(info.path).name, unit="frame", leave=False, disable=None if progress else True
+        total=steps, desc=readable_name(info.path), unit="frame", leave=False, disable=None if progress else True
     ) as bar:
         frames = _keeping_thumbnails(frames_looked_at(info, fps), on_sheet, thumbnails)
         found = segment_frames(info, frames, model, processor, fps, threshold, window, overlap)
         segments = write_segments(folder, info, found, about, names, fps, threshold, bar.update, formats, info.path)
     masks = folder / FORMATS["masks"]
     if "sheet" in formats:
-        tiles = [_tile(thumbnails[index], masks, segments["frames"][index]) for index in on_sheet]
-        _sheet(info, segments, tiles, names).save(folder / FORMATS["sheet"])
+        shown = distinct_names(names)
+        tiles = [_tile(thumbnails[index], masks, segments["frames"][index], shown) for index in on_sheet]
+        _sheet(info, segments, tiles, shown).save(folder / FORMATS["sheet"])
     if "masks" not in formats:
         shutil.rmtree(masks)
     return segments
@@ -239,13 +247,12 @@ def write_segments(
         sound_from: file whose sound goes with the overlay video; None: it has none.
         opacity: 0..1 of the masks in the overlay video.
     """
-    ids = {name: class_id for class_id, name in names.items()}
     masks = folder / FORMATS["masks"]
     masks.mkdir()
     segments = {
         "model": dict(about),
         "source": {
-            "file": Path(info.path).name,
+            "file": readable_name(info.path),
             "duration": round(info.duration, 6),
             "width": info.width,
             "height": info.height,
@@ -254,16 +261,18 @@ def write_segments(
         },
         "fps": info.fps if looks_at_all(info, fps) else fps,
         "threshold": threshold,
-        "has_sound": info.has_audio,
+        "has_sound": False,
         "classes": {str(class_id): name for class_id, name in names.items()},
         "frames": [],
     }
     for frame in frames:
         _save_mask(masks / f"{frame.index:06d}.png", frame.class_map)
-        segments["frames"].append(_record(frame, ids))
+        segments["frames"].append(_record(frame, names))
+        segments["has_sound"] |= frame.has_sound
         done(1)
     if "video" in formats:
-        _write_video(folder / FORMATS["video"], info, segments, masks, done, sound_from, opacity)
+        shown = distinct_names(names)
+        _write_video(folder / FORMATS["video"], info, segments, shown, masks, done, sound_from, opacity)
     if "json" in formats:
         text = json.dumps(segments, indent=1, ensure_ascii=False)
         (folder / FORMATS["json"]).write_text(text + "\n", encoding="utf-8")
@@ -298,15 +307,15 @@ def _read_mask(masks: Path, index: int) -> np.ndarray:
         return np.array(image)
 
 
-def _record(frame: FrameSegmentation, ids: dict[str, int]) -> dict:
+def _record(frame: FrameSegmentation, names: Mapping[int, str]) -> dict:
     """One entry of `frames` in `segments.json`."""
     sounding = []
-    for name, score in frame.scores.items():
-        mask = frame.class_map == ids[name]
+    for class_id, score in frame.scores.items():
+        mask = frame.class_map == class_id
         sounding.append(
             {
-                "class": name,
-                "id": ids[name],
+                "class": names[class_id],
+                "id": class_id,
                 "score": round(score, 4),
                 "area": round(float(mask.mean()), 6),
                 "boxes": _boxes(mask),
@@ -328,6 +337,7 @@ def _write_video(
     path: Path,
     info: MediaInfo,
     segments: dict,
+    names: Mapping[int, str],
     masks: Path,
     done: Callable[[int], object],
     sound_from: str | os.PathLike | None,
@@ -341,7 +351,7 @@ def _write_video(
         for time, frame in iter_frames(info.path):
             index = max(0, int(np.searchsorted(starts, time, side="right")) - 1)
             if index != shown:
-                legend = {entry["id"]: entry["class"] for entry in records[index]["sounding"]}
+                legend = {entry["id"]: names[entry["id"]] for entry in records[index]["sounding"]}
                 layer = Overlay(_read_mask(masks, index), opacity, legend)
                 done(index - max(shown, 0))
                 shown = index
@@ -350,10 +360,10 @@ def _write_video(
         done(len(records) - max(shown, 0))
 
 
-def _tile(thumbnail: np.ndarray, masks: Path, record: dict) -> Tile:
+def _tile(thumbnail: np.ndarray, masks: Path, record: dict, names: Mapping[int, str]) -> Tile:
     height, width = thumbnail.shape[:2]
     class_map = Image.fromarray(_read_mask(masks, record["index"])).resize((width, height), Image.Resampling.NEAREST)
-    sounding = {entry["id"]: entry["class"] for entry in record["sounding"]}
+    sounding = {entry["id"]: names[entry["id"]] for entry in record["sounding"]}
     return Tile(record["time"], thumbnail, np.asarray(class_map), sounding)
 
 
@@ -372,12 +382,11 @@ def _sheet(info: MediaInfo, segments: dict, tiles: Sequence[Tile], names: dict[i
     )
     loud = loudness(info.path, LOUDNESS_PARTS, info.duration / LOUDNESS_PARTS) if info.has_audio else None
     timeline = timeline_picture(bars, names, info.duration, loud)
-    return contact_sheet(Path(info.path).name, "  \u00b7  ".join(facts), tiles, timeline)
+    return contact_sheet(readable_name(info.path), "  \u00b7  ".join(facts), tiles, timeline)
 
 
 def loudness(path: str | os.PathLike, parts: int, seconds: float) -> np.ndarray:
-    """Root mean square of the sound of a file in so many parts of so many seconds each, `(parts,)`, 0..1; 0 beyond its end."""
-    with SoundReader(path) as sound:
-        num_samples = max(1, round(seconds * sound.rate))
-        sounds = (sound.read(part * seconds, num_samples) for part in range(parts))
-        return np.array([np.sqrt(np.mean(np.square(samples), dtype=np.float64)) for samples in sounds])
+    """Root mean square of the sound of a file in so many parts of so many seconds each, `(parts,)`, 0..1; 0 where there is none."""
+    starts = np.arange(parts) * seconds
+    sounds = iter_sounds(path, starts, max(1, round(seconds * LOUDNESS_RATE)), LOUDNESS_RATE)
+    return np.array([0.0 if part is None else np.sqrt(np.mean(np.square(part), dtype=np.float64)) for part in sounds])

@@ -3,6 +3,7 @@
 Everything works on arrays and small records; files are read and written elsewhere. Letters: `H W` picture.
 """
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
@@ -39,6 +40,12 @@ def _make_palette() -> np.ndarray:
 PALETTE = _make_palette()
 # A probability of 0, 1/4, 1/2, 3/4 and 1: the colour map cividis, which gets lighter all the way, for any colour vision.
 PROBABILITY_COLOURS = ("#00224E", "#434E6C", "#7D7C78", "#BCAF6F", "#FEE838")
+
+
+def distinct_names(names: Mapping[int, str]) -> dict[int, str]:
+    """Class id -> name, and the id behind names that several classes have: `dog (3)`."""
+    count = Counter(names.values())
+    return {class_id: f"{name} ({class_id})" if count[name] > 1 else name for class_id, name in names.items()}
 
 
 @dataclass(frozen=True)

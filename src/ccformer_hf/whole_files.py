@@ -1,17 +1,31 @@
-"""Files and folders that appear whole or not at all: written under a temporary name, then renamed."""
+"""Files and folders that appear whole or not at all: written under a temporary name beside their place, then renamed."""
 
+import errno
+import itertools
 import os
+import re
 import shutil
+import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+
+# Bytes of a target's name that its temporary names repeat: these stay shorter than the 255 bytes that a name may have.
+MOST_REPEATED = 64
+DISK_IS_FULL = (errno.ENOSPC, errno.EDQUOT)
+_numbers = itertools.count()  # threads of one process may write the same target
+
+
+def temporary_name(target: Path) -> Path:
+    """A free name beside `target`, hidden and short: `.NAME.PROCESS-NUMBER.partial`."""
+    return target.with_name(f".{_short(target.name)}.{os.getpid()}-{next(_numbers)}.partial")
 
 
 @contextmanager
 def written_whole(path: str | os.PathLike) -> Iterator[Path]:
     """Gives a temporary name beside `path`; what was written there gets its own name where nothing failed, else is removed."""
     path = Path(path)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.partial")
+    temporary = temporary_name(path)
     try:
         yield temporary
         os.replace(temporary, path)
@@ -20,21 +34,63 @@ def written_whole(path: str | os.PathLike) -> Iterator[Path]:
 
 
 class WholeFolder:
-    """A folder that is written under a temporary name and takes its place at the end, or leaves what was there before."""
+    """A folder that is written under a temporary name and takes its place at the end, or leaves what was there before.
+
+    Folders above it that do not exist are made, and are gone again after an error.
+
+    Args:
+        target: its place. It may be set anew before the end, to another name in the same folder.
+
+    Raises:
+        OSError: on entering, where nothing can be written there.
+    """
 
     def __init__(self, target: Path):
         self.target = target
-        self.temporary = target.with_name(f".{target.name}.part")
 
     def __enter__(self) -> Path:
-        shutil.rmtree(self.temporary, ignore_errors=True)
-        self.temporary.mkdir(parents=True)
+        parent = self.target.parent
+        self._made = [folder for folder in (parent, *parent.parents) if not folder.exists()]
+        try:
+            parent.mkdir(parents=True, exist_ok=True)
+            _remove_leftovers(self.target)
+            self.temporary = temporary_name(self.target)
+            self.temporary.mkdir()
+        except OSError as error:
+            self._remove_parents()
+            raise OSError(
+                f"{parent}: cannot be written to ({error.strerror}); name another folder for the output"
+            ) from None
         return self.temporary
 
-    def __exit__(self, error_type: type[BaseException] | None, *_: object) -> None:
+    def __exit__(self, error_type: type[BaseException] | None, error: BaseException | None, _: object) -> None:
         if error_type is None:
             replace_folder(self.temporary, self.target)
+            return
         shutil.rmtree(self.temporary, ignore_errors=True)
+        self._remove_parents()
+        if isinstance(error, OSError) and error.errno in DISK_IS_FULL:
+            raise OSError(
+                f"{self.target}: cannot be written ({error.strerror}); make room on the disk or write elsewhere"
+            )
+
+    def _remove_parents(self) -> None:
+        for folder in self._made:
+            try:
+                folder.rmdir()
+            except OSError:
+                return  # someone else has put something there
+
+
+def _remove_leftovers(target: Path) -> None:
+    """Removes the folders that writers of `target` left half written when they were killed."""
+    if os.name != "posix":
+        return  # elsewhere there is no harmless way to ask whether a process runs
+    pattern = re.compile(re.escape(f".{_short(target.name)}.") + r"(\d{1,9})-\d+\.partial")
+    for folder in target.parent.iterdir():
+        match = pattern.fullmatch(folder.name)
+        if match and not _runs(int(match[1])):
+            shutil.rmtree(folder, ignore_errors=True)
 
 
 def replace_folder(new: Path, target: Path) -> None:
@@ -53,5 +109,28 @@ def put_back(target: Path) -> None:
         os.replace(_aside(target), target)
 
 
+def cut_name(name: str, most: int) -> str:
+    """`name` without its last characters, as far as it has more than `most` bytes."""
+    while len(os.fsencode(name)) > most:
+        name = name[:-1]
+    return name
+
+
+def _short(name: str) -> str:
+    """A name of at most 73 bytes: a longer one is cut, and its checksum tells it apart."""
+    cut = cut_name(name, MOST_REPEATED)
+    return name if cut == name else f"{cut}-{zlib.crc32(os.fsencode(name)):08x}"
+
+
 def _aside(target: Path) -> Path:
-    return target.with_name(f".{target.name}.old")
+    return target.with_name(f".{_short(target.name)}.old")
+
+
+def _runs(process: int) -> bool:
+    try:
+        os.kill(process, 0)
+    except ProcessLookupError:
+        return False
+    except OSError:
+        return True  # somebody else's
+    return True

@@ -9,7 +9,7 @@ Letters: `T` frames of a window, `K` classes with background first, `H W` pictur
 """
 
 from collections.abc import Iterable, Iterator, Sequence
-from itertools import islice
+from itertools import islice, repeat
 
 import numpy as np
 import torch
@@ -41,29 +41,38 @@ def frames_looked_at(info: MediaInfo, fps: float | str) -> Iterator[np.ndarray]:
     return iter_frames_at(info.path, frame_times(info, fps))
 
 
+def sound_timeline(processor: AudioVisualProcessor) -> Timeline:
+    """Which sound belongs to a frame, and how much of it at which rate, for a model's processor."""
+    extractor = processor.feature_extractor
+    return Timeline(sampling_rate=extractor.sampling_rate, alignment=extractor.alignment)
+
+
+def sounds_heard(info: MediaInfo, processor: AudioVisualProcessor, times: np.ndarray) -> Iterator[np.ndarray | None]:
+    """The sound of a video around each of its frames at `times` (s), see `look_at_video`; all None where it has none."""
+    if not info.has_audio:
+        yield from repeat(None, len(times))
+        return
+    timeline = sound_timeline(processor)
+    with SoundReader(info.path, timeline.sampling_rate) as sound:
+        for start in timeline.sound_starts(times):
+            yield sound.read(start, timeline.example_samples)
+
+
 def look_at_video(
-    info: MediaInfo, frames: Iterable[np.ndarray], processor: AudioVisualProcessor, times: np.ndarray
+    frames: Iterable[np.ndarray], sounds: Iterable[np.ndarray | None], processor: AudioVisualProcessor
 ) -> Iterator[Look]:
     """Looks at the frames of a video with their own sound: no frame stays in memory at its full size.
 
     Args:
-        info: of the video.
         frames: those of `frames_looked_at`.
+        sounds: those of `sounds_heard`: of each frame the samples `(S,)` float32 around it, mono, at the processor's rate; None: none.
         processor: of the model.
-        times: those of `frame_times`.
     """
-    extractor = processor.feature_extractor
-    timeline = Timeline(sampling_rate=extractor.sampling_rate, alignment=extractor.alignment)
-    sound = SoundReader(info.path, timeline.sampling_rate) if info.has_audio else None
-    try:
-        for frame, start in zip(frames, timeline.sound_starts(times), strict=True):
-            # Cut out already: for the extractor this is the frame of the first second of its own little clip.
-            example = None if sound is None else sound.read(start, timeline.example_samples)
-            inputs = processor([frame], example, sampling_rate=timeline.sampling_rate, timestamps=[FRAME_OFFSET])
-            yield {**inputs, "size": _size(frame)}
-    finally:
-        if sound is not None:
-            sound.close()
+    rate = processor.feature_extractor.sampling_rate
+    for frame, example in zip(frames, sounds, strict=True):
+        # Cut out already: for the extractor this is the frame of the first second of its own little clip.
+        inputs = processor([frame], example, sampling_rate=rate, timestamps=[FRAME_OFFSET])
+        yield {**inputs, "size": _size(frame)}
 
 
 def look_at_arrays(
@@ -116,14 +125,24 @@ def iter_windows(looks: Iterator[Look], spans: Sequence[Span], window: int) -> I
 
 
 def class_probabilities(model: PreTrainedModel, inputs: Look) -> torch.Tensor:
-    """One pass of the model, in its own precision and where it is: float32 `(B, T, K, h, w)`, 0..1, summing to 1 over K."""
+    """One pass of the model, in its own precision and where it is: float32 `(B, T, K, h, w)`, 0..1, summing to 1 over K.
+
+    Raises:
+        ValueError: where the model gives no numbers, which would look like masks.
+    """
     inputs = {
         name: values.to(model.device, model.dtype if values.is_floating_point() else None)
         for name, values in inputs.items()
         if name != "size"
     }
     with torch.no_grad():
-        return model(**inputs).logits.float().softmax(dim=2)
+        probabilities = model(**inputs).logits.float().softmax(dim=2)
+    if not torch.isfinite(probabilities).all():
+        raise ValueError(
+            f"{model.name_or_path or 'the model'}: gives NaN for what it sees and hears; its weights or their type, {model.dtype}, "
+            "are at fault: load it in float32, or other weights"
+        )
+    return probabilities
 
 
 def join_windows(windows: Iterable[Look], spans: Sequence[Span]) -> Iterator[Look]:

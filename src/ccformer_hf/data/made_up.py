@@ -24,6 +24,7 @@ from PIL import Image
 from tqdm import tqdm
 
 from ..timeline_ccformer import FRAME_OFFSET
+from ..whole_files import temporary_name
 from .avsbench import AVSS_CLASS_NAMES, COLUMNS, SETTINGS, TABLES, avss_palette
 from .made_up_pictures import LARGEST, LOOKS, SMALLEST, Layer, draw_background, draw_object, draw_plate, render
 from .made_up_sounds import SAMPLING_RATE, make_background_noise, make_room, make_stem
@@ -349,7 +350,7 @@ def write_made_up_set(
         )
 
     target = root.resolve()
-    temporary = target.with_name(f".{target.name}.{os.getpid()}.partial")
+    temporary = temporary_name(target)
     make = partial(
         _make_and_write, setting=setting, clips=clips, seed=seed, size=size, classes=classes, root=temporary
     )

@@ -18,7 +18,9 @@ import gradio as gr
 import numpy as np
 
 from ..inference import BUILT_IN_MODEL, CHECKPOINTS
-from ..media_ccformer import MediaInfo
+from ..isolation import end_children
+from ..media_ccformer import MediaError, MediaInfo
+from ..stop_signals import stopped_by_signals
 from .charts import caption_html, knows_html, note_html, result_html, second_html, table_html
 from .limits import MEGABYTE, ClipRefused, Limits, check_clip
 from .looks import Drawn, Look, borrow_sound, look, probabilities, take_in
@@ -135,7 +137,7 @@ class Demo:
         model = self.model(model_name)
         folder = self._folder()
         with _removed_on_error(folder):
-            clip, info = take_in(Path(upload), info, folder, self.limits.shown)
+            clip, info = take_in(Path(upload), info, folder, self.limits.shown, self.limits.reading)
             yield from self._look(folder, clip, info, model, sound, lender_info)
 
     def look_again(self, own: Look, sound: str, lender: str | None = None) -> Iterator[float | Look]:
@@ -162,7 +164,8 @@ class Demo:
 
     def draw(self, seen: Look, threshold: float, opacity: float) -> Drawn:
         """The results of a look at a threshold and opacity of 0..1."""
-        return seen.draw(self.model(seen.about["name"]).processor, _share(threshold), _share(opacity))
+        with _faults_told():
+            return seen.draw(self.model(seen.about["name"]).processor, _share(threshold), _share(opacity))
 
     def second(self, seen: Look, index: int, threshold: float) -> str:
         """The pictures of one second of a look, as HTML."""
@@ -196,10 +199,21 @@ class Demo:
 def _removed_on_error(folder: Path) -> Iterator[None]:
     """A stop in between is an error too."""
     try:
-        yield
+        with _faults_told():
+            yield
     except BaseException:
         shutil.rmtree(folder, ignore_errors=True)
         raise
+
+
+@contextmanager
+def _faults_told() -> Iterator[None]:
+    """A clip that passed the check may still turn out to be broken, or crash what reads it."""
+    try:
+        yield
+    except MediaError as error:
+        path, _, fault = str(error).partition(": ")
+        raise _told(f"{Path(path).name}: {fault}") from None
 
 
 def _told(text: str) -> gr.Error:
@@ -471,34 +485,37 @@ def launch(
     limits: Limits = Limits(),  # noqa: B008
     block: bool = True,
 ) -> str:
-    """Serves the page until Ctrl-C.
+    """Serves the page until Ctrl-C, SIGTERM or SIGHUP.
 
     Args:
         model: the checkpoint, what `load` takes; None: that of the environment variable `CCFORMER_MODEL`, else the built-in one.
         host: address to listen on; None: this machine only, or that of the environment variable `GRADIO_SERVER_NAME`.
         port: None: the first free one from 7860 on, or that of `GRADIO_SERVER_PORT`.
         limits: what is taken.
-        block: whether to stay until Ctrl-C.
+        block: whether to stay until then.
 
     Returns:
         The page's address.
     """
-    models = Models(model or os.environ.get(MODEL_VARIABLE) or BUILT_IN_MODEL)
-    models.get()
-    _, address, _ = make_app(models, limits).launch(
-        server_name=host,
-        server_port=port,
-        max_file_size=limits.megabytes * MEGABYTE,
-        theme=gr.themes.Default(
-            primary_hue="blue",
-            neutral_hue="slate",
-            font=["system-ui", "sans-serif"],
-            font_mono=["ui-monospace", "monospace"],
-        ),
-        css_paths=[STYLE],
-        js=NAMES_SCRIPT,
-        footer_links=["api", "gradio"],
-        ssr_mode=False,
-        prevent_thread_lock=not block,
-    )
+    with stopped_by_signals():
+        models = Models(model or os.environ.get(MODEL_VARIABLE) or BUILT_IN_MODEL)
+        models.get()
+        _, address, _ = make_app(models, limits).launch(
+            server_name=host,
+            server_port=port,
+            max_file_size=limits.megabytes * MEGABYTE,
+            theme=gr.themes.Default(
+                primary_hue="blue",
+                neutral_hue="slate",
+                font=["system-ui", "sans-serif"],
+                font_mono=["ui-monospace", "monospace"],
+            ),
+            css_paths=[STYLE],
+            js=NAMES_SCRIPT,
+            footer_links=["api", "gradio"],
+            ssr_mode=False,
+            prevent_thread_lock=not block,
+        )
+    if block:
+        end_children()  # the process ends when the clip in work is done with, and then its files are removed
     return address

@@ -14,7 +14,7 @@ import numpy as np
 from PIL import Image
 
 from ..inference import BUILT_IN_MODEL, FrameSegmentation
-from ..visualize import PALETTE, PROBABILITY_COLOURS, QUIETEST, clock, overlay, probability_picture
+from ..visualize import PALETTE, PROBABILITY_COLOURS, QUIETEST, clock, distinct_names, overlay, probability_picture
 from .looks import Look
 from .models import DemoModel
 
@@ -39,12 +39,13 @@ def class_shares(segments: dict) -> list[ClassShare]:
     for frame in segments["frames"]:
         for entry in frame["sounding"]:
             entries.setdefault(entry["id"], []).append((frame["end"] - frame["start"], entry))
+    names = distinct_names({class_id: found[0][1]["class"] for class_id, found in entries.items()})
     shares = []
     for class_id, found in entries.items():
         seconds = sum(length for length, _ in found)
         area, score = (sum(length * entry[key] for length, entry in found) / seconds for key in ("area", "score"))
         largest = max(entry["area"] for _, entry in found)
-        shares.append(ClassShare(class_id, found[0][1]["class"], seconds, area, largest, score))
+        shares.append(ClassShare(class_id, names[class_id], seconds, area, largest, score))
     return sorted(shares, key=lambda share: (-share.seconds, -share.area))
 
 
@@ -78,6 +79,7 @@ def result_html(look: Look, segments: dict, chosen: int) -> str:
 def _timeline(look: Look, segments: dict, chosen: int) -> str:
     shares = class_shares(segments)
     frames = segments["frames"]
+    named = {share.class_id: share.name for share in shares}
     names = "".join(f"<span class='ccf-name'>{_swatch(s.class_id)}{escape(s.name)}</span>" for s in shares)
     if not shares:
         names = "<span class='ccf-name'>&nbsp;</span>"
@@ -86,7 +88,7 @@ def _timeline(look: Look, segments: dict, chosen: int) -> str:
         by_class = {entry["id"]: entry for entry in frame["sounding"]}
         cells = "".join(_cell(by_class.get(share.class_id)) for share in shares) or "<span class='ccf-cell'></span>"
         span = f"{clock(frame['start'])} to {clock(frame['end'])}"
-        said = ", ".join(f"{entry['class']}, {_percent(entry['score'])} sure" for entry in frame["sounding"])
+        said = ", ".join(f"{named[entry['id']]}, {_percent(entry['score'])} sure" for entry in frame["sounding"])
         label = escape(f"{span}: {said or 'nothing sounds'}", quote=True)
         columns.append(
             f"<button type='button' class='ccf-second' data-index='{frame['index']}' data-time='{frame['start']}' "
@@ -146,7 +148,8 @@ def second_html(look: Look, found: FrameSegmentation) -> str:
         found: what was found in this second.
     """
     frame = look.frame(found.index)
-    said = ", ".join(f"{name} ({_percent(score)} sure)" for name, score in found.scores.items()) or "nothing"
+    names = distinct_names(look.names)
+    said = ", ".join(f"{names[i]} ({_percent(score)} sure)" for i, score in found.scores.items()) or "nothing"
     span = f"{clock(found.start)} to {clock(found.end)}"
     sounding = look.sounding(found.index)
     highest = _percent(float(sounding.max()))
@@ -177,7 +180,7 @@ def knows_html(model: DemoModel) -> str:
     labels = model.labels
     chips = "".join(
         f"<span class='ccf-chip'>{_swatch(class_id)}{escape(name)}</span>"
-        for class_id, name in list(labels.items())[:MOST_LABELS]
+        for class_id, name in list(distinct_names(labels).items())[:MOST_LABELS]
     )
     more = f" and {len(labels) - MOST_LABELS} more" if len(labels) > MOST_LABELS else ""
     name = escape(model.name)

@@ -1,10 +1,13 @@
 """What the demo takes, and how it says no (ours)."""
 
 import os
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from ..media_ccformer import MediaError, MediaInfo, best_streams, open_media, probe
+from ..contained_media import probe
+from ..isolation import run_isolated
+from ..media_ccformer import MediaError, MediaInfo, best_streams, open_media, shown_path
 
 MEGABYTE = 1_000_000
 # Some cameras take 240 pictures a second; more in a file than that is no clip of the length it tells.
@@ -20,6 +23,7 @@ class Limits:
         seconds: that it lasts.
         width, height: of its picture in pixels, either way round.
         shown: longer side of the picture in pixels that the demo works with; larger ones are scaled down.
+        reading: seconds that it may take to read all pictures of the file.
         waiting: clips that may wait in line.
         kept: seconds after which a result is removed.
     """
@@ -29,6 +33,7 @@ class Limits:
     width: int = 4096
     height: int = 2304
     shown: int = 640
+    reading: int = 300
     waiting: int = 16
     kept: int = 3600
 
@@ -48,26 +53,26 @@ class ClipRefused(ValueError):
 def check_clip(path: str | os.PathLike, limits: Limits) -> MediaInfo:
     """What is in an uploaded clip, once it is sure that it may be worked on.
 
-    The file is foreign: nothing of it is decoded before its size and the size of its picture are known to be harmless.
+    The file is foreign: it is read in a child process, and nothing of it is decoded before its size and the size of its picture are known
+    to be harmless.
 
     Raises:
         ClipRefused: where it is no video, or beyond the limits.
     """
-    name = Path(path).name
+    name = shown_path(Path(path).name)
     size = os.path.getsize(path) / MEGABYTE
     if size > limits.megabytes:
         raise ClipRefused(
             f"{name} has {size:.0f} MB, at most {limits.megabytes} MB can be taken; cut it, or save it smaller"
         )
     try:
-        with open_media(path) as container:
-            video, _ = best_streams(container)
-            if video is not None:
-                _check_size(name, video.width, video.height, limits)
-                _check_length(name, container, video, limits)
+        ((measured, _),) = run_isolated(measure, path, limits.seconds + 0.5, limits.seconds * MOST_FPS)
+        if measured is not None:
+            _check_size(name, measured["width"], measured["height"], limits)
+            _check_length(name, measured, limits)
         info = probe(path)
     except MediaError as error:
-        raise ClipRefused(str(error).replace(str(path), name)) from None
+        raise ClipRefused(without_folder(error, path)) from None
     _check_size(name, info.width, info.height, limits)
     if info.duration > limits.seconds + 0.5:
         raise ClipRefused(_too_long(name, info.duration, limits))
@@ -81,24 +86,46 @@ def _check_size(name: str, width: int, height: int, limits: Limits) -> None:
         )
 
 
-def _check_length(name: str, container, video, limits: Limits) -> None:
-    """By its packets: what a file tells of its length need not be so."""
-    first, last, pictures = None, 0.0, 0
-    for packet in container.demux(video):
-        if packet.pts is None or not packet.size:
-            continue
-        time = float(packet.pts * packet.time_base)
-        first = time if first is None else min(first, time)
-        last, pictures = max(last, time), pictures + 1
-        if last - first > limits.seconds + 0.5 or pictures > limits.seconds * MOST_FPS:
-            break
-    seconds = last - (first or 0.0)
-    if seconds > limits.seconds + 0.5:
-        told = float(video.duration * video.time_base) if video.duration else seconds
-        raise ClipRefused(_too_long(name, max(told, seconds), limits))
-    if pictures > limits.seconds * MOST_FPS:
+def _check_length(name: str, measured: dict, limits: Limits) -> None:
+    if measured["seconds"] > limits.seconds + 0.5:
+        raise ClipRefused(_too_long(name, max(measured["told"], measured["seconds"]), limits))
+    if measured["pictures"] > limits.seconds * MOST_FPS:
         raise ClipRefused(f"{name} has more than {MOST_FPS} pictures a second; save it with fewer")
 
 
 def _too_long(name: str, seconds: float, limits: Limits) -> str:
     return f"{name} lasts {seconds:.0f} seconds, at most {limits.seconds} can be taken; cut it"
+
+
+def measure(path: str, most_seconds: float, most_pictures: int) -> Iterator[tuple]:
+    """Size and length of the pictures of a file, by its packets and without decoding any; runs in a child process.
+
+    What a file tells of its length need not be so. It is read as far as it holds no more than `most_seconds` and `most_pictures`.
+
+    Returns:
+        An iterator over one dict: width, height (pixels); seconds (between the first and the last packet), pictures (packets), told (s,
+        what the file says). None in its place where there are no pictures.
+    """
+    with open_media(path) as container:
+        video, _ = best_streams(container)
+        if video is None:
+            yield (None,)
+            return
+        first, last, pictures = None, 0.0, 0
+        for packet in container.demux(video):
+            if packet.pts is None or not packet.size:
+                continue
+            time = float(packet.pts * packet.time_base)
+            first = time if first is None else min(first, time)
+            last, pictures = max(last, time), pictures + 1
+            if last - first > most_seconds or pictures > most_pictures:
+                break
+        seconds = last - (first or 0.0)
+        told = float(video.duration * video.time_base) if video.duration else seconds
+        size = {"width": video.width, "height": video.height}
+        yield ({**size, "seconds": seconds, "pictures": pictures, "told": told},)
+
+
+def without_folder(error: Exception, path: str | os.PathLike) -> str:
+    """What an error says of a file, for a user who does not know, and is not to know, where it lies here."""
+    return str(error).replace(shown_path(path), shown_path(Path(path).name))

@@ -9,6 +9,7 @@ A look lies in a folder of its own, gone with `Look.forget`:
     drawn-.../           overlay.mp4, masks/, masks.zip, segments.json at one threshold and opacity
 """
 
+import math
 import shutil
 import tempfile
 import wave
@@ -21,12 +22,12 @@ import numpy as np
 import torch
 from PIL import Image
 
-from ..inference import FrameSegmentation, look_at_frames, segment_looks
+from ..contained_media import frame_times, iter_frames, iter_sounds, probe
+from ..inference import FrameSegmentation, frames_looked_at, look_at_frames, segment_looks
 from ..media import VideoWriter
-from ..media_ccformer import MediaInfo, SoundReader, iter_frames, probe
+from ..media_ccformer import MediaError, MediaInfo
 from ..processing_ccformer import AudioVisualProcessor
 from ..segmentation import FORMATS, loudness, write_segments
-from ..windows_ccformer import frame_times, frames_looked_at
 from .models import DemoModel
 
 FPS = 1.0  # frames looked at per second
@@ -95,7 +96,7 @@ class Look:
             {"probabilities": torch.from_numpy(frame.astype(np.float32)), "has_sound": self.info.has_audio}
             for frame in self._probabilities()
         )
-        return segment_looks(self.info, looks, self.names, processor, FPS, threshold)
+        return segment_looks(self.info, looks, processor, FPS, threshold)
 
     def draw(
         self,
@@ -130,7 +131,9 @@ def _ignore(frames: int) -> None:
     """Drawing is quick: nobody is told how far it is."""
 
 
-def take_in(upload: Path, info: MediaInfo, folder: Path, longest: int) -> tuple[Path, MediaInfo]:
+def take_in(
+    upload: Path, info: MediaInfo, folder: Path, longest: int, seconds: float = math.inf
+) -> tuple[Path, MediaInfo]:
     """A copy of an uploaded clip to work with, at most `longest` pixels on its longer side.
 
     Args:
@@ -138,6 +141,7 @@ def take_in(upload: Path, info: MediaInfo, folder: Path, longest: int) -> tuple[
         info: of it.
         folder: to write into.
         longest: side in pixels.
+        seconds: that reading its pictures may take.
 
     Returns:
         The copy, and what is in it. A small clip is copied as it is, a larger one is scaled down.
@@ -150,7 +154,7 @@ def take_in(upload: Path, info: MediaInfo, folder: Path, longest: int) -> tuple[
     copy = folder / f"{upload.stem}.mp4"
     size = max(2, round(info.width * scale)), max(2, round(info.height * scale))
     with VideoWriter(copy, *size, info.fps, sound_from=upload) as video:
-        for time, frame in iter_frames(upload):
+        for time, frame in iter_frames(upload, seconds):
             video.write(
                 np.asarray(Image.fromarray(frame).resize(size, Image.Resampling.BILINEAR, reducing_gap=2)), time
             )
@@ -161,10 +165,11 @@ def borrow_sound(lender: Path, seconds: float, target: Path) -> None:
     """Writes the first `seconds` of a clip's sound, mono, as a wav; silence beyond its end.
 
     Raises:
-        MediaError: where it has no sound.
+        MediaError: where it has no sound that can be read.
     """
-    with SoundReader(lender, SOUND_RATE) as sound:
-        samples = sound.read(0.0, round(seconds * SOUND_RATE))
+    (samples,) = iter_sounds(lender, [0.0], round(seconds * SOUND_RATE), SOUND_RATE)
+    if samples is None:
+        raise MediaError(f"{lender}: its sound cannot be read; choose another clip")
     with wave.open(str(target), "wb") as file:
         file.setparams((1, 2, SOUND_RATE, 0, "NONE", ""))
         file.writeframes((samples.clip(-1, 1) * 32767).astype("<i2").tobytes())

@@ -1,0 +1,71 @@
+import os
+import signal
+import subprocess
+import sys
+import threading
+
+import pytest
+
+from ccformer_hf.stop_signals import Stopped, stopped_by_signals
+
+pytestmark = pytest.mark.skipif(os.name != "posix", reason="has no such signals")
+CODE = """
+import signal, sys, time
+for name in sys.argv[1:]:
+    signal.signal(signal.Signals[name], signal.SIG_IGN)
+from ccformer_hf.stop_signals import Stopped, stopped_by_signals
+try:
+    with stopped_by_signals():
+        print("ready", flush=True)
+        time.sleep(60)
+except Stopped as stop:
+    sys.exit(stop.exit_code)
+"""
+
+
+def ended(number: int, *ignored: str) -> int:
+    """The exit code of a process that got a signal, started with some signals ignored as by a shell's `&` or `nohup`."""
+    with subprocess.Popen([sys.executable, "-c", CODE, *ignored], stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout.readline() == "ready\n"
+        process.send_signal(number)
+        return process.wait(30)
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+def test_each_signal_stops_what_runs_in_the_background_too(number):
+    assert ended(number, "SIGINT") == 128 + number
+
+
+def test_nohup_is_obeyed():
+    with subprocess.Popen([sys.executable, "-c", CODE, "SIGHUP"], stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout.readline() == "ready\n"
+        process.send_signal(signal.SIGHUP)
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(30) == 143
+
+
+def test_cleaning_up_is_not_disturbed_and_the_handlers_come_back():
+    before = [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)]
+    cleaned = False
+    with pytest.raises(Stopped, match="SIGTERM") as stop, stopped_by_signals():
+        try:
+            signal.raise_signal(signal.SIGTERM)
+        finally:
+            signal.raise_signal(signal.SIGTERM)
+            signal.raise_signal(signal.SIGINT)
+            cleaned = True
+    assert cleaned and stop.value.exit_code == 143
+    assert [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)] == before
+
+
+def test_other_threads_are_left_alone():
+    before, seen = signal.getsignal(signal.SIGTERM), []
+
+    def work():
+        with stopped_by_signals():
+            seen.append(signal.getsignal(signal.SIGTERM))
+
+    thread = threading.Thread(target=work)
+    thread.start()
+    thread.join()
+    assert seen == [before]
