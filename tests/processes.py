@@ -46,8 +46,9 @@ def in_two_processes(function: Callable, *arguments, folder: Path) -> str:
 
 def _run(function: Callable, arguments: tuple, output: Path, environment: dict[str, str]) -> None:
     os.setsid()
-    os.environ |= {"ACCELERATE_USE_CPU": "true", **environment}
-    torch.set_num_threads(1)  # the threads of the process forked from are not here
+    # The threads of the process forked from are not here; without the variable accelerate would want several.
+    os.environ |= {"OMP_NUM_THREADS": "1", "ACCELERATE_USE_CPU": "true", **environment}
+    torch.set_num_threads(1)
     AcceleratorState._reset_state(reset_partial_state=True)  # nor is the training it did
     sys.stdout = sys.stderr = open(output, "w", buffering=1)
     sys.exit(function(*arguments))
