@@ -5,7 +5,12 @@
     accelerate launch examples/train.py --config examples/recipes/fine-tune.yaml --data mine --output runs/mine --set epochs=40
 
 `--data` is a folder as downloaded, as `ccformer data convert` wrote it, or with clips of your own. `runs/ms3/best` is a model folder: the
-weights that scored best on the validation split. `accelerate config` once sets the number of GPUs, DDP or FSDP, and bf16.
+weights that scored best on the validation split. `accelerate config` once sets the number of GPUs, DDP or FSDP, and bf16. A finished run
+becomes longer with `--resume --set epochs=90`: its learning rate goes on along the cosine of the longer run.
+
+Several processes without GPUs (`accelerate launch --cpu` starts one):
+
+    ACCELERATE_USE_CPU=true torchrun --nproc_per_node 2 examples/train.py --config ...
 """
 
 import argparse
@@ -29,7 +34,7 @@ def parser() -> argparse.ArgumentParser:
     add("--config", type=Path, required=True, help="recipe, such as examples/recipes/s4-resnet50.yaml")
     add("--data", type=Path, required=True, help="folder of the data set")
     add("--output", type=Path, required=True, help="folder of the run")
-    add("--resume", action="store_true", help="go on from the newest saved state of the run")
+    add("--resume", action="store_true", help="go on from the newest saved state; without one, start")
     add(
         "--set",
         nargs="+",

@@ -7,12 +7,15 @@ import pytest
 import torch
 import torch.distributed as dist
 import torch.nn.functional as F
+from processes import in_two_processes
 
 from ccformer_hf import loss_ccformer
 from ccformer_hf.loss_ccformer import (
+    FramePairs,
     contrastive_loss,
     count_items,
     dense_loss,
+    frame_pairs,
     frame_targets,
     mask_pool,
     match,
@@ -331,7 +334,7 @@ def test_contrastive_loss_is_infonce_with_negatives_from_other_clips_only():
     audio, picture = torch.randn(7, 5, dtype=torch.float64), torch.randn(7, 5, dtype=torch.float64)
     clips = torch.tensor([0, 0, 1, 2, 2, 2, 1])
     wanted = slow_contrastive_loss(audio, picture, clips.tolist(), 0.2)
-    assert float(contrastive_loss(audio, picture, clips, 0.2)) == pytest.approx(wanted, rel=1e-5)
+    assert float(contrastive_loss(frame_pairs(audio, picture, clips), 0.2)) == pytest.approx(wanted, rel=1e-5)
     everything = slow_contrastive_loss(audio, picture, list(range(7)), 0.2)
     assert abs(wanted - everything) > 0.1  # the restriction to other clips matters here
 
@@ -340,9 +343,11 @@ def test_contrastive_loss_by_hand():
     audio = torch.tensor([[1.0, 0.0], [0.0, 2.0]])
     picture = torch.tensor([[3.0, 0.0], [0.0, 1.0]])
     wanted = math.log(1 + math.exp(-1 / 0.5))
-    assert float(contrastive_loss(audio, picture, torch.tensor([0, 1]), 0.5)) == pytest.approx(wanted, rel=1e-5)
+    assert float(contrastive_loss(frame_pairs(audio, picture, torch.tensor([0, 1])), 0.5)) == pytest.approx(
+        wanted, rel=1e-5
+    )
     wanted = math.log(1 + math.exp(1 / 0.5))  # the pictures swapped
-    assert float(contrastive_loss(audio, picture.flip(0), torch.tensor([0, 1]), 0.5)) == pytest.approx(
+    assert float(contrastive_loss(frame_pairs(audio, picture.flip(0), torch.tensor([0, 1])), 0.5)) == pytest.approx(
         wanted, rel=1e-5
     )
 
@@ -351,7 +356,7 @@ def test_contrastive_loss_by_hand():
 def test_without_negatives_there_is_nothing_to_learn(rows):
     audio = torch.randn(rows, 5, requires_grad=True)
     picture = torch.randn(rows, 5, requires_grad=True)
-    loss = contrastive_loss(audio, picture, torch.zeros(rows, dtype=torch.long), 0.07)
+    loss = contrastive_loss(frame_pairs(audio, picture, torch.zeros(rows, dtype=torch.long)), 0.07)
     loss.backward()
     assert float(loss.detach()) == pytest.approx(0.0, abs=1e-6)
     assert audio.grad is not None and audio.grad.abs().sum() < 1e-6
@@ -403,7 +408,7 @@ def losses_and_gradients(rows) -> dict[str, torch.Tensor]:
     weighted = {name: rows[name] * weight for name, weight in weights.items()}
     losses = matched_losses(weighted["class_logits"], weighted["mask_logits"], *targets(rows["labels"]), loss_config())
     losses["dense"] = dense_loss(weighted["joined"].log_softmax(1), rows["labels"], 64)
-    losses["contrastive"] = contrastive_loss(weighted["audio"], weighted["picture"], rows["clips"], 0.2)
+    losses["contrastive"] = contrastive_loss(frame_pairs(weighted["audio"], weighted["picture"], rows["clips"]), 0.2)
     sum(losses.values()).backward()
     results = {name: value.detach() for name, value in losses.items()}
     return results | {f"gradient of {name}": weight.grad for name, weight in weights.items()}
@@ -414,10 +419,9 @@ def with_sounding(rows, number: int):
     return {name: value[:number] if name in ("audio", "picture", "clips") else value for name, value in rows.items()}
 
 
-def one_of_two_processes(rank: int, folder: str) -> None:
-    torch.set_num_threads(1)
-    loss_ccformer.torch.rand = same_points_for_all
-    dist.init_process_group("gloo", init_method=f"file://{folder}/meeting", rank=rank, world_size=2)
+def one_of_two_processes(folder) -> None:
+    dist.init_process_group("gloo")
+    rank = dist.get_rank()
     rows = {name: parts[rank] for name, parts in batch_of_two_processes()[0].items()}
     rows["clips"] = torch.tensor([[0, 0, 1], [0]][rank])  # each process counts its own clips from 0
     results = [losses_and_gradients(with_sounding(rows, number[rank])) for number in ((3, 1), (3, 0), (0, 0))]
@@ -426,7 +430,7 @@ def one_of_two_processes(rank: int, folder: str) -> None:
 
 
 def test_two_processes_train_like_one_with_the_whole_batch(tmp_path, fixed_points):
-    torch.multiprocessing.spawn(one_of_two_processes, (str(tmp_path),), nprocs=2)
+    in_two_processes(one_of_two_processes, tmp_path, folder=tmp_path)
     halves = zip(*(torch.load(tmp_path / f"{rank}.pt") for rank in range(2)), strict=True)
     rows = batch_of_two_processes()[1]
     for sounding, (first, second) in zip((4, 3, 0), halves, strict=True):
@@ -470,3 +474,36 @@ def test_parts_of_a_step_add_up_to_the_whole():
     for name, value in whole.items():
         torch.testing.assert_close(sum(part[name] for part in parts), value, rtol=1e-5, atol=1e-6)
     assert losses(slice(0, 3), counts) == whole
+
+
+@pytest.mark.parametrize("sizes", [(1, 1, 1, 1, 1), (3, 0, 2), (4, 1)], ids=str)
+def test_the_contrastive_loss_sees_all_parts_of_a_step(sizes):
+    """Parts of one row each would have no negatives by themselves; the clips of each part are counted from 0."""
+    torch.manual_seed(0)
+    audio, picture = torch.randn(5, 4), torch.randn(5, 4)
+    parts = [tuple(side.split(sizes)) for side in (audio, picture)]
+    clips = [torch.arange(size) for size in sizes]
+
+    def weights():
+        return torch.ones(4, requires_grad=True), torch.full((4,), 0.5, requires_grad=True)
+
+    first, second = weights()
+    whole = contrastive_loss(frame_pairs(audio * first, picture * second, torch.arange(5)), 0.2)
+    whole.backward()
+
+    first_of_parts, second_of_parts = weights()
+
+    def pairs(number: int) -> FramePairs:
+        return frame_pairs(parts[0][number] * first_of_parts, parts[1][number] * second_of_parts, clips[number])
+
+    with torch.no_grad():
+        known = [pairs(number) for number in range(len(sizes))]
+    losses = []
+    for number in range(len(sizes)):
+        others = known[:number] + known[number + 1 :]
+        losses.append(contrastive_loss(pairs(number), 0.2, torch.tensor(5), others))
+        losses[-1].backward()
+    torch.testing.assert_close(sum(losses).detach(), whole.detach())
+    assert first.grad.abs().min() > 1e-3
+    torch.testing.assert_close(first_of_parts.grad, first.grad)
+    torch.testing.assert_close(second_of_parts.grad, second.grad)

@@ -58,13 +58,21 @@ def test_another_recipe_is_refused_by_name(run, resume):
         run.begin(replace(RECIPE, model={"hidden_size": 32}), resume, data="4 clips")
 
 
-def test_what_changes_no_result_may_differ(run):
+def test_how_long_where_and_how_often_may_differ_and_is_kept(run):
     save_state(run, 1)
-    run.begin(
-        replace(RECIPE, accumulate=2, save_every=1, keep_states=5, validate_every=2.0, gradient_checkpointing=True),
-        True,
-        "4 clips",
-    )
+    changes = {
+        "accumulate": 2,
+        "save_minutes": 1.0,
+        "keep_states": 5,
+        "validate_every": 2.0,
+        "gradient_checkpointing": True,
+    }
+    longer = replace(RECIPE, epochs=50.0, **changes)
+    changed = run.begin(longer, True, "4 clips")
+    assert set(changed) == {"epochs", *changes} and changed["epochs"] == (30.0, 50.0)
+    assert run.begin(longer, True, "4 clips") == {}
+    begun = json.loads((run.path / "recipe.json").read_text())
+    assert begun.pop("data") == "4 clips" and recipe_from(begun, "recipe.json") == longer
 
 
 def test_states_are_told_by_their_steps(run):

@@ -4,8 +4,12 @@ Matching and mask losses are Mask2Former's (*lineage*), with what people stumble
 finite costs, ignored pixels (255) that count nowhere, frames in which nothing sounds as a legal target.
 
 One big batch and many small ones train alike (*ours*): what a sum is divided by is counted over everything that makes up a step
-(`count_items`), and the random points at which masks are read are the same for all frames of a step.
+(`count_items`), the random points at which masks are read are the same for all frames of a step, and the contrastive loss sees the
+frames of all of it (`FramePairs`).
 """
+
+from collections.abc import Sequence
+from typing import NamedTuple
 
 import torch
 import torch.distributed as dist
@@ -297,25 +301,53 @@ def gather_rows(rows: Tensor) -> Tensor:
     return torch.cat([part[:size] for part, size in zip(gathered, sizes, strict=True)])
 
 
+class FramePairs(NamedTuple):
+    """Sound and picture of the frames with heard and sounding pixels, as the contrastive loss compares them.
+
+    Attributes:
+        audio, picture: `(n, C)` of unit length, row i of both is the same frame; n may be 0.
+        clips: `(n,)` int64, the same number for frames of the same clip.
+    """
+
+    audio: Tensor
+    picture: Tensor
+    clips: Tensor
+
+
+def frame_pairs(audio: Tensor, picture: Tensor, clips: Tensor) -> FramePairs:
+    """The pairs of all processes; gradients flow back to each process.
+
+    Args:
+        audio, picture: `(n, C)` of this process. clips: `(n,)` int64, number of the clip within the batch of this process.
+    """
+    if num_processes() > 1:
+        clips = clips + dist.get_rank() * 2**32  # tells apart the clips of different processes
+    audio, picture = (gather_rows(F.normalize(side.float(), dim=1)) for side in (audio, picture))
+    return FramePairs(audio, picture, gather_rows(clips))
+
+
 def contrastive_loss(
-    audio: Tensor, picture: Tensor, clips: Tensor, temperature: float, rows: Tensor | None = None
+    pairs: FramePairs, temperature: float, rows: Tensor | None = None, others: Sequence[FramePairs] = ()
 ) -> Tensor:
     """Bi-modal Contrastive Learning (*paper*): symmetric InfoNCE between the sound and the sounding pixels of a frame.
 
     *Lineage*: temperature, projectors, L2 norm; the positive is the same frame, negatives are frames of other clips only.
-    *Ours*: the frames of all processes are gathered, so that small batches have negatives; the picture is pooled before any
-    fusion, so that the loss cannot be met by copying the sound into the picture.
+    *Ours*: the frames of all processes and accumulated parts are seen together, so that small batches have negatives; the picture is
+    pooled before any fusion, so that the loss cannot be met by copying the sound into the picture.
 
     Args:
-        audio, picture: `(n, C)`, row i of both is the same frame; n may be 0.
-        clips: `(n,)` int64, number within this process's batch of the clip each row comes from.
-        rows: how many there are in all that makes up the step; None: those of this batch, of all processes.
+        pairs: of this part of the step, of all processes, see `frame_pairs`.
+        rows: how many there are in all that makes up the step; None: those given here.
+        others: of each other part of the step, computed before without a gradient (*lineage*: GradCache). The losses of all parts
+            then add up to that of the whole step, and so do their gradients.
     """
-    if num_processes() > 1:
-        clips = clips + dist.get_rank() * 2**32  # tells apart the clips of different processes
-    audio = gather_rows(F.normalize(audio.float(), dim=1))
-    picture = gather_rows(F.normalize(picture.float(), dim=1))
-    clips = gather_rows(clips)
+    parts = 1 + len(others)
+    # Every part computes the loss of all rows, a share of which is its own; only its own rows carry a gradient, so it counts fully.
+    own = (side.detach() + parts * (side - side.detach()) for side in pairs[:2])
+    audio, picture = (
+        torch.cat([first, *more]) for first, *more in zip(own, *(pair[:2] for pair in others), strict=True)
+    )
+    clips = torch.cat([pairs.clips, *(other.clips + number * 2**48 for number, other in enumerate(others, 1))])
     if len(clips) == 0:
         return (audio.sum() + picture.sum()) * 0.0
     similarity = audio @ picture.T / temperature
@@ -325,4 +357,4 @@ def contrastive_loss(
     target = torch.arange(len(clips), device=clips.device)
     both = (similarity, similarity.T)
     loss = sum(F.cross_entropy(rows_of, target, reduction="sum") for rows_of in both) / 2
-    return loss / (len(clips) if rows is None else rows)
+    return loss / (len(clips) if rows is None else rows) / parts

@@ -11,6 +11,7 @@ B clips, T frames, Q frame queries, V video queries, D width, K labels, H W pict
 """
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -36,7 +37,7 @@ from .layers_ccformer import (
     position_code,
     sine_code,
 )
-from .loss_ccformer import contrastive_loss, count_items, mask_pool, segmentation_losses
+from .loss_ccformer import FramePairs, contrastive_loss, count_items, frame_pairs, mask_pool, segmentation_losses
 from .pixel_decoder_ccformer import CCFormerDeformableAttention, CCFormerPixelDecoder
 from .vggish_ccformer import CCFormerVGGish
 
@@ -84,6 +85,7 @@ class CCFormerOutput(ModelOutput):
         mask_logits: mask of each query, `(B, T, Q, H/4, W/4)`.
         hidden_states: see `CCFormerModelOutput`.
         attentions: see `CCFormerModelOutput`.
+        frame_pairs: what the contrastive loss compares, on request and then alone.
     """
 
     loss: torch.FloatTensor | None = None
@@ -93,6 +95,7 @@ class CCFormerOutput(ModelOutput):
     mask_logits: torch.FloatTensor | None = None
     hidden_states: tuple[torch.FloatTensor, ...] | None = None
     attentions: tuple[torch.FloatTensor, ...] | None = None
+    frame_pairs: FramePairs | None = None
 
 
 def check_mask(name: str, mask: Tensor | None, frames: Tensor) -> None:
@@ -623,21 +626,22 @@ class CCFormerForAudioVisualSegmentation(CCFormerPreTrainedModel):
         heard: Tensor,
         counts: Tensor | None,
         seed: int | None,
+        others: Sequence[FramePairs],
     ) -> dict[str, Tensor]:
         losses = segmentation_losses(
             outputs.class_logits, outputs.mask_logits, logits, labels, used, self.config, counts, seed
         )
         if self.config.contrastive_weight > 0:
-            clips = torch.arange(labels.shape[0], device=labels.device)[:, None].expand(labels.shape[:2])
-            pooled, sounding = mask_pool(outputs.visual_embedding, labels, heard)
-            losses["contrastive"] = contrastive_loss(
-                self.audio_projector(outputs.audio_embedding[sounding]),
-                self.visual_projector(pooled),
-                clips[sounding],
-                self.config.contrastive_temperature,
-                None if counts is None else counts[2].clamp(min=1),
-            )
+            pairs = self.frame_pairs(outputs.audio_embedding, outputs.visual_embedding, labels, heard)
+            rows = None if counts is None else counts[2].clamp(min=1)
+            losses["contrastive"] = contrastive_loss(pairs, self.config.contrastive_temperature, rows, others)
         return losses
+
+    def frame_pairs(self, sound: Tensor, visual: Tensor, labels: Tensor, heard: Tensor) -> FramePairs:
+        """What the contrastive loss compares, of all processes; sound `(B, T, D)`, visual `(B, T, D, h, w)`, both before any fusion."""
+        clips = torch.arange(labels.shape[0], device=labels.device)[:, None].expand(labels.shape[:2])
+        pooled, sounding = mask_pool(visual, labels, heard)
+        return frame_pairs(self.audio_projector(sound[sounding]), self.visual_projector(pooled), clips[sounding])
 
     @can_return_tuple
     def forward(
@@ -650,6 +654,8 @@ class CCFormerForAudioVisualSegmentation(CCFormerPreTrainedModel):
         label_mask: Tensor | None = None,
         loss_counts: Tensor | None = None,
         loss_seed: int | None = None,
+        loss_others: Sequence[FramePairs] = (),
+        only_frame_pairs: bool = False,
         **kwargs: Unpack[TransformersKwargs],
     ) -> CCFormerOutput:
         """Segments clips.
@@ -664,10 +670,17 @@ class CCFormerForAudioVisualSegmentation(CCFormerPreTrainedModel):
             loss_counts: `(3,)`, the sum of `count_loss_items` over all processes and accumulated batches of a step, so that they
                 train like one batch; None: this batch alone, of all processes.
             loss_seed: of the random points at which masks are read; the same for all parts of a step. None: torch's generator.
+            loss_others: the `frame_pairs` of each other accumulated batch of a step, for the contrastive loss to see them all.
+            only_frame_pairs: computes nothing but those of this batch, which takes the backbones alone.
 
         Raises:
             ValueError: for inputs of a wrong shape; the message names the right one.
         """
+        if only_frame_pairs:
+            _, heard = self.used_frames(labels, frame_mask, audio_mask, label_mask)
+            visual = self.model.see(pixel_values, frame_mask)[1].unflatten(0, labels.shape[:2])
+            sound = self.model.hear(input_features, heard)
+            return CCFormerOutput(frame_pairs=self.frame_pairs(sound, visual, labels, heard))
         outputs = self.model(pixel_values, input_features, frame_mask, audio_mask, **kwargs)
         logits = join_queries(outputs.class_logits[-1], outputs.mask_logits[-1])
         loss, loss_dict = None, None
@@ -679,7 +692,7 @@ class CCFormerForAudioVisualSegmentation(CCFormerPreTrainedModel):
                     f"height, width), with {tuple(pixel_values.shape[:2])} clips and frames as in pixel_values"
                 )
             used, heard = self.used_frames(labels, frame_mask, audio_mask, label_mask)
-            loss_dict = self.losses(outputs, logits, labels, used, heard, loss_counts, loss_seed)
+            loss_dict = self.losses(outputs, logits, labels, used, heard, loss_counts, loss_seed, loss_others)
             weights = {name: getattr(self.config, f"{name}_weight") for name in loss_dict}
             loss = sum(weights[name] * value for name, value in loss_dict.items())
             loss_dict = {name: value.detach() for name, value in loss_dict.items()}

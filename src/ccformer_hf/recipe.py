@@ -90,13 +90,17 @@ class Recipe:
         audio_weights: the public `vggish-10086976.pth`.
         start_from: model folder or Hub id to start from, which brings its own architecture and weights: `model`, `backbone_weights`
             and `audio_weights` are not looked at then. What tells its labels apart is made anew where the data has others.
-        epochs: how often each clip is seen.
+        epochs: how often each clip is seen. A run that is resumed may get more: the cosine of `learning_rate` is that of the longer
+            run from then on.
         batch_size: clips per optimizer step, over all processes.
-        accumulate: parts in which each process works through its share of a batch, to save memory; changes no result.
+        accumulate: parts in which each process works through its share of a batch, to save memory. Changes no result, as long as
+            batch norms do not train (`frozen_norms`): those normalise each part by itself. The contrastive loss sees all parts,
+            which takes a pass through the backbones more.
         learning_rate: of AdamW after the warm-up; then along a cosine to 0.
         backbone_rate: factor of the backbone's learning rate.
         frozen_epochs: epochs in which the two backbones do not learn.
-        frozen_norms: whether the backbone's batch norms keep their statistics, as small batches need it.
+        frozen_norms: whether the backbone's batch norms keep their statistics, as pretrained ones should; otherwise they normalise by
+            the frames of all processes.
         weight_decay: of matrices and kernels.
         warmup_steps: in which the learning rate rises from 0.
         max_grad_norm: gradients are clipped to this norm.
@@ -104,7 +108,7 @@ class Recipe:
         gradient_checkpointing: computes activations twice, to save memory.
         seed: of weights, order and augmentation.
         validate_every: epochs between validations; the best one by mIoU on the validation split is kept.
-        save_every: steps between saved states.
+        save_minutes: minutes between saved states; one is saved at each validation and at the end as well.
         keep_states: how many of them are kept.
         augmentation: see `Augmentation`.
     """
@@ -130,7 +134,7 @@ class Recipe:
     gradient_checkpointing: bool = False
     seed: int = 0
     validate_every: float = 1.0
-    save_every: int = 500
+    save_minutes: float = 5.0
     keep_states: int = 2
     augmentation: Augmentation = field(default_factory=Augmentation)
 
@@ -140,9 +144,8 @@ class Recipe:
         _need(self.alignment in ALIGNMENTS, "alignment", self.alignment, f"one of {', '.join(ALIGNMENTS)}")
         for name in ("epochs", "batch_size", "accumulate", "learning_rate", "max_grad_norm", "validate_every"):
             _need(getattr(self, name) > 0, name, getattr(self, name), "more than 0")
-        for name in ("save_every", "keep_states"):
-            _need(getattr(self, name) >= 1, name, getattr(self, name), "1 or more")
-        for name in ("backbone_rate", "frozen_epochs", "weight_decay", "warmup_steps", "seed"):
+        _need(self.keep_states >= 1, "keep_states", self.keep_states, "1 or more")
+        for name in ("backbone_rate", "frozen_epochs", "weight_decay", "warmup_steps", "seed", "save_minutes"):
             _need(getattr(self, name) >= 0, name, getattr(self, name), "0 or more")
         _need(0 <= self.average < 1, "average", self.average, "a decay from 0 to below 1, such as 0.999")
 

@@ -4,12 +4,14 @@ import json
 import os
 import shutil
 from pathlib import Path
+from typing import Any
 
 from .recipe import Recipe
 from .whole_files import put_back, written_whole
 
-# May differ between the first start and a resumption: they change where and how often, not what.
-FREE = ("accumulate", "save_every", "keep_states", "validate_every", "gradient_checkpointing")
+# May differ between the first start and a resumption: how long, where and how often. The steps stay what they are, but for the
+# learning rate of a longer run, and for `accumulate` where batch norms train.
+FREE = ("epochs", "accumulate", "save_minutes", "keep_states", "validate_every", "gradient_checkpointing")
 
 
 class RunFolder:
@@ -20,11 +22,14 @@ class RunFolder:
         self.best, self.last, self.logs = self.path / "best", self.path / "last", self.path / "logs"
         self.states = self.path / "states"
 
-    def begin(self, recipe: Recipe, resume: bool, data: str = "") -> None:
-        """Makes the folder, or checks that it is the one of this recipe and these clips.
+    def begin(self, recipe: Recipe, resume: bool, data: str = "") -> dict[str, tuple[Any, Any]]:
+        """Makes the folder, or checks that it is the one of this recipe and these clips; keeps the recipe as `recipe.json`.
 
         Args:
             data: tells the clips apart from others.
+
+        Returns:
+            What differs from the recipe before, though it may: name -> old and new value.
 
         Raises:
             FileExistsError: where there is a run already and `resume` is not asked for.
@@ -36,9 +41,8 @@ class RunFolder:
             put_back(folder)
         if not file.is_file():
             self.path.mkdir(parents=True, exist_ok=True)
-            with written_whole(file) as temporary:
-                temporary.write_text(json.dumps(now, indent=2) + "\n")
-            return
+            _write_json(file, now)
+            return {}
         before = json.loads(file.read_text())
         differing = [name for name in now if name not in FREE and before.get(name) != now[name]]
         if differing:
@@ -51,6 +55,10 @@ class RunFolder:
             raise FileExistsError(
                 f"{self.path}: holds a run already; --resume goes on with it, another output folder starts anew"
             )
+        changed = {name: (before[name], now[name]) for name in FREE if name in before and before[name] != now[name]}
+        if changed:
+            _write_json(file, now)
+        return changed
 
     def data(self) -> str:
         """What tells the clips of this run apart from others."""
@@ -77,3 +85,8 @@ class RunFolder:
             shutil.rmtree(folder)
         for folder in self.states.glob(".step-*"):
             shutil.rmtree(folder, ignore_errors=True)
+
+
+def _write_json(path: Path, values: dict[str, Any]) -> None:
+    with written_whole(path) as temporary:
+        temporary.write_text(json.dumps(values, indent=2) + "\n")

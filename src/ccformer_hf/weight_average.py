@@ -1,24 +1,29 @@
 """A moving average of a model's weights, which often scores better than the weights themselves."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from typing import Any
 
 import torch
+
+from .foreign_weights import differences
 
 
 class WeightAverage:
     """Exponential moving average of all parameters; buffers stay the model's own.
 
     Args:
-        model: whose parameters are followed; sharded ones are averaged where they lie.
+        model: whose parameters are followed.
         decay: share of the average that a step keeps, reached gradually over the first steps; 0: no average is kept.
+
+    Attributes:
+        weights: the average, by the names of the parameters; empty where none is kept.
+        updates: steps taken in.
     """
 
     def __init__(self, model: torch.nn.Module, decay: float):
-        self.parameters = list(model.parameters()) if decay else []
+        self.parameters = dict(model.named_parameters()) if decay else {}
         self.decay, self.updates = decay, 0
-        self.weights = [parameter.detach().clone() for parameter in self.parameters]
+        self.weights = {name: parameter.detach().clone() for name, parameter in self.parameters.items()}
 
     @torch.no_grad()
     def update(self) -> None:
@@ -28,7 +33,8 @@ class WeightAverage:
         self.updates += 1
         # The first weights are mere chance: forget them faster.
         decay = min(self.decay, (1 + self.updates) / (10 + self.updates))
-        torch._foreach_lerp_(self.weights, [parameter.detach() for parameter in self.parameters], 1 - decay)
+        now = [parameter.detach() for parameter in self.parameters.values()]
+        torch._foreach_lerp_(list(self.weights.values()), now, 1 - decay)
 
     @contextmanager
     def swapped_in(self) -> Iterator[None]:
@@ -41,15 +47,20 @@ class WeightAverage:
 
     @torch.no_grad()
     def _swap(self) -> None:
-        for index, parameter in enumerate(self.parameters):
+        for name, parameter in self.parameters.items():
             kept = parameter.detach().clone()
-            parameter.copy_(self.weights[index])
-            self.weights[index] = kept
+            parameter.copy_(self.weights[name])
+            self.weights[name] = kept
 
-    def state_dict(self) -> dict[str, Any]:
-        return {"updates": self.updates, "weights": self.weights}
+    def load(self, weights: Mapping[str, torch.Tensor], updates: int) -> None:
+        """Goes back to an average kept before.
 
-    def load_state_dict(self, state: dict[str, Any]) -> None:
-        self.updates = state["updates"]
-        for weight, saved in zip(self.weights, state["weights"], strict=True):
-            weight.copy_(saved)
+        Raises:
+            ValueError: for the average of another model.
+        """
+        shapes, wanted = ({name: tensor.shape for name, tensor in of.items()} for of in (weights, self.weights))
+        if shapes != wanted:
+            raise ValueError(f"the average is of another model: {differences(shapes, wanted)}")
+        for name, weight in self.weights.items():
+            weight.copy_(weights[name])
+        self.updates = updates

@@ -1,0 +1,54 @@
+"""Functions run in forked processes, which need not import torch anew: it takes longer than most of what is tested."""
+
+import multiprocessing
+import os
+import socket
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import torch
+from accelerate.state import AcceleratorState
+
+FORK = multiprocessing.get_context("fork")
+
+
+def start(function: Callable, *arguments, output: Path, **environment: str) -> multiprocessing.Process:
+    """Starts `function` in a process group of its own, with one thread; what it prints goes to the file `output`."""
+    process = FORK.Process(target=_run, args=(function, arguments, output, environment))
+    process.start()
+    return process
+
+
+def finish(process: multiprocessing.Process, output: Path, code: int = 0, seconds: float = 300) -> str:
+    """Waits for a process, whose exit code is to be `code`, and gives what it printed."""
+    process.join(seconds)
+    assert process.exitcode == code, output.read_text()[-3000:]
+    return output.read_text()
+
+
+def in_two_processes(function: Callable, *arguments, folder: Path) -> str:
+    """Runs `function` in two processes that `accelerate` and torch take for one training; gives what the first one printed."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        meeting = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(free.getsockname()[1]), "WORLD_SIZE": "2"}
+    outputs = [folder / f"{rank}.txt" for rank in range(2)]
+    both = [
+        start(function, *arguments, output=output, RANK=str(rank), LOCAL_RANK=str(rank), **meeting)
+        for rank, output in enumerate(outputs)
+    ]
+    try:
+        return [finish(process, output) for process, output in zip(both, outputs, strict=True)][0]
+    finally:
+        for process in both:
+            process.kill()
+
+
+def _run(function: Callable, arguments: tuple, output: Path, environment: dict[str, str]) -> None:
+    os.setsid()
+    # The threads of the process forked from are not here; without the variable accelerate would want several.
+    os.environ |= {"OMP_NUM_THREADS": "1", "ACCELERATE_USE_CPU": "true", **environment}
+    torch.set_num_threads(1)
+    AcceleratorState._reset_state(reset_partial_state=True)  # nor is the training it did
+    sys.stdout = sys.stderr = open(output, "w", buffering=1)
+    sys.exit(function(*arguments))
