@@ -126,10 +126,12 @@ def _opened(source: str | os.PathLike | io.BytesIO, name: str) -> Image.Image:
 def _unreadable(name: str, error: Exception) -> PictureError:
     if isinstance(error, PermissionError):
         return PictureError(f"{name}: may not be read; give yourself read permission on it")
-    what = "is none that can be read" if isinstance(error, Image.UnidentifiedImageError) else f"is damaged: {error}"
-    return PictureError(
-        f"{name}: cannot be read as a picture ({what}); expected {', '.join(SUFFIXES)}; copy or download it again"
+    what = (
+        f"it is no picture, or none of {', '.join(SUFFIXES)}"
+        if isinstance(error, Image.UnidentifiedImageError)
+        else error
     )
+    return PictureError(f"{name}: cannot be read as a picture ({what}); copy or download it again")
 
 
 def _orientation(image: Image.Image) -> int | None:

@@ -16,6 +16,8 @@ from pathlib import Path
 
 import numpy as np
 
+from .folders import entries, is_leftover
+
 SETTINGS = ("s4", "ms3", "avss")
 SPLITS = ("train", "validation", "test")
 TABLES = {"s4": "s4_meta_data.csv", "ms3": "ms3_meta_data.csv", "avss": "metadata.csv"}
@@ -57,6 +59,7 @@ class ClipFiles:
         sound: wav file (own: any file with sound), or None.
         log_mel: official `.pkl` of log-mel examples, or None.
         missing: what the table promises and the folders do not hold; nothing for a whole clip.
+        unclear: what of its files could be read in two ways, or not at all (own); nothing for a clip that can be used.
     """
 
     id: str
@@ -68,6 +71,7 @@ class ClipFiles:
     sound: str | None
     log_mel: str | None = None
     missing: tuple[str, ...] = ()
+    unclear: tuple[str, ...] = ()
 
     @property
     def has_video(self) -> bool:
@@ -107,7 +111,7 @@ def find_settings(root: str | os.PathLike) -> dict[str, Path]:
         raise NotADirectoryError(
             f"{root}: is no folder; name the one that holds Single-source/, Multi-sources/ or metadata.csv of AVSBench"
         )
-    folders = [root, *sorted(path for path in root.iterdir() if path.is_dir() and not path.name.startswith("."))]
+    folders = [root, *(path for path in entries(root) if path.is_dir())]
     found = {}
     for setting, table in TABLES.items():
         for folder in folders:
@@ -175,7 +179,7 @@ class _Folders:
     def names(self, folder: str) -> frozenset[str]:
         if folder not in self._names:
             try:
-                self._names[folder] = frozenset(os.listdir(folder))
+                self._names[folder] = frozenset(name for name in os.listdir(folder) if not is_leftover(name))
             except (FileNotFoundError, NotADirectoryError):
                 self._names[folder] = frozenset()
         return self._names[folder]
