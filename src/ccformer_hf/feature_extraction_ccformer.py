@@ -205,11 +205,7 @@ class CCFormerFeatureExtractor(SequenceFeatureExtractor):
         waveform = waveform.to(torch.float32)
         if waveform.ndim == 2:
             waveform = waveform.mean(dim=0 if waveform.shape[0] < waveform.shape[1] else 1)
-        ratio = Fraction(self.sampling_rate) / Fraction(rate)
-        if ratio == 1:
-            return waveform
-        ratio = ratio.limit_denominator(LARGEST_DENOMINATOR)
-        return resample(waveform, orig_freq=ratio.denominator, new_freq=ratio.numerator)
+        return resampled(waveform, rate, self.sampling_rate)
 
     def _frame_times(self, waveform: torch.Tensor | None, timestamps: Sequence[float] | None) -> np.ndarray:
         if timestamps is None:
@@ -225,6 +221,15 @@ class CCFormerFeatureExtractor(SequenceFeatureExtractor):
                 f"timestamps are {timestamps!r}; wanted is the time (s) of each frame, at least one, all finite"
             )
         return times
+
+
+def resampled(waveform: torch.Tensor, rate: float, wanted: float) -> torch.Tensor:
+    """Sound `(S,)` float32 of `rate` samples per second at the rate `wanted`."""
+    ratio = Fraction(wanted) / Fraction(rate)
+    if ratio == 1:
+        return waveform
+    ratio = ratio.limit_denominator(LARGEST_DENOMINATOR)
+    return resample(waveform, orig_freq=ratio.denominator, new_freq=ratio.numerator)
 
 
 def is_batch_of_sounds(audio: Waveform | Sequence[Waveform]) -> bool:

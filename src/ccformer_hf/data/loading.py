@@ -21,7 +21,8 @@ def load_avsbench(
     Columns of a row (`T` frames, `H W` picture):
         id: name of the clip.
         setting: `"s4"`, `"ms3"`, `"avss"` or `"own"`.
-        classes: names of what sounds, where the official table tells: s4 its category, avss of its 70 classes.
+        classes: names of what sounds, where the official tables tell: s4 its category, avss and ms3 of avss' 70 classes (ms3: where
+            `metadata.csv` is below `root` too); else empty.
         frames: list of `T` RGB pictures (PIL).
         labels: uint8 `(T, H, W)` class ids: 0 background; s4, ms3: 1 sounding; avss: 1..70; 255 ignore, and in all of a
             frame that is not annotated.
@@ -75,7 +76,7 @@ def clips_and_class_names(setting: str, root: str | os.PathLike) -> tuple[list[C
     found = find_settings(root)
     if setting not in found:
         raise FileNotFoundError(f"{root}: holds no {setting}, but {', '.join(found)}; name another folder or setting")
-    return list_clips(setting, found[setting]), class_names(setting)
+    return list_clips(setting, found[setting], found.get("avss")), class_names(setting)
 
 
 def refuse_unfit(clips: list[ClipFiles], root: Path, split: str) -> None:
