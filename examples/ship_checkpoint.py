@@ -1,6 +1,7 @@
 """Puts a trained model into the package: weights and settings, its scores on clips never seen, and the card that states them.
 
     python examples/ship_checkpoint.py runs/tiny
+    python examples/ship_checkpoint.py            # scores the one that is there anew
 
 Writes `src/ccformer_hf/checkpoints/ccformer-tiny/` and the same card as `MODEL_CARD.md`. The code files that lie in a run's folder stay
 behind: inside the package they are there already.
@@ -39,12 +40,19 @@ ELSEWHERE = ("auto_map", "custom_pipelines")  # settings that point to the code 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("run", help="folder of a training run, whose best weights are taken, or a model folder")
+    parser.add_argument(
+        "run",
+        nargs="?",
+        default=TARGET,
+        help="folder of a training run, whose best weights are taken, or a model folder; left out: the checkpoint that is there",
+    )
     parser.add_argument(
         "--clips", type=int, default=200, help="clips of each setting to score on (default %(default)s)"
     )
     parser.add_argument("--seed", type=int, default=1_000_000, help="of these clips (default %(default)s)")
-    parser.add_argument("--note", default="", help="anything else the card should say about the training")
+    parser.add_argument(
+        "--note", help="anything else the card should say about the training; left out: what the model's record says"
+    )
     args = parser.parse_args()
     try:
         ship(Path(args.run), args.clips, args.seed, args.note)
@@ -52,7 +60,7 @@ def main() -> None:
         sys.exit(f"ship_checkpoint.py: error: {error}")
 
 
-def ship(run: Path, clips: int, seed: int, note: str) -> None:
+def ship(run: Path, clips: int, seed: int, note: str | None) -> None:
     """Scores the model of a run and puts it, its record and its card in their places."""
     folder = model_folder(run)
     model, processor = load(folder, "cpu")
@@ -75,10 +83,11 @@ def ship(run: Path, clips: int, seed: int, note: str) -> None:
         version=known.version,
         commit=known.commit,
         licence="apache-2.0",
-        note=note,
+        note=known.note if note is None else note,
     )
     TARGET.mkdir(parents=True, exist_ok=True)
-    shutil.copyfile(folder / "model.safetensors", TARGET / "model.safetensors")
+    if folder.resolve() != TARGET:
+        shutil.copyfile(folder / "model.safetensors", TARGET / "model.safetensors")
     for name in ("config.json", "processor_config.json"):
         settings = json.loads((folder / name).read_text())
         for part in (settings, *settings.values()):

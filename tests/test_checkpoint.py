@@ -34,7 +34,7 @@ def test_the_card_states_what_was_measured():
     text = (ROOT / "MODEL_CARD.md").read_text()
     record = read_record(FOLDER)
     assert text == (FOLDER / "README.md").read_text() == model_card(record, *load(device="cpu"), BUILT_IN_MODEL)
-    assert record.trained_on in text and len(record.scores) == 5
+    assert record.trained_on in text and len(record.scores) == 10
     assert all(f"| {FIGURES[name]} | {value:.4f} |" in text for name, value in record.scores.items())
     results = ModelCard(text).data.eval_results
     assert {result.metric_type: result.metric_value for result in results} == record.scores

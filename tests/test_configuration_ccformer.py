@@ -63,6 +63,10 @@ def test_json_round_trip_keeps_everything(tmp_path):
             {"id2label": {0: "background", 5: "dog"}},
             r"id2label has the ids \[0, 5\], they must be 0 \(background\), 1, 2",
         ),
+        (
+            {"id2label": {0: "background", 1: "dog", 2: "dog"}},
+            "id2label has the name 'dog' for several ids; expected an",
+        ),
         ({"num_labels": 256}, "255 marks ignored pixels"),
     ],
 )

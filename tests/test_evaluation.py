@@ -1,6 +1,7 @@
 import json
 import os
 import pickle
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -20,7 +21,7 @@ from ccformer_hf.evaluation_clips import ClipFeed
 from ccformer_hf.inference import load
 from ccformer_hf.metrics.binary import BinarySegmentation
 from ccformer_hf.metrics.dataset_level import DatasetLevelSegmentation
-from ccformer_hf.metrics.robust import global_score
+from ccformer_hf.metrics.robust import ceiling, global_score
 from ccformer_hf.metrics.semantic import SemanticSegmentation
 from ccformer_hf.timeline_ccformer import Timeline
 
@@ -298,6 +299,59 @@ def test_robust_figures(loaded, sets):
         assert set(row["sounds"]) == set(sounds) and row["sounds"]["original"]["miou"] == row["miou"]
 
 
+def test_the_ceiling_is_g_of_the_label_maps_themselves(loaded, sets):
+    found = evaluate(loaded, sets["s4"], robust=True)
+    truth, empty = BinarySegmentation(), BinarySegmentation()
+    for number, row in enumerate(sets["s4"]):
+        labels = by_hand(loaded, row)[1]
+        truth.add(labels.astype(np.float32), labels, clip=number)
+        empty.add(np.zeros(labels.shape, np.float32), labels, clip=number)
+    assert found.robust["ceiling"] == ceiling(truth.compute(), empty.compute())
+    assert found.robust["seen"] is None and 0.5 < found.robust["ceiling"]["g_miou"] <= 1
+
+
+def test_g_over_the_classes_seen(loaded, sets):
+    """Of 71 classes, those that the label maps hold: what a perfect model gets does not shrink with the others."""
+    robust = evaluate(loaded, sets["avss"], robust=True).robust
+    held = {number for row in sets["avss"] for number in np.unique(by_hand(loaded, row)[1]).tolist()}
+    seen = robust["seen"]
+    assert seen["classes"] == len(held) < 20
+    assert robust["ceiling"]["g_miou"] < 0.5 < 0.9 < seen["ceiling"]["g_miou"] <= 1
+    assert robust["g_miou"] < seen["g_miou"] < seen["ceiling"]["g_miou"]
+    assert robust["classes_told_by"] == "the official table"
+
+
+def test_ms3_is_joined_with_the_table_of_avss(loaded, roots, sets, tmp_path):
+    with pytest.warns(UserWarning, match="any other clip, also of the same class: .*metadata.csv"):
+        alone = evaluate(loaded, sets["ms3"], robust=True)
+    assert alone.robust["off_screen_rules"] == {"any other clip": 4} and alone.robust["classes_told_by"] == "unknown"
+    shutil.copytree(roots / "ms3", tmp_path / "both")
+    classes = dict(zip(sets["ms3"]["id"], ["dog_cat", "dog", "car", "dog_off-the-screen"], strict=True))
+    rows = [",".join((name, name, "0", "0", sounding, "test", "v1m")) for name, sounding in classes.items()]
+    (tmp_path / "both" / "metadata.csv").write_text("\n".join(["vid,uid,s_min,s_sec,a_obj,split,label", *rows]))
+    clips = load_avsbench("ms3", tmp_path / "both", "test")
+    assert clips["classes"][:] == [["dog", "cat"], ["dog"], ["car"], ["dog"]]
+    joined = evaluate(loaded, clips, robust=True)
+    assert joined.robust["off_screen_rules"] == {"other broad class": 4}
+    assert joined.robust["classes_told_by"] == "the official table" and joined.scores == alone.scores
+    for row in joined.per_clip:
+        assert ("dog" in classes[row["id"]]) != ("dog" in classes[row["off_screen_from"]])
+
+
+def test_clips_of_ones_own_get_sounds_of_other_classes(loaded, tmp_path):
+    write_made_up_set(tmp_path / "own", "own", 8, seed=1, workers=1, progress=False, size=32)
+    clips = load_avsbench("own", tmp_path / "own", "train")
+    names = clips.features["labels"].names
+    feed = ClipFeed(clips, SIZE, robust=True)
+    classes = [{names[number] for number in np.unique(row["labels"])} - {"background"} for row in clips]
+    assert feed.classes_told_by == "the label maps" and any(
+        choice.rule != "any other clip" for choice in feed.off_screen
+    )
+    for own, choice in zip(classes, feed.off_screen, strict=True):
+        assert choice.rule == "any other clip" or own.isdisjoint(classes[choice.index])
+
+
+@pytest.mark.filterwarnings("ignore:off-screen sound is that of any other clip")
 def test_fpr_is_the_share_of_pixels_marked(loaded, sets, monkeypatch):
     model, processor = loaded
     feed = ClipFeed(sets["ms3"], SIZE, robust=True)

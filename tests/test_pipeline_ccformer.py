@@ -100,6 +100,14 @@ def test_times_and_sizes_of_arrays(segmenter):
     assert [record["end"] for record in records] == [1 / 16, 17 / 16, 33 / 16]
 
 
+def test_arrays_whose_rate_is_assumed(segmenter):
+    clip = {"images": np.zeros((30, 8, 8, 3), np.uint8), "audio": np.zeros(16000, np.float32), "sampling_rate": 16000}
+    with pytest.raises(ValueError, match="30 frames at 1 per second, which is assumed.* give fps=30 if"):
+        segmenter(clip)
+    assert len(segmenter(clip, fps=30, window=30)) == 30
+    assert len(segmenter({**clip, "timestamps": np.arange(30)}, window=30)) == 30
+
+
 def test_a_pipeline_in_half_precision(folder, video):
     segmenter = pipeline(TASK, model=str(folder), device="cpu", dtype=torch.bfloat16)
     assert segmenter.dtype == torch.bfloat16
@@ -119,7 +127,7 @@ def test_what_cannot_be_used_is_told(segmenter, video):
         ({"images": picture, "sound": None}, r"entries \['images', 'sound'\]"),
         ({"images": str(video)}, "give the path of a video itself"),
         ({"images": picture[:0]}, "holds no frame"),
-        ({"images": picture[None]}, "wanted is .height, width, 3."),
+        ({"images": picture[None]}, "expected .height, width, 3."),
         ({"images": picture, "timestamps": [0.0, 1.0]}, "clip of 1 frames"),
         ("nowhere.mp4", "no such file"),
     ]:

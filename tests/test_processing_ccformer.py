@@ -5,6 +5,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 import torch
+from made_media import make_video
 from PIL import Image
 from transformers import AutoFeatureExtractor, AutoImageProcessor, AutoProcessor
 
@@ -211,7 +212,7 @@ def test_settings_of_the_processor_and_its_parts_are_given_when_loading():
 
 def test_saving_ships_the_code(processor, tmp_path):
     processor.save_pretrained(tmp_path)
-    names = {"processing", "image_processing", "feature_extraction", "media", "settings", "timeline"}
+    names = {"processing", "image_processing", "feature_extraction", "media", "pictures", "settings", "timeline"}
     assert {f"{name}_ccformer.py" for name in names} <= {path.name for path in tmp_path.iterdir()}
     saved = json.loads((tmp_path / "processor_config.json").read_text())
     assert saved["auto_map"]["AutoProcessor"] == "processing_ccformer.AudioVisualProcessor"
@@ -234,6 +235,17 @@ def test_a_video_brings_its_own_frames_times_and_sound(processor):
 
 
 BAD_INPUTS = [
+    ({"images": np.stack([np.zeros((4, 4, 3)), np.full((4, 4, 3), np.nan)])}, "frame 0 is float64; expected uint8"),
+    ({"images": [pictures(1)[0], np.full((4, 4, 3), np.nan)]}, "frame 1 is float64 and holds NaN or infinite values"),
+    ({"images": [pictures(1), pictures(2) / 255]}, "clip 1: frame 0 is float64"),
+    (
+        {"images": [pictures(1)] * 2, "audio": [None, noise(1.0) * np.inf], "sampling_rate": RATE},
+        "clip 1: the waveform holds NaN or infinite",
+    ),
+    ({"images": ["no_such.png"]}, "no_such.png: there is no such file"),
+    ({"images": pictures(1), "fps": 0}, "fps is 0"),
+    ({"images": [pictures(1)] * 2, "fps": [1]}, "fps has 1 entries for 2 clip"),
+    ({"images": pictures(1), "fps": 2, "timestamps": [0.5]}, "timestamps are given for a clip whose fps is given too"),
     ({"images": []}, "no frames"),
     ({"images": np.zeros((0, 1, 4, 4, 3), np.uint8)}, "no clip"),
     ({"images": [[]]}, "no frames"),
@@ -241,8 +253,8 @@ BAD_INPUTS = [
     ({"images": pictures(1)[0]}, r"images have shape \(24, 40, 3\); wanted is \(frames, height, width, 3\)"),
     ({"images": pictures(2).transpose(0, 3, 1, 2)}, "channels last"),
     ({"images": pictures(2)[..., :1]}, "channels last"),
-    ({"images": pictures(2) / 255}, "float64; wanted is uint8"),
-    ({"images": torch.rand(2, 4, 4, 3)}, "float32; wanted is uint8"),
+    ({"images": pictures(2) / 255}, "frame 0 is float64; expected uint8"),
+    ({"images": torch.rand(2, 4, 4, 3)}, "frame 0 is float32; expected uint8"),
     ({"images": [np.zeros((0, 4, 3), np.uint8)]}, "no pixels"),
     ({"images": "frame.png"}, "one picture"),
     ({"images": Image.new("RGB", (4, 4))}, "images is a Image"),
@@ -273,8 +285,109 @@ BAD_INPUTS = [
 
 @pytest.mark.parametrize(("arguments", "message"), BAD_INPUTS)
 def test_bad_input_is_one_clear_error(processor, arguments, message):
-    with pytest.raises(ValueError, match=message):
+    with pytest.raises((ValueError, FileNotFoundError), match=message):
         processor(**arguments)
+
+
+# The rate of the frames
+
+
+def test_frames_are_read_at_the_rate_that_is_given(processor):
+    click = np.zeros(5 * RATE, np.float32)
+    click[round(2.5 * RATE)] = 1.0
+    at_two = AudioVisualProcessor(processor.image_processor, fps=2.0)(pictures(10), click, sampling_rate=RATE)
+    given = processor(pictures(10), click, sampling_rate=RATE, fps=2)
+    assert torch.equal(given["audio_mask"], at_two["audio_mask"]) and given["audio_mask"].sum() == 2
+    several = processor([pictures(10), pictures(5)], [click, click], sampling_rate=RATE, fps=[2, None])
+    assert torch.equal(several["audio_mask"][0], at_two["audio_mask"][0])
+    assert several["audio_mask"][1].tolist() == [False, False, True] + [False] * 7
+
+
+def test_a_video_is_looked_at_at_the_rate_that_is_given(processor, tmp_path):
+    path = make_video(tmp_path / "clip.mp4", 2.0)
+    assert processor(path, fps=4)["pixel_values"].shape[1] == 8
+    assert processor([path, path], fps=[4, None])["frame_mask"].sum(1).tolist() == [8, 2]
+
+
+def mismatched(frames: int, seconds: float) -> dict:
+    return {"images": pictures(frames, 2, 2), "audio": noise(seconds), "sampling_rate": RATE}
+
+
+@pytest.mark.parametrize(("frames", "seconds", "fitting"), [(150, 5.0, "30"), (5, 50.0, "0.1"), (50, 5.02, "9.96")])
+def test_frames_and_sound_that_cannot_belong_together_are_refused(processor, frames, seconds, fitting):
+    clip = mismatched(frames, seconds)
+    message = (
+        f"{frames} frames at 1 per second, which is assumed, last {frames} s, but .*give fps={fitting} if they belong"
+    )
+    with pytest.raises(ValueError, match=message):
+        processor(**clip)
+    with pytest.raises(ValueError, match=f"clip 1: {message}"):
+        processor([pictures(1, 2, 2), clip["images"]], [None, clip["audio"]], sampling_rate=RATE)
+
+
+@pytest.mark.parametrize(("frames", "seconds", "fitting"), [(10, 5.02, "1.99"), (5, 10.0, "0.5")])
+def test_frames_and_sound_that_hardly_belong_together_are_warned_of(processor, frames, seconds, fitting):
+    with pytest.warns(UserWarning, match=f"{frames} frames at 1 per second, which is .* give fps={fitting} if"):
+        processor(**mismatched(frames, seconds))
+
+
+@pytest.mark.filterwarnings("error")
+@pytest.mark.parametrize("said", [{"fps": 1}, {"fps": 30}, {"timestamps": range(150)}])
+def test_what_the_caller_says_of_the_rate_is_his(processor, said):
+    assert processor(**mismatched(150, 5.0), **said)["frame_mask"].sum() == 150
+
+
+@pytest.mark.filterwarnings("error")
+@pytest.mark.parametrize(("frames", "seconds"), [(5, 4.2), (5, 5.9), (4, 3.0), (2, 1.0), (10, 9.0), (1, 60.0)])
+def test_a_sound_a_little_shorter_or_longer_than_the_pictures_is_taken(processor, frames, seconds):
+    sound = np.stack([noise(seconds)] * 2).T  # (S, C)
+    assert processor(pictures(frames, 2, 2), sound, sampling_rate=RATE)["audio_mask"].any()
+
+
+def test_the_rate_of_the_processor_is_an_assumption_too():
+    processor = AudioVisualProcessor(CCFormerImageProcessor(size={"height": 32, "width": 32}), fps=30)
+    assert processor(pictures(90, 2, 2), noise(3.0), sampling_rate=RATE)["audio_mask"].all()
+    with pytest.raises(ValueError, match="5 frames at 30 per second, which is assumed.* give fps=1 if"):
+        processor(pictures(5), noise(5.0), sampling_rate=RATE)
+
+
+# Pictures and maps in files
+
+
+def test_pictures_are_turned_upright(processor, tmp_path):
+    frame = pictures(1)[0]
+    turned = Image.fromarray(frame).transpose(Image.Transpose.ROTATE_90)
+    exif = Image.Exif()
+    exif[274] = 6  # to be turned by 90 degrees clockwise
+    turned.save(tmp_path / "a.png", exif=exif)
+    wanted = processor(frame[None])["pixel_values"]
+    assert torch.equal(processor([tmp_path / "a.png"])["pixel_values"], wanted)
+    with Image.open(tmp_path / "a.png") as image:
+        assert torch.equal(processor([image])["pixel_values"], wanted)
+    labels = np.arange(24 * 40, dtype=np.uint8).reshape(24, 40)
+    Image.fromarray(labels).transpose(Image.Transpose.ROTATE_90).save(tmp_path / "mask.png", exif=exif)
+    expected = processor(frame[None], segmentation_maps=labels[None])["labels"]
+    with Image.open(tmp_path / "mask.png") as image:
+        for given in (tmp_path / "mask.png", image):
+            assert torch.equal(processor(frame[None], segmentation_maps=[given])["labels"], expected)
+
+
+def test_a_label_map_that_is_a_jpeg_is_refused(processor, tmp_path):
+    Image.new("L", (4, 4)).save(tmp_path / "a.jpg")
+    with pytest.raises(ValueError, match="a.jpg: is a JPEG, which blurs class ids"):
+        processor(pictures(1), segmentation_maps=[tmp_path / "a.jpg"])
+
+
+# What comes out of the model
+
+
+def test_outputs_that_are_nan_are_refused(processor):
+    outputs = random_outputs(2, 3, 4, 5, 5)
+    outputs.logits[1, 2, 0, 0, 0] = np.nan
+    for post_process in (processor.post_process_scores, processor.post_process_semantic_segmentation):
+        with pytest.raises(ValueError, match="output for clip 1 holds NaN in frame 2.*float32 or bfloat16"):
+            post_process(outputs)
+        assert len(post_process(outputs, num_frames=[3, 2])) == 2, "NaN in a padded frame does no harm"
 
 
 def test_fps_must_be_positive():

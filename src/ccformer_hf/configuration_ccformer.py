@@ -202,3 +202,9 @@ class CCFormerConfig(PreTrainedConfig):
                 f"id2label has the ids {sorted(self.id2label)}, they must be 0 (background), 1, 2, ... with at least one class and "
                 "at most 254 (255 marks ignored pixels)"
             )
+        names = list(self.id2label.values())
+        twice = [name for number, name in enumerate(names) if name in names[:number]]
+        if twice:
+            raise ValueError(
+                f"id2label has the name {twice[0]!r} for several ids; expected another name for each, as results are told by name"
+            )

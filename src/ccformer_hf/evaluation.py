@@ -6,6 +6,7 @@ Letters: `B` clips, `T` frames, `K` classes with background first, `S` side of t
 """
 
 import time
+import warnings
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -19,14 +20,16 @@ from datasets import Dataset
 from tqdm import tqdm
 
 from .data.avsbench import V2_FRAMES
+from .data.reading import IGNORE_LABEL
+from .data.sounding import NOT_TOLD, UNKNOWN
 from .evaluation_clips import Batch, ClipFeed, ClipTruth
 from .metrics.binary import BinarySegmentation
 from .metrics.dataset_level import DatasetLevelSegmentation
-from .metrics.robust import FalsePositiveRate, robust_scores
+from .metrics.robust import FalsePositiveRate, ceiling, robust_scores
 from .metrics.semantic import SemanticSegmentation
 from .modeling_ccformer import CCFormerForAudioVisualSegmentation, CCFormerOutput
 from .processing_ccformer import AudioVisualProcessor
-from .robustness import SOUNDS, OffScreen
+from .robustness import SOUNDS
 
 DEFAULT_SIZE = 224
 
@@ -44,8 +47,14 @@ class Evaluation:
             background", which drops the last class by mistake), `..._no_background`, and `..._seen` over the classes seen.
         dataset_level: `miou` (J), `f_score` (F) and `j_and_f` of another protocol, see `DatasetLevelSegmentation`.
         classes: with several classes one entry each: `id`, `name`, `miou`, `f_score` (None: never seen).
-        robust: per sound of AVSBench-Robust `miou`, `f_score`, `fpr`; `g_miou`, `g_f_score`, `g_fpr`; and by which rules the
-            off-screen sounds were chosen. None where it was not asked for.
+        robust: AVSBench-Robust, as `ccformer_hf.metrics.robust` defines it; None where it was not asked for.
+            `sounds`: per sound `miou`, `f_score`, `fpr`;
+            `g_miou`, `g_f_score`, `g_fpr`, `negative_miou`, `negative_f_score`: the authors' figures;
+            `ceiling`: `g_miou`, `g_f_score` of a perfect model;
+            `seen`: with several classes the same over the `classes` (how many) that the label maps hold: `g_miou`, `g_f_score`,
+            `ceiling`; None with one class;
+            `off_screen_rules`: how many off-screen sounds were chosen by which rule of `choose_off_screen`;
+            `classes_told_by`: how it is known what sounds in a clip, see `SoundingClasses.told_by`.
         per_clip: one entry per clip in the order of the data set: `number` in it, `id`, `frames`, what was `heard`, `miou`,
             `f_score` (with several classes their mean over those seen in the clip), and under `sounds` the scores with `fpr` for
             every sound, where robustness was asked for.
@@ -122,7 +131,10 @@ def evaluate_avsbench(
     model.eval()
     feed = ClipFeed(clips, size, robust)
     rules = _Rules.of(model, processor, feed, size, group_size)
+    if robust and feed.classes_told_by == UNKNOWN and state.is_main_process:
+        warnings.warn(f"off-screen sound is that of any other clip, also of the same class: {NOT_TOLD}", stacklevel=2)
     tallies = {sound: _Tally(rules) for sound in feed.sounds}
+    perfect = {masks: _Tally(rules) for masks in ("truth", "empty")} if robust else {}
     rows: list[dict[str, Any]] = []
     digest = 0
     share, counted = even_share(len(feed), state.process_index, state.num_processes)
@@ -136,16 +148,18 @@ def evaluate_avsbench(
                 for probabilities, clip, clip_scores in zip(predictions, new, scores, strict=False):
                     clip_scores[sound] = tallies[sound].add(probabilities, clip)
             for clip, clip_scores in zip(new, scores, strict=True):
+                for masks, tally in perfect.items():
+                    tally.add_perfect(clip, masks == "empty")
                 rows.append(feed.describe(clip) | _clip_row(clip_scores))
                 digest += clip.digest
             bar.update(len(new))
 
-    gathered = gather_object([(tallies, rows, digest)])
+    gathered = gather_object([(tallies | perfect, rows, digest)])
     if not state.is_main_process:
         return None
     for other, _, _ in gathered[1:]:
-        for sound, tally in tallies.items():
-            tally.merge(other[sound])
+        for name, tally in (tallies | perfect).items():
+            tally.merge(other[name])
     rows = sorted((row for _, some, _ in gathered for row in some), key=lambda row: row["number"])
     digest = sum(some for _, _, some in gathered)
     original = tallies["original"]
@@ -159,7 +173,7 @@ def evaluate_avsbench(
         scores=scores,
         dataset_level={name: level[name] for name in ("miou", "f_score", "j_and_f")},
         classes=classes,
-        robust=_robust(tallies, [feed.off_screen[row["number"]] for row in rows]) if robust else None,
+        robust=_robust(tallies, perfect, feed, rows) if robust else None,
         per_clip=rows,
         fingerprint=f"{digest % 2**64:016x}",
         sounds=dict(Counter(row["heard"] for row in rows)),
@@ -294,23 +308,33 @@ class _Tally:
 
     def add(self, probabilities: torch.Tensor, clip: ClipTruth) -> dict[str, float | None]:
         """Adds a clip, and gives its own `miou`, `f_score` and `fpr`."""
-        alone = _Tally(self.rules)
         foreground = (1 - probabilities[:, 0]).clamp(0, 1).cpu().numpy()
-        alone.marked.add(foreground)
-        if self.rules.binary:
-            alone.metric.add(foreground, clip.labels, clip=clip.place)
-            alone.dataset_level.add(foreground > 0.5, clip.labels)
-        else:
-            predicted, real = class_maps(probabilities, self.rules.label_ids), np.ones(len(clip.labels), dtype=bool)
-            # The model never sees a padded frame: it is background by definition.
-            padding = [(0, max(0, self.rules.padded_to - clip.length)), (0, 0), (0, 0)]
-            alone.metric.add(np.pad(predicted, padding), np.pad(clip.labels, padding), np.pad(real, padding[0]))
-            alone.dataset_level.add(predicted, clip.labels)
+        predicted = (foreground > 0.5) if self.rules.binary else class_maps(probabilities, self.rules.label_ids)
+        alone = self._alone(foreground, predicted, clip)
         self.merge(alone)
         scores = alone.metric.compute()
         if not self.rules.binary:
             scores = {name: _mean_of_seen(scores[f"{name}_per_class"]) for name in ("miou", "f_score")}
         return {"miou": scores["miou"], "f_score": scores["f_score"], "fpr": alone.marked.compute()["fpr"]}
+
+    def add_perfect(self, clip: ClipTruth, empty: bool) -> None:
+        """Adds a clip as a perfect model predicts it: its label maps, or, where it is to mark nothing, empty ones."""
+        predicted = np.where(empty | (clip.labels == IGNORE_LABEL), 0, clip.labels).astype(np.uint8)
+        self.merge(self._alone((predicted > 0).astype(np.float32), predicted, clip))
+
+    def _alone(self, foreground: np.ndarray, predicted: np.ndarray, clip: ClipTruth) -> "_Tally":
+        """One clip: probability of foreground float32 `(T, S, S)`, and the ids predicted `(T, S, S)`."""
+        alone = _Tally(self.rules)
+        alone.marked.add(foreground)
+        alone.dataset_level.add(predicted, clip.labels)
+        if self.rules.binary:
+            alone.metric.add(foreground, clip.labels, clip=clip.place)
+        else:
+            # The model never sees a padded frame: it is background by definition.
+            padding = [(0, max(0, self.rules.padded_to - clip.length)), (0, 0), (0, 0)]
+            real = np.ones(len(clip.labels), dtype=bool)
+            alone.metric.add(np.pad(predicted, padding), np.pad(clip.labels, padding), np.pad(real, padding[0]))
+        return alone
 
     def merge(self, other: "_Tally") -> None:
         self.metric.merge(other.metric)
@@ -355,15 +379,44 @@ def _clip_row(scores: dict[str, dict[str, float | None]]) -> dict[str, Any]:
     return own | ({"sounds": scores} if len(scores) > 1 else {})
 
 
-def _robust(tallies: dict[str, _Tally], off_screen: list[OffScreen]) -> dict[str, Any]:
-    scores = {
-        sound: {name: tally.compute()[0][name] for name in ("miou", "f_score")}
-        | {"fpr": tally.marked.compute()["fpr"]}
-        for sound, tally in tallies.items()
+def _robust(
+    tallies: dict[str, _Tally], perfect: dict[str, _Tally], feed: ClipFeed, rows: list[dict[str, Any]]
+) -> dict[str, Any]:
+    rules = Counter(feed.off_screen[row["number"]].rule for row in rows)
+    seen = None
+    if not perfect["truth"].rules.binary:
+        # Of the label maps against themselves, a class that they do not hold has no score.
+        of_truth = perfect["truth"].metric.compute()["miou_per_class"]
+        classes = [number for number, score in enumerate(of_truth) if score is not None]
+        found = _global(tallies, perfect, classes)
+        seen = {"classes": len(classes)} | {name: found[name] for name in ("g_miou", "g_f_score", "ceiling")}
+    return {
+        "sounds": {sound: _scores(tally) for sound, tally in tallies.items()},
+        **_global(tallies, perfect),
+        "seen": seen,
+        "off_screen_rules": dict(rules),
+        "classes_told_by": feed.classes_told_by,
     }
-    negatives = {sound: scores[sound] for sound in SOUNDS[1:]}
-    rules = dict(Counter(choice.rule for choice in off_screen))
-    return {"sounds": scores, **robust_scores(scores["original"], negatives), "off_screen_rules": rules}
+
+
+def _global(
+    tallies: dict[str, _Tally], perfect: dict[str, _Tally], classes: list[int] | None = None
+) -> dict[str, Any]:
+    """AVSBench-Robust's figures and their ceiling, over all classes as AVSBench's protocol has it, or over these."""
+    sounds = {sound: _scores(tally, classes) for sound, tally in tallies.items()}
+    ideal = {masks: _scores(tally, classes) for masks, tally in perfect.items()}
+    negatives = {sound: sounds[sound] for sound in SOUNDS[1:]}
+    return robust_scores(sounds["original"], negatives) | {"ceiling": ceiling(ideal["truth"], ideal["empty"])}
+
+
+def _scores(tally: _Tally, classes: list[int] | None = None) -> dict[str, float]:
+    found = tally.metric.compute()
+    if classes is not None:
+        found = {
+            score: float(np.mean([found[f"{score}_per_class"][number] for number in classes]))
+            for score in ("miou", "f_score")
+        }
+    return {"miou": found["miou"], "f_score": found["f_score"], "fpr": tally.marked.compute()["fpr"]}
 
 
 def _device_name(device: torch.device) -> str:

@@ -17,6 +17,7 @@ from torch.utils.data import DataLoader
 
 from .data.hearing import Heard, sound_examples
 from .data.reading import IGNORE_LABEL
+from .data.sounding import UNKNOWN, SoundingClasses
 from .data.workers import leave_signals_to_the_main_process
 from .processing_ccformer import AudioVisualProcessor
 from .robustness import NOISE_RATE, SOUNDS, choose_off_screen, silence, white_noise
@@ -66,7 +67,7 @@ class ClipFeed(torch.utils.data.Dataset):
     """
 
     def __init__(self, clips: Dataset, size: int, robust: bool = False):
-        table = clips.select_columns(["id", "setting", "classes", "annotated"])[:]
+        table = clips.select_columns(["id", "setting", "annotated"])[:]
         self.clips, self.size = clips, size
         self.numbers = [number for number, frames in enumerate(table["annotated"]) if any(frames)]
         if not self.numbers:
@@ -77,7 +78,11 @@ class ClipFeed(torch.utils.data.Dataset):
         # AVSBench knows no pixels to ignore.
         self.ignore_label = IGNORE_LABEL if self.setting == "own" and len(self.names) > 2 else None
         self.sounds = SOUNDS if robust else SOUNDS[:1]
-        self.off_screen = choose_off_screen(self.ids, table["classes"]) if robust else []
+        self.off_screen, self.classes_told_by = [], UNKNOWN
+        if robust:
+            classes = SoundingClasses(clips)
+            self.off_screen = choose_off_screen(self.ids, [classes.of(number) for number in range(len(clips))])
+            self.classes_told_by = classes.told_by
         self._only_sound = clips.select_columns(["sound", "log_mel"])
 
     def __len__(self) -> int:

@@ -130,8 +130,16 @@ def _robust_lines(robust: dict[str, Any], miou: str, f_score: str) -> list[str]:
     for sound, scores in robust["sounds"].items():
         lines.append(_row(sound, scores["miou"], scores["f_score"], scores["fpr"]))
     lines += [_row("G", robust["g_miou"], robust["g_f_score"], robust["g_fpr"])]
+    lines += [_row("G of a perfect model", robust["ceiling"]["g_miou"], robust["ceiling"]["g_f_score"])]
+    if seen := robust["seen"]:
+        lines += [_row(f"G over the {seen['classes']} classes seen", seen["g_miou"], seen["g_f_score"])]
+        lines += [_row("G over these of a perfect model", seen["ceiling"]["g_miou"], seen["ceiling"]["g_f_score"])]
     rules = ", ".join(f"{rule} ({count})" for rule, count in robust["off_screen_rules"].items())
-    return [*lines, f"  off-screen sound is of a clip with: {rules}", "  FPR: share of pixels marked"]
+    return [
+        *lines,
+        f"  off-screen sound is of a clip with: {rules}; classes known from: {robust['classes_told_by']}",
+        "  FPR: share of pixels marked; of a perfect model: masks right when heard, and empty under every other sound",
+    ]
 
 
 def _row(text: str, *values: str | float | None) -> str:

@@ -11,7 +11,8 @@ Letters: `B` clips, `T` frames, `S` samples, `C` channels.
 
 import inspect
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from fractions import Fraction
 from numbers import Real
 from typing import Any
@@ -161,7 +162,10 @@ class CCFormerFeatureExtractor(SequenceFeatureExtractor):
             raise ValueError("audio is an empty list; give at least one clip (None for a clip without sound)")
         rates = per_clip(sampling_rate, len(clips), "sampling_rate")
         times = per_clip(timestamps, len(clips), "timestamps") if several else [timestamps]
-        clip_examples = [self._examples(*clip) for clip in zip(clips, rates, times, strict=True)]
+        clip_examples = []
+        for i, clip in enumerate(zip(clips, rates, times, strict=True)):
+            with naming_clip(i, len(clips) > 1):
+                clip_examples.append(self._examples(*clip))
 
         num_frames = max(len(mask) for _, mask in clip_examples)
         shape = (len(clips), num_frames, 1, EXAMPLE_COLUMNS, MEL_BANDS)
@@ -201,11 +205,7 @@ class CCFormerFeatureExtractor(SequenceFeatureExtractor):
         waveform = waveform.to(torch.float32)
         if waveform.ndim == 2:
             waveform = waveform.mean(dim=0 if waveform.shape[0] < waveform.shape[1] else 1)
-        ratio = Fraction(self.sampling_rate) / Fraction(rate)
-        if ratio == 1:
-            return waveform
-        ratio = ratio.limit_denominator(LARGEST_DENOMINATOR)
-        return resample(waveform, orig_freq=ratio.denominator, new_freq=ratio.numerator)
+        return resampled(waveform, rate, self.sampling_rate)
 
     def _frame_times(self, waveform: torch.Tensor | None, timestamps: Sequence[float] | None) -> np.ndarray:
         if timestamps is None:
@@ -223,9 +223,29 @@ class CCFormerFeatureExtractor(SequenceFeatureExtractor):
         return times
 
 
+def resampled(waveform: torch.Tensor, rate: float, wanted: float) -> torch.Tensor:
+    """Sound `(S,)` float32 of `rate` samples per second at the rate `wanted`."""
+    ratio = Fraction(wanted) / Fraction(rate)
+    if ratio == 1:
+        return waveform
+    ratio = ratio.limit_denominator(LARGEST_DENOMINATOR)
+    return resample(waveform, orig_freq=ratio.denominator, new_freq=ratio.numerator)
+
+
 def is_batch_of_sounds(audio: Waveform | Sequence[Waveform]) -> bool:
     """Whether `audio` is several clips: a list or tuple of anything but plain numbers."""
     return isinstance(audio, (list, tuple)) and not (audio and _is_sequence_of_numbers(audio))
+
+
+@contextmanager
+def naming_clip(index: int, several: bool) -> Iterator[None]:
+    """Of several clips, an error inside the block says which one it is about."""
+    try:
+        yield
+    except ValueError as error:
+        if several:
+            error.args = (f"clip {index}: {error}",)
+        raise
 
 
 def per_clip(value, num_clips: int, name: str) -> list:

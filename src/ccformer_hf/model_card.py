@@ -25,7 +25,12 @@ FIGURES = {
     "f_score_seen": "F-score over the classes seen",
     "binary_miou": "binary mIoU, ms3 setting",
     "class_miou": "class mIoU, avss setting",
-    "silence_marked": "pixels marked when nothing is heard",
+    "silence_marked": "pixels marked without a sound track",
+    "marked_zeros": "pixels marked under digital zeros",
+    "marked_white_noise": "pixels marked under white noise",
+    "marked_pink_noise": "pixels marked under pink noise",
+    "marked_hum": "pixels marked under mains hum",
+    "marked_unknown_sounds": "pixels marked under sounds of unknown classes",
     "swap_iou_new": "sound of another visible object: IoU with that one",
     "swap_iou_old": "sound of another visible object: IoU with the first",
 }
@@ -67,7 +72,7 @@ LIMITS = (
     "One frame per second is looked at unless told otherwise (`--fps`).",
     "Two objects of one class cannot be told apart by their sound.",
     "A class is marked where it is seen, also while another of the same class sounds off screen.",
-    "It knows the classes above and no others.",
+    "It knows the classes above and no others: noise, or a sound of another class, may be laid on something visible.",
 )
 
 USE_BUILT_IN = """\

@@ -66,7 +66,8 @@ class AudioVisualSegmentationPipeline(ChunkPipeline):
                 `audio`, `sampling_rate` and `timestamps`, each as `AudioVisualProcessor` takes them for one clip. Several clips: a
                 list, a generator or a torch `Dataset` of those.
             fps: frames looked at per second of a video, `"all"` for every frame (more than it has are every frame too); of arrays
-                without timestamps, their frames per second. Left out: the processor's.
+                without timestamps, their frames per second. Left out: the processor's, which is refused for arrays where frames and
+                sound cannot belong together at it.
             threshold: 0..1; a pixel sounds where 1 - P(background) is higher. Default 0.5.
             window: frames the model sees at a time. Default 10.
             overlap: frames that neighbouring windows share, fewer than `window`; over them the probabilities fade from the one to
@@ -122,10 +123,11 @@ class AudioVisualSegmentationPipeline(ChunkPipeline):
         timeout: float = 60.0,
     ) -> Iterator[dict]:
         """One clip -> the model's inputs of each window; numbers are checked here, before any work."""
-        fps = self.processor.fps if fps is None else fps
+        is_assumed = fps is None
+        fps = self.processor.fps if is_assumed else fps
         check_numbers(fps, threshold, window, overlap)
         if isinstance(clip, dict):
-            yield from self._windows(*self._look_at_arrays(clip, fps), window, overlap)
+            yield from self._windows(*self._look_at_arrays(clip, fps, is_assumed), window, overlap)
         elif isinstance(clip, str) and clip.startswith(("http://", "https://")):
             with downloaded(clip, timeout) as path:
                 yield from self._windows(*self._look_at_video(path, fps), window, overlap)
@@ -193,7 +195,7 @@ class AudioVisualSegmentationPipeline(ChunkPipeline):
         return looks, times, look_starts(info, fps, times), info.duration
 
     def _look_at_arrays(
-        self, clip: dict[str, Any], fps: float
+        self, clip: dict[str, Any], fps: float, is_assumed: bool
     ) -> tuple[Iterator[Look], np.ndarray, np.ndarray, float]:
         unknown = set(clip) - set(ARRAYS)
         if unknown or "images" not in clip:
@@ -206,12 +208,15 @@ class AudioVisualSegmentationPipeline(ChunkPipeline):
         if not len(images):
             raise ValueError("images holds no frame; give at least one")
         timeline, times = Timeline(fps=fps), clip.get("timestamps")
+        assumed_fps = fps if is_assumed and times is None else None
         times = timeline.frame_times(len(images)) if times is None else np.asarray(times, dtype=np.float64)
         if times.shape != (len(images),):
             raise ValueError(
                 f"timestamps have shape {times.shape} for a clip of {len(images)} frames; give one time (s) per frame"
             )
-        looks = look_at_arrays(images, clip.get("audio"), clip.get("sampling_rate"), self.processor, times)
+        looks = look_at_arrays(
+            images, clip.get("audio"), clip.get("sampling_rate"), self.processor, times, assumed_fps
+        )
         starts = np.maximum(0.0, times - FRAME_OFFSET / fps)
         return looks, times, starts, starts[-1] + 1 / fps
 

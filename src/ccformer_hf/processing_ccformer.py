@@ -6,6 +6,7 @@ around its own time, and clips of different lengths or picture sizes share a bat
 Letters: `B` clips, `T` frames, `K` classes with background first, `H W` picture, `h w` the model's map.
 """
 
+import warnings
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, TypedDict
@@ -16,15 +17,18 @@ from PIL import Image
 from transformers import BatchFeature, ProcessorMixin
 from transformers.processing_utils import ImagesKwargs, ProcessingKwargs, Unpack
 
-from .feature_extraction_ccformer import CCFormerFeatureExtractor, Waveform, is_batch_of_sounds, per_clip
+from .feature_extraction_ccformer import CCFormerFeatureExtractor, Waveform, is_batch_of_sounds, naming_clip, per_clip
 from .image_processing_ccformer import CCFormerImageProcessor
 from .media_ccformer import read_clip
+from .pictures_ccformer import SUFFIXES, read_labels, read_picture, rgb, upright
 from .settings_ccformer import refuse_misspelt
 from .timeline_ccformer import Timeline
 
 IGNORE_LABEL = 255
-# A path with one of these endings is a frame, any other a video.
-IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".webp", ".tif", ".tiff")
+# Frames and sound of one clip differ in length by the rounding of a frame, or where one of them was cut off. Where they differ by
+# this factor and so many seconds, the frames were probably taken at another rate than the one assumed; by the larger, certainly.
+UNLIKELY_RATIO, UNLIKELY_GAP = 1.5, 1.0
+IMPOSSIBLE_RATIO = 4.0
 
 Array = np.ndarray | torch.Tensor
 Frame = Array | Image.Image | str | Path
@@ -62,7 +66,7 @@ class AudioVisualProcessor(ProcessorMixin):
         image_processor: `CCFormerImageProcessor`; left out: one with its defaults.
         feature_extractor: `CCFormerFeatureExtractor`, which also holds the alignment rule; left out: one with its
             defaults.
-        fps: frames looked at per second, for video files and for frames given without timestamps.
+        fps: frames looked at per second, for video files and for frames given without their fps or timestamps.
 
     Raises:
         ValueError: for an fps that is not positive.
@@ -110,9 +114,9 @@ class AudioVisualProcessor(ProcessorMixin):
 
         Args:
             images: frames. One clip is any of: a uint8 array or tensor `(T, H, W, 3)`; a list of frames, each a uint8
-                `(H, W, 3)` array or tensor, a PIL image, or the path of a picture (.png, .jpg); the path of a video.
-                Several clips: a list of those, or a uint8 `(B, T, H, W, 3)`. Pictures may differ in size, clips in
-                length.
+                `(H, W, 3)` array or tensor, a PIL image, or the path of a picture (.png, .jpg, ...); the path of a
+                video. Several clips: a list of those, or a uint8 `(B, T, H, W, 3)`. Pictures may differ in size, clips
+                in length. Pictures and PIL images are turned upright as their EXIF orientation says.
             audio: sound of the clip, see `CCFormerFeatureExtractor`; None: no sound, or for a video file its own
                 sound. Several clips: None, or a list with one entry per clip.
             timestamps: times (s) of the frames, counted from the first sample of the sound, one per frame. Left out:
@@ -121,10 +125,14 @@ class AudioVisualProcessor(ProcessorMixin):
                 `(T, H, W)`, or a list of `(H, W)` arrays, PIL images holding class numbers, or paths of those. Several
                 clips: a list of those.
             label_mask: one bool per frame, False where it is not annotated; left out: all are.
-            **kwargs: `sampling_rate`, samples per second of `audio`, one for all or one per clip, needed where there
-                is `audio`; `return_tensors`, `"pt"` (the default), `"np"` or None; settings of the image processor
-                for this call only, such as `size`. As in any processor of transformers they may also come as
-                `images_kwargs={...}` and `audio_kwargs={...}`.
+            **kwargs: `fps`, frames per second, one for all or one per clip: at which the given frames were taken, or at
+                which a video file is looked at (`"all"`: every frame); left out: the processor's. `sampling_rate`, samples per second of
+                `audio`, one for all or one per clip, needed where there is `audio`. `return_tensors`, `"pt"` (the
+                default), `"np"` or None. Settings of the image processor for this call only, such as `size`. As in any
+                processor of transformers these may also come as `images_kwargs={...}` and `audio_kwargs={...}`.
+
+        Where frames come with sound but with neither `fps` nor `timestamps`, the processor's fps is assumed. Frames and
+        sound that hardly belong together at it are warned of; those that cannot are refused, see `check_assumed_rate`.
 
         Returns:
             `pixel_values` float32 `(B, T, 3, h, w)`, `input_features` float32 `(B, T, 1, 96, 64)`, `frame_mask` bool
@@ -133,12 +141,13 @@ class AudioVisualProcessor(ProcessorMixin):
             `(B, T)`.
 
         Raises:
-            ValueError: for frames, sound, times or maps that cannot be used; the text says what to give instead.
+            ValueError: for frames, sound, times or maps that cannot be used; the text says which of several clips, which frame,
+                and what to give instead.
             TypeError: for an argument that is not there.
             MediaError: for a video that cannot be read (a ValueError too).
-            OSError: for a picture that cannot be read.
+            OSError: for a picture file that is not there.
         """
-        image_settings, sampling_rate = self._call_settings(kwargs)
+        image_settings, sampling_rate, fps = self._call_settings(kwargs)
         return_tensors = image_settings.pop("return_tensors")
         several = _is_several_clips(images)
         clips = list(images) if several else [images]
@@ -147,22 +156,26 @@ class AudioVisualProcessor(ProcessorMixin):
         sounds = self._sounds_per_clip(audio, len(clips), several)
         rates = per_clip(sampling_rate, len(clips), "sampling_rate")
         times = per_clip(timestamps, len(clips), "timestamps") if several else [timestamps]
+        frame_rates = per_clip(fps, len(clips), "fps")
 
-        pictures = []
+        pictures, assumed = [], []
         for i, clip in enumerate(clips):
-            if isinstance(clip, (str, Path)):
-                if times[i] is not None:
-                    raise ValueError(
-                        f"timestamps are given for the video {clip}, which has its own; leave them out and set fps"
-                    )
-                video = read_clip(clip, self.fps)
-                pictures.append(video.frames)
-                times[i] = video.timestamps
-                if sounds[i] is None:
-                    sounds[i], rates[i] = video.waveform, video.sampling_rate
-            else:
-                pictures.append(read_frames(clip))
-                times[i] = self._frame_times(times[i], len(pictures[i]))
+            with naming_clip(i, several):
+                is_video = isinstance(clip, (str, Path))
+                assumed.append(not is_video and times[i] is None and frame_rates[i] is None)
+                if times[i] is not None and (is_video or frame_rates[i] is not None):
+                    what = f"the video {clip}, which has its own" if is_video else "a clip whose fps is given too"
+                    raise ValueError(f"timestamps are given for {what}; leave them out, and give fps alone")
+                rate = self.fps if frame_rates[i] is None else frame_rates[i]
+                if is_video:
+                    video = read_clip(clip, rate)
+                    pictures.append(video.frames)
+                    times[i] = video.timestamps
+                    if sounds[i] is None:
+                        sounds[i], rates[i] = video.waveform, video.sampling_rate
+                else:
+                    pictures.append(read_frames(clip))
+                    times[i] = _frame_times(Timeline(fps=rate), times[i], len(pictures[i]))
 
         lengths = [len(clip) for clip in pictures]
         data = {
@@ -170,6 +183,10 @@ class AudioVisualProcessor(ProcessorMixin):
             **self.feature_extractor(sounds, sampling_rate=rates, timestamps=times, return_tensors="pt"),
             "frame_mask": _padded([torch.ones(length, dtype=torch.bool) for length in lengths], False),
         }
+        for i, sound in enumerate(sounds):
+            if assumed[i] and sound is not None:
+                with naming_clip(i, several):
+                    check_assumed_rate(lengths[i], self.fps, sound_seconds(sound, rates[i]))
         if segmentation_maps is not None:
             maps = segmentation_maps if several else [segmentation_maps]
             masks = label_mask if several and label_mask is not None else [label_mask] * len(clips)
@@ -199,7 +216,7 @@ class AudioVisualProcessor(ProcessorMixin):
             `post_process_semantic_segmentation` is the one for large pictures and many classes.
 
         Raises:
-            ValueError: for sizes or frame counts that do not fit the outputs.
+            ValueError: for sizes or frame counts that do not fit the outputs, or outputs that are NaN.
         """
         return [
             _resized(probabilities, size)
@@ -227,7 +244,8 @@ class AudioVisualProcessor(ProcessorMixin):
             Per clip uint8 `(T, H, W)`, 0 = background, K up to 255. Memory beyond that does not grow with T or K.
 
         Raises:
-            ValueError: for a threshold outside 0..1, or sizes or frame counts that do not fit the outputs.
+            ValueError: for a threshold outside 0..1, for sizes or frame counts that do not fit the outputs, or outputs that are
+                NaN.
         """
         if not 0 <= threshold <= 1:
             raise ValueError(f"threshold is {threshold}, it must be from 0 (marks most) to 1 (marks nothing)")
@@ -236,8 +254,10 @@ class AudioVisualProcessor(ProcessorMixin):
             for probabilities, size in _clip_probabilities(outputs, target_sizes, num_frames)
         ]
 
-    def _call_settings(self, kwargs: dict[str, Any]) -> tuple[dict[str, Any], Any]:
-        """Keyword arguments of a call -> settings of the image processor, `return_tensors` among them, and the sampling rate."""
+    def _call_settings(self, kwargs: dict[str, Any]) -> tuple[dict[str, Any], Any, Any]:
+        """Keyword arguments of a call -> settings of the image processor with `return_tensors`, the sampling rate, fps."""
+        # By itself: to transformers, what a processor was made with is no keyword argument of its parts.
+        fps = kwargs.pop("fps", None)
         parts = AudioVisualProcessorKwargs.__annotations__
         ours = {part: set(parts[part].__annotations__) for part in ("images_kwargs", "audio_kwargs", "videos_kwargs")}
         # The library warns of some of these, and passes over others.
@@ -247,11 +267,11 @@ class AudioVisualProcessor(ProcessorMixin):
         if unknown:
             raise TypeError(
                 f"AudioVisualProcessor cannot be called with {', '.join(sorted(unknown))}; beside images, audio, "
-                "timestamps, segmentation_maps and label_mask it takes sampling_rate, return_tensors and the settings "
+                "timestamps, segmentation_maps and label_mask it takes fps, sampling_rate, return_tensors and the settings "
                 "of its image processor"
             )
         merged = self._merge_kwargs(AudioVisualProcessorKwargs, **kwargs)
-        return merged["images_kwargs"], merged["audio_kwargs"].get("sampling_rate")
+        return merged["images_kwargs"], merged["audio_kwargs"].get("sampling_rate"), fps
 
     def _pixels(self, pictures: list[list[np.ndarray]], settings: dict[str, Any]) -> list[torch.Tensor]:
         """Frames of each clip -> its pixels `(T, 3, h, w)`, one h and w for all clips."""
@@ -281,15 +301,16 @@ class AudioVisualProcessor(ProcessorMixin):
             )
         return list(audio)
 
-    def _frame_times(self, timestamps: Sequence[float] | None, num_frames: int) -> np.ndarray:
-        if timestamps is None:
-            return Timeline(fps=self.fps).frame_times(num_frames)
-        times = np.asarray(timestamps, dtype=np.float64)
-        if times.shape != (num_frames,):
-            raise ValueError(
-                f"timestamps have shape {times.shape} for a clip of {num_frames} frames; give one time (s) per frame"
-            )
-        return times
+
+def _frame_times(timeline: Timeline, timestamps: Sequence[float] | None, num_frames: int) -> np.ndarray:
+    if timestamps is None:
+        return timeline.frame_times(num_frames)
+    times = np.asarray(timestamps, dtype=np.float64)
+    if times.shape != (num_frames,):
+        raise ValueError(
+            f"timestamps have shape {times.shape} for a clip of {num_frames} frames; give one time (s) per frame"
+        )
+    return times
 
 
 def _is_several_clips(images) -> bool:
@@ -324,31 +345,63 @@ def _is_clip(item) -> bool:
 
 
 def _is_picture_path(path: str | Path) -> bool:
-    return Path(path).suffix.lower() in IMAGE_SUFFIXES
+    return Path(path).suffix.lower() in SUFFIXES
 
 
 def read_frames(clip: Array | Sequence[Frame]) -> list[np.ndarray]:
     """The frames of one clip, each uint8 `(H, W, 3)`."""
     if not len(clip):
         raise ValueError("a clip has no frames; give at least one")
-    frames = []
-    for frame in clip:
-        if isinstance(frame, (str, Path)):
-            with Image.open(frame) as image:
-                frame = image.convert("RGB")
-        elif isinstance(frame, Image.Image):
-            frame = frame.convert("RGB")
-        frame = _as_array(frame)
-        if frame.ndim != 3 or frame.shape[-1] != 3:
-            raise ValueError(f"a frame has shape {frame.shape}; wanted is (height, width, 3), RGB, channels last")
-        if frame.dtype != np.uint8:
-            raise ValueError(
-                f"a frame is {frame.dtype}; wanted is uint8, 0..255 (floats of 0..1: (frames * 255).round() as uint8)"
-            )
-        if not frame.size:
-            raise ValueError(f"a frame has shape {frame.shape}, no pixels at all; wanted is (height, width, 3)")
-        frames.append(frame)
-    return frames
+    return [_read_frame(frame, f"frame {index}") for index, frame in enumerate(clip)]
+
+
+def _read_frame(frame: Frame, name: str) -> np.ndarray:
+    if isinstance(frame, (str, Path)):
+        frame = read_picture(frame)
+    elif isinstance(frame, Image.Image):
+        frame = rgb(frame, name)
+    frame = _as_array(frame)
+    if frame.ndim != 3 or frame.shape[-1] != 3:
+        raise ValueError(f"{name} has shape {frame.shape}; expected (height, width, 3), RGB, channels last")
+    if frame.dtype != np.uint8:
+        nan = " and holds NaN or infinite values" if frame.dtype.kind == "f" and not np.isfinite(frame).all() else ""
+        raise ValueError(
+            f"{name} is {frame.dtype}{nan}; expected uint8, 0..255 (floats of 0..1: (frames * 255).round() as uint8)"
+        )
+    if not frame.size:
+        raise ValueError(f"{name} has shape {frame.shape}, no pixels at all; expected (height, width, 3)")
+    return frame
+
+
+def check_assumed_rate(num_frames: int, fps: float, seconds: float) -> None:
+    """Warns of an assumed frame rate at which frames and sound of a clip hardly belong together, and refuses an impossible one.
+
+    A single frame is left alone: it says nothing of a rate.
+
+    Args:
+        num_frames: of the clip.
+        fps: frames per second that are assumed, as nobody said otherwise.
+        seconds: of sound.
+
+    Raises:
+        ValueError: says at what rate they would fit.
+    """
+    lasting = num_frames / fps
+    shorter, longer = sorted((lasting, seconds))
+    if num_frames == 1 or longer - shorter <= UNLIKELY_GAP or longer <= UNLIKELY_RATIO * shorter:
+        return
+    told = (
+        f"{num_frames} frames at {fps:g} per second, which is assumed, last {lasting:g} s, but the sound lasts {seconds:.3g} s; "
+        f"give fps={num_frames / seconds:.3g} if they belong together, or timestamps, or fps={fps:g} if it really is so"
+    )
+    if longer >= IMPOSSIBLE_RATIO * shorter:
+        raise ValueError(told)
+    warnings.warn(told, stacklevel=3)
+
+
+def sound_seconds(audio: Waveform, sampling_rate: float) -> float:
+    """Seconds of a waveform of any form that the feature extractor takes; the longer of two dimensions holds the samples."""
+    return max(np.shape(audio)) / sampling_rate
 
 
 def _as_array(values) -> np.ndarray:
@@ -386,8 +439,9 @@ def _labels(maps, masks, lengths: list[int], size: tuple[int, int]) -> dict[str,
 def _read_map(class_map: Frame, size: tuple[int, int]) -> np.ndarray:
     """One class map of any form, nearest to `size`, int64 `(h, w)`."""
     if isinstance(class_map, (str, Path)):
-        with Image.open(class_map) as image:
-            class_map = np.asarray(image)
+        class_map = read_labels(class_map)
+    elif isinstance(class_map, Image.Image):
+        class_map = upright(class_map)
     class_map = _as_array(class_map)
     if class_map.ndim != 2 or class_map.dtype.kind not in "biu" or not class_map.size:
         raise ValueError(
@@ -414,10 +468,15 @@ def _clip_probabilities(outputs, target_sizes, num_frames) -> list[tuple[torch.T
             raise ValueError(f"{name} has {len(entries)} entries for {num_clips} clips; give one entry per clip")
     if not all(1 <= length <= most_frames for length in lengths):
         raise ValueError(f"num_frames is {lengths}, but the outputs hold 1..{most_frames} frames per clip")
-    return [
-        (logits[i, :length].float().softmax(dim=1), size)
-        for i, (length, size) in enumerate(zip(lengths, sizes, strict=True))
-    ]
+    clips = [logits[i, :length].float().softmax(dim=1) for i, length in enumerate(lengths)]
+    for i, probabilities in enumerate(clips):
+        wrong = probabilities.isnan().flatten(1).any(1)  # (T,)
+        if wrong.any():
+            raise ValueError(
+                f"the model's output for clip {i} holds NaN in frame {int(wrong.nonzero()[0])}; its weights are damaged, or they "
+                "overflow in this precision: load them again, or run it in float32 or bfloat16"
+            )
+    return list(zip(clips, sizes, strict=True))
 
 
 def _as_size(size: Sequence[int]) -> tuple[int, int]:

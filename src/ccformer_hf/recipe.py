@@ -31,11 +31,13 @@ class Augmentation:
         gain: largest change of loudness, in dB.
         noise: share of clips that get white noise, 10 to 40 dB below their sound.
         mix: share of clips that get the sound of another clip with no class in common, 5 to 20 dB below their own; none where
-            the data does not tell the classes of a clip (ms3, own).
+            the classes of a clip are not known (ms3 without AVSBench's `metadata.csv`).
         shift: largest shift (s) of sound against picture; small enough for the labels to stay true.
-        silence, white_noise, off_screen: shares of clips whose sound is replaced, by silence, by white noise, or by the sound of
-            another clip with no class in common (silence where there is none, see `mix`); nothing of them is to be marked
-            (*lineage*: AVSBench-Robust's negatives).
+        silence, noise_only, off_screen: shares of clips whose sound is replaced: by silence; by white noise, pink noise, mains hum or
+            bleeps that nothing makes, by turns at random (ours); by the sound of another clip with no class in common (silence where
+            there is none, see `mix`). Nothing of them is to be marked (*lineage*: AVSBench-Robust's negatives).
+
+    Official log-mel files without their wav cannot be mixed, shifted, made louder or noisy; their clips can be replaced.
     """
 
     flip: float = 0.0
@@ -47,14 +49,14 @@ class Augmentation:
     mix: float = 0.0
     shift: float = 0.0
     silence: float = 0.0
-    white_noise: float = 0.0
+    noise_only: float = 0.0
     off_screen: float = 0.0
 
     def __post_init__(self):
-        for name in ("flip", "noise", "mix", "silence", "white_noise", "off_screen"):
+        for name in ("flip", "noise", "mix", "silence", "noise_only", "off_screen"):
             _need(0 <= getattr(self, name) <= 1, f"augmentation.{name}", getattr(self, name), "a share, 0 to 1")
-        negatives = self.silence + self.white_noise + self.off_screen
-        _need(negatives < 1, "augmentation's silence + white_noise + off_screen", negatives, "below 1")
+        negatives = self.silence + self.noise_only + self.off_screen
+        _need(negatives < 1, "augmentation's silence + noise_only + off_screen", negatives, "below 1")
         _need(0 <= self.colour < 1, "augmentation.colour", self.colour, "a share, 0 to below 1")
         _need(
             len(self.scale) == 2 and 0 < self.scale[0] <= self.scale[1],
@@ -74,7 +76,7 @@ class Augmentation:
     @property
     def changes_sound(self) -> bool:
         """Whether the sound of a clip is not the same every time."""
-        return any((self.gain, self.noise, self.mix, self.shift, self.white_noise, self.off_screen))
+        return any((self.gain, self.noise, self.mix, self.shift, self.noise_only, self.off_screen))
 
 
 @dataclass(frozen=True)

@@ -59,7 +59,9 @@ def choose_off_screen(ids: Sequence[str], classes: Sequence[Sequence[str]]) -> l
 
     `"other broad class"`: music, human, animal, device; none of the clip's own, none of `TOO_ALIKE` (as published);
     `"no class in common"`: for classes without a broad one, and small splits (ours);
-    `"any other clip"`: ms3's table names no classes, so this is what it gets (as published where nothing suits).
+    `"any other clip"`: where the classes are unknown, so that it may be a clip of the same class (as published where nothing suits).
+
+    For ms3 the classes come from the table of avss, where the clips are called v1m (as published); without it they are unknown.
 
     The choice depends on the ids and not on the order of the clips.
 

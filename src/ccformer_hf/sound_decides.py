@@ -1,5 +1,6 @@
 """How well a model does on made-up clips it never saw, and whether it is the sound that decides."""
 
+from collections import defaultdict
 from dataclasses import dataclass
 
 import numpy as np
@@ -7,12 +8,15 @@ import torch
 from tqdm import tqdm
 
 from .data.made_up import CLASS_NAMES, MadeUpClip, make_clip
+from .data.made_up_sounds import TIMBRES, make_room, make_stem
+from .data.noises import at_some_loudness, make_noise
 from .metrics.binary import binary_iou
 from .metrics.semantic import SemanticSegmentation
 from .modeling_ccformer import CCFormerForAudioVisualSegmentation
 from .processing_ccformer import AudioVisualProcessor
 
 SAMPLING_RATE = 16000
+UNKNOWN_CLASSES = tuple(name for name in TIMBRES if name not in CLASS_NAMES)
 
 
 @dataclass
@@ -22,7 +26,9 @@ class MadeUpScores:
     Attributes:
         binary_miou: AVSBench's M_J on ms3 clips: sounding or not, mean over frames.
         class_miou: mean over background and classes on avss clips, AVSBench's AVSS protocol.
-        silence_marked: share of pixels marked in the same ms3 pictures when nothing is heard.
+        silence_marked: share of pixels marked in the same ms3 pictures without any sound track.
+        marked_zeros, marked_white_noise, marked_pink_noise, marked_hum, marked_unknown_sounds: the same under digital zeros, under
+            noises of `ccformer_hf.data.noises`, and under `UNKNOWN_CLASSES`, which are synthesised like the others.
         swap_iou_new: IoU with the visible object whose sound was put under the pictures.
         swap_iou_old: IoU with the object whose sound was replaced by it.
     """
@@ -30,8 +36,32 @@ class MadeUpScores:
     binary_miou: float
     class_miou: float
     silence_marked: float
+    marked_zeros: float
+    marked_white_noise: float
+    marked_pink_noise: float
+    marked_hum: float
+    marked_unknown_sounds: float
     swap_iou_new: float
     swap_iou_old: float
+
+
+def sounds_of_nothing_visible(seed: int, index: int, seconds: int) -> dict[str, np.ndarray | None]:
+    """Sounds under which nothing is to be marked, by the figure they belong to; waveforms at 16 kHz, None for no sound track.
+
+    Args:
+        seed, index: of the clip they are laid under; the same give the same sounds.
+        seconds: length.
+    """
+    rng = np.random.default_rng([seed, index])
+    unknown = make_stem(UNKNOWN_CLASSES[index % len(UNKNOWN_CLASSES)], rng, seconds, make_room(rng)).reshape(-1)
+    return {
+        "silence_marked": None,
+        "marked_zeros": np.zeros(seconds * SAMPLING_RATE, dtype=np.float32),
+        "marked_white_noise": make_noise("white", rng, seconds),
+        "marked_pink_noise": make_noise("pink", rng, seconds),
+        "marked_hum": make_noise("hum", rng, seconds),
+        "marked_unknown_sounds": at_some_loudness(unknown, rng),
+    }
 
 
 @torch.inference_mode()
@@ -64,12 +94,14 @@ def evaluate_made_up(
     if labels != CLASS_NAMES:
         raise ValueError(f"the model's labels are {labels}, they must be those of the made-up set: {CLASS_NAMES}")
     model.eval()
-    binary, marked, new, old = [], [], [], []
+    binary, new, old = [], [], []
+    marked: dict[str, list[float]] = defaultdict(list)
     semantic = SemanticSegmentation(len(CLASS_NAMES), absent_classes="skip")
     for index in tqdm(range(clips), desc="evaluating", unit="clip"):
         clip = make_clip("ms3", seed, index)
         binary.append(binary_iou(predict(model, processor, clip, clip.waveform) > 0, clip.labels > 0))
-        marked.append((predict(model, processor, clip, None) > 0).mean())
+        for figure, sound in sounds_of_nothing_visible(seed, index, len(clip.frames)).items():
+            marked[figure].append((predict(model, processor, clip, sound) > 0).mean())
         first, second = clip.object_masks[0], clip.object_masks[1]
         swapped = predict(model, processor, clip, clip.object_sounds[1]) > 0
         new.append(binary_iou(swapped, second))
@@ -79,7 +111,7 @@ def evaluate_made_up(
     return MadeUpScores(
         binary_miou=float(np.mean(np.concatenate(binary))),
         class_miou=semantic.compute()["miou"],
-        silence_marked=float(np.mean(marked)),
+        **{figure: float(np.mean(shares)) for figure, shares in marked.items()},
         swap_iou_new=float(np.mean(np.concatenate(new))),
         swap_iou_old=float(np.mean(np.concatenate(old))),
     )

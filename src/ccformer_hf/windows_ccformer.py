@@ -17,7 +17,7 @@ from transformers import PreTrainedModel
 from transformers.modeling_outputs import SemanticSegmenterOutput
 
 from .media_ccformer import ALL_FRAMES, MediaInfo, SoundReader, frame_times, iter_frames_at
-from .processing_ccformer import AudioVisualProcessor, Frame, read_frames
+from .processing_ccformer import AudioVisualProcessor, Frame, check_assumed_rate, read_frames, sound_seconds
 from .timeline_ccformer import FRAME_OFFSET, Timeline
 
 Look = dict[str, torch.Tensor]
@@ -81,6 +81,7 @@ def look_at_arrays(
     sampling_rate: float | None,
     processor: AudioVisualProcessor,
     times: np.ndarray,
+    assumed_fps: float | None = None,
 ) -> Iterator[Look]:
     """Looks at frames and sound in memory.
 
@@ -89,11 +90,14 @@ def look_at_arrays(
         audio, sampling_rate: sound of the whole clip, as the processor takes it.
         processor: of the model.
         times: (s) of the frames, counted from the first sample of the sound.
+        assumed_fps: frames per second from which `times` were made without anyone having said so; None: somebody did.
 
     Raises:
-        ValueError: for frames or sound that cannot be used.
+        ValueError: for frames or sound that cannot be used, or cannot belong together at `assumed_fps`.
     """
     sounds = processor.feature_extractor(audio, sampling_rate=sampling_rate, timestamps=times, return_tensors="pt")
+    if assumed_fps is not None and audio is not None:
+        check_assumed_rate(len(times), assumed_fps, sound_seconds(audio, sampling_rate))
     for index, frame in enumerate(frames):
         (picture,) = read_frames([frame])
         sound = {name: values[:, index, None] for name, values in sounds.items()}

@@ -227,9 +227,9 @@ def test_never_beyond_full_scale_and_silence_stays_silent():
 
 def test_shares_of_negatives():
     rng = np.random.default_rng(0)
-    kinds = [negative_kind(Augmentation(silence=0.1, white_noise=0.2, off_screen=0.3), rng) for _ in range(5000)]
-    shares = {kind: kinds.count(kind) / 5000 for kind in ("silence", "white_noise", "off_screen", None)}
-    assert shares == pytest.approx({"silence": 0.1, "white_noise": 0.2, "off_screen": 0.3, None: 0.4}, abs=0.025)
+    kinds = [negative_kind(Augmentation(silence=0.1, noise_only=0.2, off_screen=0.3), rng) for _ in range(5000)]
+    shares = {kind: kinds.count(kind) / 5000 for kind in ("silence", "noise_only", "off_screen", None)}
+    assert shares == pytest.approx({"silence": 0.1, "noise_only": 0.2, "off_screen": 0.3, None: 0.4}, abs=0.025)
     assert {negative_kind(NOTHING, rng) for _ in range(100)} == {None}
 
 

@@ -15,7 +15,9 @@ from ccformer_hf.data.avsbench import (
     find_settings,
     list_clips,
 )
+from ccformer_hf.data.loading import clips_and_class_names
 from ccformer_hf.data.made_up import write_made_up_set
+from ccformer_hf.robustness import choose_off_screen
 
 METADATA = Path(__file__).resolve().parents[3] / "shared" / "avsbench_metadata"
 
@@ -177,3 +179,43 @@ def test_the_real_tables_have_the_official_counts(setting, tmp_path):
         assert sum(not clip.classes for clip in clips) == 32  # 27 off the screen, 5 background
         assert {name for clip in clips for name in clip.classes} <= set(AVSS_CLASS_NAMES)
         assert sum(clip.id.startswith("-") for clip in clips) > 0
+
+
+def ms3_and_avss(root: Path) -> Path:
+    """Tables of four clips of ms3, and of avss, where they are called v1m; no files."""
+    a_table(root / "Multi-sources", "ms3", ("a", "test"), ("b", "test"), ("c", "test"), ("d", "val"))
+    rows = {"a": "dog_cat", "b": "background", "c": "man_off-the-screen", "e": "piano"}
+    a_table(root, "avss", *(((name, name, "0", "0", classes, "test", "v1m") for name, classes in rows.items())))
+    return root
+
+
+def test_the_table_of_avss_tells_what_sounds_in_ms3(tmp_path):
+    root = ms3_and_avss(tmp_path)
+    clips, names = clips_and_class_names("ms3", root)
+    assert [clip.classes for clip in clips] == [("dog", "cat"), (), ("man",), ()] and names[1] == "sounding"
+    (root / TABLES["avss"]).unlink()
+    assert {clip.classes for clip in clips_and_class_names("ms3", root)[0]} == {()}
+
+
+def test_the_real_table_tells_what_sounds_in_nearly_every_clip_of_ms3():
+    if not METADATA.is_dir():
+        pytest.skip("the real tables are not here")
+    clips = list_clips("ms3", METADATA, METADATA)
+    assert sum(not clip.classes for clip in clips) <= 5 and len({name for clip in clips for name in clip.classes}) > 15
+    test = [clip for clip in clips if clip.split == "test"]
+    chosen = choose_off_screen([clip.id for clip in test], [clip.classes for clip in test])
+    for clip, choice in zip(test, chosen, strict=True):
+        assert set(clip.classes).isdisjoint(test[choice.index].classes)
+
+
+def test_leftovers_of_systems_change_nothing(tmp_path):
+    write_made_up_set(tmp_path, "avss", clips=3, seed=3, workers=1, progress=False, size=32)
+    clips = list_clips("avss", tmp_path)
+    semantic = Path(clips[0].labels[0]).parent
+    for path in list(semantic.iterdir()):
+        path.unlink()
+    (semantic / ".DS_Store").touch()  # now the folder is as good as empty
+    (tmp_path / "__MACOSX").mkdir()
+    (tmp_path / "__MACOSX" / TABLES["ms3"]).touch()
+    assert Path(list_clips("avss", tmp_path)[0].labels[0]).parent.name == "labels_rgb"
+    assert list(find_settings(tmp_path)) == ["avss"]

@@ -73,6 +73,7 @@ def test_the_processor_takes_a_row(written):
         sampling_rate=row["sound"]["sampling_rate"],
         segmentation_maps=row["labels"],
         label_mask=row["annotated"],
+        fps=1,
     )
     assert batch["labels"].shape == (1, len(row["frames"]), 224, 224)
     assert batch["label_mask"][0].tolist() == row["annotated"]
@@ -103,7 +104,11 @@ def test_nothing_is_decoded_before_it_is_asked_for(tmp_path):
     train = load_avsbench("ms3", root, "train")
     assert isinstance(train, Dataset) and train["id"][0].startswith("made-up") and train["annotated"][0] == [True] * 5
     assert train.filter(lambda setting: setting == "ms3", input_columns="setting").num_rows == 1
-    for column, text in (("labels", "cannot be read as a picture"), ("sound", "wav"), ("frames", "cannot identify")):
+    for column, text in (
+        ("labels", "cannot be read as a picture"),
+        ("sound", "wav"),
+        ("frames", "_1.png: cannot be read as a picture"),
+    ):
         with pytest.raises((ValueError, OSError), match=text):
             train.select_columns(column)[0]
 

@@ -54,6 +54,42 @@ def test_ids_are_read_as_they_are_and_the_index_counts_in_a_palette_picture():
     assert image.mode == "P" and (read(image) == IDS).all()
 
 
+@pytest.mark.parametrize("mode", ["1", "L", "P", "I;16", "I"])
+def test_ids_of_any_depth(mode):
+    ids = np.array([[0, 1], [1, 0]], dtype={"1": bool, "I;16": np.uint16, "I": np.int32}.get(mode, np.uint8))
+    file = io.BytesIO()
+    image = Image.fromarray(ids)
+    if mode == "P":
+        image.putpalette(avss_palette().tobytes())
+    assert image.mode == mode
+    image.save(file, "TIFF" if mode == "I" else "PNG")
+    assert read_label_map(file, 2, False, "map.png").tolist() == [[0, 1], [1, 0]]
+
+
+def test_an_id_below_zero_is_refused():
+    file = io.BytesIO()
+    Image.fromarray(np.array([[0, -1]], dtype=np.int32)).save(file, "TIFF")
+    with pytest.raises(ValueError, match="holds the class id -1"):
+        read_label_map(file, 5, False, "map.png")
+
+
+@pytest.mark.parametrize("mode", ["RGB", "RGBA", "LA"])
+def test_colours_are_no_ids_of_ones_own_classes(mode):
+    """They would be looked up in AVSBench's palette, where most are background."""
+    with pytest.raises(
+        ValueError, match=f"map.png: is a picture in {mode}; expected one number per pixel, its class id"
+    ):
+        read(Image.new(mode, (2, 2), (1,) * len(mode)), num_classes=4)
+
+
+def test_a_map_is_turned_upright_as_its_frame_is():
+    exif = Image.Exif()
+    exif[274] = 6
+    file = io.BytesIO()
+    Image.fromarray(IDS).transpose(Image.Transpose.ROTATE_90).save(file, "PNG", exif=exif)
+    assert (read_label_map(file, 71, False, "map.png") == IDS).all()
+
+
 def test_colours_are_read_by_exact_match_and_others_are_background():
     ids = np.array([[0, 1, 36, 70]], dtype=np.uint8)
     colours = avss_palette()[ids]
@@ -63,7 +99,7 @@ def test_colours_are_read_by_exact_match_and_others_are_background():
 
 
 def test_an_unknown_id_is_refused_and_ignore_is_not():
-    with pytest.raises(ValueError, match=r"map.png: holds the class id 36; wanted are 0 \(background\) to 35, or 255"):
+    with pytest.raises(ValueError, match=r"map.png: holds the class id 36; expected 0 \(background\) to 35, or 255"):
         read(Image.fromarray(IDS[:1]), num_classes=36)
     assert read(Image.fromarray(np.full((2, 2), 255, dtype=np.uint8)), 5).tolist() == [[255, 255], [255, 255]]
 
@@ -109,6 +145,13 @@ def test_other_kinds_of_wav_are_read_too(tmp_path):
         waveform, rate = read_sound(tmp_path / "a.wav")
         assert rate == 8000
         np.testing.assert_allclose(waveform, 0.75 * tone, atol=1e-4)
+
+
+def test_sound_that_is_nan_is_refused(tmp_path):
+    samples = np.full(800, np.nan, dtype=np.float32)
+    write_media(tmp_path / "a.wav", SoundTrack(rate=8000, waveform=samples, codec="pcm_f32le"))
+    with pytest.raises(MediaError, match="a.wav: holds NaN"):
+        read_sound(tmp_path / "a.wav")
 
 
 def test_sound_that_is_none_is_refused(tmp_path):
@@ -166,6 +209,11 @@ def test_code_inside_a_tensors_bytes_does_not_run(tmp_path):
 def test_other_tensors_are_refused(tmp_path, value):
     with pytest.raises(ValueError, match=r"holds a tensor \(5, .*wanted is a pickled float32 tensor \(T, 1, 96, 64\)"):
         read_log_mel(pickled(tmp_path / "a.pkl", value))
+
+
+def test_a_tensor_that_is_nan_is_refused(tmp_path):
+    with pytest.raises(ValueError, match="a.pkl: holds NaN"):
+        read_log_mel(pickled(tmp_path / "a.pkl", torch.full((5, 1, 96, 64), float("nan"))))
 
 
 def test_no_pickle_is_refused(tmp_path):

@@ -1,5 +1,7 @@
+import io
 import os
 import shutil
+import warnings
 from collections import Counter
 
 import numpy as np
@@ -8,9 +10,12 @@ import torch
 from PIL import Image
 
 from ccformer_hf import AudioVisualProcessor, CCFormerImageProcessor
+from ccformer_hf.data import training_clips
 from ccformer_hf.data.hearing import Heard, sound_examples
 from ccformer_hf.data.loading import load_avsbench
 from ccformer_hf.data.made_up import write_made_up_set
+from ccformer_hf.data.noises import NOISES
+from ccformer_hf.data.sounding import LABEL_MAPS, SoundingClasses
 from ccformer_hf.data.training_clips import ClipOrder, ShareOfSteps, TrainingClips, collate
 from ccformer_hf.recipe import Augmentation
 
@@ -18,7 +23,7 @@ SIZE = 64
 NOTHING = Augmentation()
 EVERYTHING = Augmentation(
     flip=0.5, scale=(0.5, 2), colour=0.3, frames=(2, 3), gain=6, noise=0.5, mix=0.5, shift=0.05, silence=0.2,
-    white_noise=0.2, off_screen=0.2,
+    noise_only=0.2, off_screen=0.2,
 )  # fmt: skip
 
 
@@ -189,7 +194,7 @@ def test_a_cut_keeps_frame_sound_and_label_together(sets, processor):
     assert len(starts) > 2
 
 
-@pytest.mark.parametrize("kind", ["silence", "white_noise", "off_screen"])
+@pytest.mark.parametrize("kind", ["silence", "noise_only", "off_screen"])
 def test_nothing_is_to_be_marked_of_a_negative_clip(kind, sets, processor):
     clips = sets["avss"]
     found = feed(clips, processor, Augmentation(**{kind: 0.999}))[0, 0]
@@ -199,7 +204,7 @@ def test_nothing_is_to_be_marked_of_a_negative_clip(kind, sets, processor):
     assert torch.equal(found["label_mask"], own["label_mask"])
     if kind == "silence":
         assert not found["audio_mask"].any() and not found["input_features"].any()
-    elif kind == "white_noise":
+    elif kind == "noise_only":
         assert found["audio_mask"].all() and not torch.equal(found["input_features"], own["input_features"])
 
 
@@ -239,6 +244,84 @@ def test_mixing_wants_another_class_too(sets, processor):
     ]
     assert not torch.equal(plain["input_features"], apart["input_features"])
     assert torch.equal(plain["labels"], apart["labels"]) and torch.equal(plain["pixel_values"], apart["pixel_values"])
+
+
+def test_the_label_maps_tell_what_sounds_in_clips_of_ones_own(sets, processor):
+    clips = sets["own"]
+    classes = SoundingClasses(clips)
+    names = clips.features["labels"].names
+    shown = [{names[i] for i in np.unique(row["labels"])} - {"background"} for row in clips]
+    assert (
+        classes.told_by == LABEL_MAPS
+        and [classes.of(i) for i in range(4)] == shown
+        and len(set(map(frozenset, shown))) > 1
+    )
+    index = next(i for i in range(4) if any(shown[i].isdisjoint(other) for other in shown))
+    length = len(clips[index]["frames"])
+    sounds = sounds_of(clips, processor, length)
+    negatives = feed(clips, processor, Augmentation(off_screen=0.999))
+    heard = [negatives[showing, index]["input_features"] for showing in range(10)]
+    found = {other for other in range(4) if any(torch.equal(sounds[other], features) for features in heard)}
+    assert found and all(shown[index].isdisjoint(shown[other]) for other in found)
+    assert not same(feed(clips, processor, Augmentation(mix=1))[0, index], feed(clips, processor)[0, index])
+
+
+def test_a_clip_with_nothing_in_its_label_maps_is_not_known(sets):
+    clips = sets["own"].map(
+        lambda path: {"labels": [{"bytes": blank_png(), "path": None}]},
+        input_columns="id",
+        features=sets["own"].features,
+    )
+    assert {SoundingClasses(clips).of(index) for index in range(4)} == {frozenset()}
+
+
+def blank_png() -> bytes:
+    file = io.BytesIO()
+    Image.new("L", (4, 4)).save(file, "PNG")
+    return file.getvalue()
+
+
+def test_sounds_of_other_rates_are_mixed_in_too(sets, processor):
+    clips = told_classes(sets["avss"], [["dog"], ["bell"], ["bell"], ["bell"]])
+    at_rate = feed(clips, processor, Augmentation(mix=1))
+    wanted = at_rate[0, 0]["input_features"]
+
+    class AtTwice:
+        def __getitem__(self, index: int) -> dict:
+            row = at_rate_sounds[index]
+            if index == 0:
+                return row
+            sound = row["sound"]
+            return {
+                **row,
+                "sound": {"waveform": sound["waveform"].repeat(2), "sampling_rate": 2 * sound["sampling_rate"]},
+            }
+
+    at_rate_sounds, at_rate.sounds = at_rate.sounds, AtTwice()
+    found = at_rate[0, 0]["input_features"]
+    plain = feed(clips, processor)[0, 0]["input_features"]
+    assert not torch.equal(found, plain) and (found - wanted).abs().mean() < 0.2 * (wanted - plain).abs().mean()
+
+
+def test_what_needs_classes_is_warned_of_where_there_are_none(sets, processor):
+    for changed in ({"mix": 0.1}, {"off_screen": 0.1}):
+        with pytest.warns(UserWarning, match="silence stands for off_screen.*metadata.csv into the folder that holds"):
+            feed(sets["ms3"], processor, Augmentation(**changed))
+    with warnings.catch_warnings(action="error"):
+        feed(sets["ms3"], processor, Augmentation(noise_only=0.5))
+        for setting in ("s4", "avss", "own"):
+            feed(sets[setting], processor, EVERYTHING)
+
+
+def test_every_kind_of_noise_comes_up(sets, processor, monkeypatch):
+    kinds = Counter()
+    monkeypatch.setattr(
+        training_clips, "make_noise", lambda kind, rng, seconds: kinds.update([kind]) or np.zeros(16000, np.float32)
+    )
+    negatives = feed(sets["s4"], processor, Augmentation(noise_only=0.999))
+    for showing in range(40):
+        assert not negatives._sound(0, 5, slice(0, 5), "noise_only", np.random.default_rng(showing))[1].any()
+    assert kinds.keys() == set(NOISES)
 
 
 def test_cached_sound_changes_nothing(sets, processor, tmp_path):

@@ -1,7 +1,8 @@
 import numpy as np
 import pytest
 
-from ccformer_hf.metrics.robust import FalsePositiveRate, global_score, robust_scores
+from ccformer_hf.metrics.binary import BinarySegmentation
+from ccformer_hf.metrics.robust import FalsePositiveRate, ceiling, global_score, robust_scores
 
 
 def test_global_score():
@@ -43,3 +44,16 @@ def test_robust_scores():
     assert scores["g_fpr"] == 0.25
     with pytest.raises(ValueError, match="negatives is empty"):
         robust_scores({"miou": 0.8, "f_score": 0.9}, {})
+
+
+def test_the_ceiling_is_what_a_perfect_model_reaches():
+    """18 of 100 frames in which nothing sounds: there an empty mask has an IoU of 1."""
+    truth, empty = BinarySegmentation(), BinarySegmentation()
+    for frame in range(100):
+        labels = np.zeros((1, 8, 8), dtype=np.uint8)
+        labels[:, :4] = frame >= 18
+        truth.add(labels.astype(np.float32), labels, clip=frame)
+        empty.add(np.zeros((1, 8, 8), dtype=np.float32), labels, clip=frame)
+    assert empty.compute()["miou"] == pytest.approx(0.18)
+    found = ceiling(truth.compute(), empty.compute())
+    assert found["g_miou"] == pytest.approx(0.90, abs=0.002) and 0 < found["g_f_score"] < 1

@@ -105,9 +105,9 @@ def augment_sound(
 
 
 def negative_kind(augmentation: Augmentation, rng: np.random.Generator) -> str | None:
-    """`"silence"`, `"white_noise"`, `"off_screen"`, or None for a clip that keeps its sound."""
+    """`"silence"`, `"noise_only"`, `"off_screen"`, or None for a clip that keeps its sound."""
     drawn = rng.random()
-    for kind in ("silence", "white_noise", "off_screen"):
+    for kind in ("silence", "noise_only", "off_screen"):
         drawn -= getattr(augmentation, kind)
         if drawn < 0:
             return kind

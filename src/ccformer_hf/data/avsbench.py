@@ -11,10 +11,12 @@ the csv, so it stays fast for whole sets; `features.py` decodes, `check.py` look
 import csv
 import os
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
+
+from .folders import entries, is_leftover
 
 SETTINGS = ("s4", "ms3", "avss")
 SPLITS = ("train", "validation", "test")
@@ -51,12 +53,14 @@ class ClipFiles:
         id: unique in its setting and split.
         setting: `"s4"`, `"ms3"`, `"avss"`, or `"own"` for a folder of the user's own.
         split: `"train"`, `"validation"` or `"test"`.
-        classes: what sounds, as the table says: the category (s4), names of `AVSS_CLASS_NAMES` (avss), nothing (ms3).
+        classes: what sounds, as the table says: the category (s4), names of `AVSS_CLASS_NAMES` (avss; ms3 where the table of avss is
+            there too), nothing (own).
         frames: one picture per second; or a single video (own).
         labels: one label picture per frame, None where the frame is not annotated.
         sound: wav file (own: any file with sound), or None.
         log_mel: official `.pkl` of log-mel examples, or None.
         missing: what the table promises and the folders do not hold; nothing for a whole clip.
+        unclear: what of its files could be read in two ways, or not at all (own); nothing for a clip that can be used.
     """
 
     id: str
@@ -68,6 +72,7 @@ class ClipFiles:
     sound: str | None
     log_mel: str | None = None
     missing: tuple[str, ...] = ()
+    unclear: tuple[str, ...] = ()
 
     @property
     def has_video(self) -> bool:
@@ -107,7 +112,7 @@ def find_settings(root: str | os.PathLike) -> dict[str, Path]:
         raise NotADirectoryError(
             f"{root}: is no folder; name the one that holds Single-source/, Multi-sources/ or metadata.csv of AVSBench"
         )
-    folders = [root, *sorted(path for path in root.iterdir() if path.is_dir() and not path.name.startswith("."))]
+    folders = [root, *(path for path in entries(root) if path.is_dir())]
     found = {}
     for setting, table in TABLES.items():
         for folder in folders:
@@ -122,11 +127,14 @@ def find_settings(root: str | os.PathLike) -> dict[str, Path]:
     return found
 
 
-def list_clips(setting: str, folder: str | os.PathLike) -> list[ClipFiles]:
+def list_clips(
+    setting: str, folder: str | os.PathLike, avss_folder: str | os.PathLike | None = None
+) -> list[ClipFiles]:
     """The clips of one setting in the order of its table, whole or not (see `ClipFiles.missing`).
 
     Args:
         folder: the one that holds the table, as `find_settings` gives it.
+        avss_folder: that of the table of avss, which tells what sounds in the clips of ms3; its own table does not. None: not there.
 
     Raises:
         OSError: where the table cannot be read.
@@ -135,6 +143,9 @@ def list_clips(setting: str, folder: str | os.PathLike) -> list[ClipFiles]:
     folder = Path(folder)
     lister = {"s4": _list_s4, "ms3": _list_ms3, "avss": _list_avss}[setting]
     clips = list(lister(folder, _read_table(setting, folder / TABLES[setting])))
+    if setting == "ms3" and avss_folder is not None:
+        classes = _ms3_classes(Path(avss_folder) / TABLES["avss"])
+        clips = [replace(clip, classes=classes.get(clip.id, ())) for clip in clips]
     seen = set()
     for clip in clips:
         if clip.id in seen:
@@ -175,7 +186,7 @@ class _Folders:
     def names(self, folder: str) -> frozenset[str]:
         if folder not in self._names:
             try:
-                self._names[folder] = frozenset(os.listdir(folder))
+                self._names[folder] = frozenset(name for name in os.listdir(folder) if not is_leftover(name))
             except (FileNotFoundError, NotADirectoryError):
                 self._names[folder] = frozenset()
         return self._names[folder]
@@ -291,6 +302,12 @@ def _list_avss(folder: Path, rows: list[dict[str, str]]) -> Iterator[ClipFiles]:
             sound=finder.need(clip, "audio.wav"),
             missing=tuple(finder.missing),
         )
+
+
+def _ms3_classes(path: Path) -> dict[str, tuple[str, ...]]:
+    """What sounds in each clip of ms3: in avss, where it is called v1m, it has the same name (as AVSBench-Robust joins them)."""
+    rows = enumerate(_read_table("avss", path), 2)
+    return {row["vid"]: _avss_classes(row["a_obj"], path, number) for number, row in rows if row["label"] == "v1m"}
 
 
 def _official(split: str) -> str:

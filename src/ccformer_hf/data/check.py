@@ -14,11 +14,12 @@ from functools import partial
 from pathlib import Path
 
 import numpy as np
-from PIL import Image, UnidentifiedImageError
 from tqdm import tqdm
 
 from ..media_ccformer import MediaError, probe
+from ..pictures_ccformer import ID_MODES, LARGEST_PICTURE, open_picture, picture_size
 from .avsbench import OFFICIAL_COUNTS, SETTINGS, SPLITS, ClipFiles, class_names, find_settings, list_clips
+from .folders import entries
 from .own import CLASSES_FILE, list_own_clips, read_own_class_names
 from .reading import IGNORE_LABEL, read_label_map, read_log_mel, read_sound
 from .shards import CARD_FILE, PLAN_FILE, is_converted, planned_files, read_plan
@@ -30,10 +31,11 @@ HEAD = 1024  # bytes read from the front of a file
 PNG_START = b"\x89PNG\r\n\x1a\n"
 PNG_END = b"\x00\x00\x00\x00IEND\xaeB`\x82"
 JPEG_START, JPEG_END = b"\xff\xd8\xff", b"\xff\xd9"
+JPEG_EXIF = 0xE1  # the segment of EXIF, and of XMP
+PNG_EXIF = (b"eXIf", b"iTXt", b"Raw profile")  # where a PNG keeps EXIF, or may
 PNG_MODES = {0: "L", 2: "RGB", 3: "P", 4: "LA", 6: "RGBA"}  # Pillow's name of each colour type
 UNKNOWN_LENGTH = 0x7FFF0000  # a wav written into a pipe states a length from here on
 
-ID_MODES = ("1", "L", "P")
 COLOUR_MODES = ("RGB", "RGBA", "P")
 
 
@@ -55,7 +57,10 @@ BAD_SOUND = Kind("unreadable", "sounds that cannot be read", _AGAIN)
 BAD_SHARD = Kind("unreadable", "shards that cannot be read", f"delete them, then {_CONVERT}")
 OTHER_ROWS = Kind("odd", "shards with another number of clips than planned", BAD_SHARD.mend)
 OTHER_SIZE = Kind("odd", "clips with pictures of different sizes", "bring their frames and labels to one size")
-DEEP = Kind("odd", "pictures with 16 bits per pixel", "save them with 8 bits")
+UNCLEAR = Kind(
+    "odd", "files that could be read in two ways, or not at all", "do what it says at each, then check again"
+)
+DEEP = Kind("odd", "frames with more than 8 bits per colour", "save them with 8 bits")
 LOSSY = Kind("odd", "label pictures that are JPEG, which blurs labels", "save them as PNG")
 NOT_IDS = Kind(
     "odd", "label pictures that do not hold ids", "save greyscale or palette PNG, a pixel's value is its class id"
@@ -206,6 +211,7 @@ def _check_clip(clip: ClipFiles, root: Path, folder: Path) -> list[tuple[Kind, s
     findings = [
         (MISSING, name if clip.setting == "own" else os.path.relpath(folder / name, root)) for name in clip.missing
     ]
+    findings += [(UNCLEAR, what) for what in clip.unclear]
     labels = [path for path in clip.labels if path is not None]
     sizes = set()
     if clip.frames and clip.has_video:
@@ -223,9 +229,8 @@ def _check_clip(clip: ClipFiles, root: Path, folder: Path) -> list[tuple[Kind, s
             findings.append((BAD_PICTURE, f"{name} ({error})"))
             continue
         sizes.add((picture.width, picture.height))
-        if picture.mode.startswith("I"):
-            findings.append((DEEP, name))
-        elif path in labels and (kind := _label_fault(clip.setting, path, picture.mode)):
+        kind = _label_fault(clip.setting, path, picture.mode) if path in labels else _frame_fault(picture.mode)
+        if kind:
             findings.append((kind, f"{name} ({picture.mode})"))
     if len(sizes) > 1:
         findings.append(
@@ -236,7 +241,7 @@ def _check_clip(clip: ClipFiles, root: Path, folder: Path) -> list[tuple[Kind, s
         findings.append((NOT_ANNOTATED, clip.id))
     if clip.setting == "avss" and labels and _kind_of_label(labels[0]) == "labels_semantic":
         colours = Path(labels[0]).parents[1] / "labels_rgb"
-        there = set(os.listdir(colours)) if colours.is_dir() else set()
+        there = {path.name for path in entries(colours)}
         if there and not {os.path.basename(path) for path in labels} <= there:
             findings.append((FEWER_COLOURS, clip.id))
     return findings
@@ -244,6 +249,10 @@ def _check_clip(clip: ClipFiles, root: Path, folder: Path) -> list[tuple[Kind, s
 
 def _kind_of_label(path: str) -> str:
     return os.path.basename(os.path.dirname(path))
+
+
+def _frame_fault(mode: str) -> Kind | None:
+    return DEEP if mode.startswith(("I", "F")) else None
 
 
 def _label_fault(setting: str, path: str, mode: str) -> Kind | None:
@@ -321,26 +330,30 @@ def _look_at_picture(path: str) -> _Picture:
     head, tail, size = _ends(path)
     if size == 0:
         raise _UnreadableError("it is empty")
-    if head.startswith(PNG_START) and head[12:16] == b"IHDR" and tail == PNG_END:
-        width, height, bits, colours = struct.unpack(">IIBB", head[16:26])
-        return _Picture(width, height, "I;16" if (bits, colours) == (16, 0) else PNG_MODES.get(colours, "?"))
-    if head.startswith(JPEG_START) and tail.endswith(JPEG_END) and (found := _jpeg_size(head)):
-        return _Picture(*found, "JPEG")
     try:
-        with Image.open(path) as image:
-            image.load()
-            return _Picture(image.width, image.height, "JPEG" if image.format == "JPEG" else image.mode)
-    except UnidentifiedImageError:
-        raise _UnreadableError("it is no picture") from None
-    except Exception as error:  # a damaged picture raises nearly anything
-        raise _UnreadableError(str(error)) from None
+        if head.startswith(PNG_START) and head[12:16] == b"IHDR" and tail == PNG_END:
+            width, height, bits, colours = struct.unpack(">IIBB", head[16:26])
+            mode = "I;16" if (bits, colours) == (16, 0) else PNG_MODES.get(colours, "?")
+            found = None if any(mark in head for mark in PNG_EXIF) else (width, height)
+        elif head.startswith(JPEG_START) and tail.endswith(JPEG_END):
+            mode, found = "JPEG", _jpeg_size(head)
+        else:
+            image = open_picture(path)
+            mode, found = "JPEG" if image.format in ("JPEG", "MPO") else image.mode, image.size
+        if found is None or found[0] * found[1] > LARGEST_PICTURE:
+            found = picture_size(path)  # turned as EXIF says; refused where it is too large
+    except ValueError as error:
+        raise _UnreadableError(str(error).removeprefix(f"{path}: ")) from None
+    return _Picture(*found, mode)
 
 
 def _jpeg_size(head: bytes) -> tuple[int, int] | None:
-    """Width and height from the frame header of a JPEG, where it starts within `head`."""
+    """Width and height from the frame header of a JPEG, where it starts within `head` and no EXIF before it may turn the picture."""
     at = 2
     while at + 9 <= len(head) and head[at] == 0xFF:
         marker, length = head[at + 1], int.from_bytes(head[at + 2 : at + 4])
+        if marker == JPEG_EXIF:
+            return None
         if 0xC0 <= marker <= 0xCF and marker not in (0xC4, 0xC8, 0xCC):  # these three are tables
             height, width = struct.unpack(">HH", head[at + 5 : at + 9])
             return width, height

@@ -24,10 +24,12 @@ import pyarrow.parquet as pq
 from PIL import Image
 from tqdm import tqdm
 
+from ..pictures_ccformer import read_picture
 from ..whole_files import written_whole
 from .avsbench import SETTINGS, SPLITS, ClipFiles, find_settings
 from .dataset_card import dataset_card
 from .features import LabelMaps, PictureSize, VideoFrames, shard_features
+from .folders import entries
 from .loading import clips_and_class_names, refuse_unfit
 from .own import CLASSES_FILE
 from .reading import read_log_mel, read_sound
@@ -92,7 +94,7 @@ def convert(
         raise ValueError(f"workers is {workers}, it must be at least 1")
     if is_converted(root):
         raise FileExistsError(f"{root}: is converted already; name the folder that was downloaded")
-    if out.exists() and not (out.is_dir() and (is_converted(out) or not any(out.iterdir()))):
+    if out.exists() and not (out.is_dir() and (is_converted(out) or not entries(out))):
         raise FileExistsError(f"{out}: is in other use; name a new folder, or one that an earlier run wrote")
     settings = list(settings) if settings else _settings_there(root)
     plan = read_plan(out) if is_converted(out) else {}
@@ -167,9 +169,8 @@ def _open_shards(
 ) -> list[_Shard]:
     """The shards of a setting that are still to be written."""
     files = planned_files(out, setting, clips_per_shard)
-    others = {str(path) for path in (out / setting).glob("*.parquet")} - {
-        path for paths in files.values() for path in paths
-    }
+    there = {str(path) for path in entries(out / setting) if path.suffix == ".parquet"}
+    others = there - {path for paths in files.values() for path in paths}
     shards = []
     for split, clips in splits.items():
         start = 0
@@ -304,13 +305,8 @@ def _nested(examples: np.ndarray) -> list[list[list[np.ndarray]]]:
 
 
 def _picture(path: str) -> dict:
-    content = Path(path).read_bytes()
-    try:
-        with Image.open(io.BytesIO(content)) as image:
-            image.load()
-    except (OSError, SyntaxError, ValueError) as error:
-        raise ValueError(f"{path}: cannot be read as a picture ({error}); copy or download it again") from None
-    return {"bytes": content, "path": os.path.basename(path)}
+    read_picture(path)
+    return {"bytes": Path(path).read_bytes(), "path": os.path.basename(path)}
 
 
 def _video_pictures(path: str) -> list[dict]:

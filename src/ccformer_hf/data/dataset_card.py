@@ -73,7 +73,7 @@ One row is one clip of `T` frames.
 |---|---|---|
 | `id` | string | name of the clip, unique in its setting and split |
 | `setting` | string | {", ".join(f"`{setting}`" for setting in plan)} |
-| `classes` | list of strings | what sounds, where the official table tells: s4 its category, avss of its 70 classes |
+| `classes` | list of strings | what sounds, where the official tables tell: s4 its category, avss and ms3 of avss' 70 classes |
 | `annotated` | `T` bools | whether the frame has a label map; in training clips with one source only the first has |
 | `frames` | `T` images | the frames; pictures are the original files, frames of videos are PNG |
 | `labels` | `T` images or null | label map: PNG of 8 bits whose values are class ids, 255 = ignore; null: not annotated |

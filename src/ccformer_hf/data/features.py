@@ -16,11 +16,17 @@ from datasets.features.features import register_feature
 from PIL import Image as PillowImage
 
 from ..media_ccformer import probe, read_clip
+from ..pictures_ccformer import picture_size, read_picture
 from ..timeline_ccformer import EXAMPLE_COLUMNS
 from .avsbench import VIDEOS
 from .reading import IGNORE_LABEL, MEL_BANDS, read_label_map, read_log_mel, read_sound
 
 FILE = pa.struct({"bytes": pa.binary(), "path": pa.string()})
+
+
+def _source_and_name(file: dict, unnamed: str) -> tuple[str | io.BytesIO, str]:
+    """A value of `FILE` -> what to open, and its name for errors."""
+    return file["path"] if file["bytes"] is None else io.BytesIO(file["bytes"]), file["path"] or unnamed
 
 
 class _Decoded:
@@ -68,8 +74,24 @@ class LabelMaps(_Decoded):
         return np.stack([blank if ids is None else ids for ids in maps])
 
     def _read(self, file: dict) -> np.ndarray:
-        source = file["path"] if file["bytes"] is None else io.BytesIO(file["bytes"])
-        return read_label_map(source, len(self.names), self.binary, file["path"] or "a label picture")
+        source, name = _source_and_name(file, "a label picture")
+        return read_label_map(source, len(self.names), self.binary, name)
+
+
+@dataclass
+class Frames(_Decoded):
+    """Picture files -> a list of `T` upright RGB pictures."""
+
+    id: str | None = field(default=None, repr=False)
+    dtype: ClassVar[str] = "list"
+    pa_type: ClassVar[pa.DataType] = pa.list_(FILE)
+    _type: str = field(default="Frames", init=False, repr=False)
+
+    def encode_example(self, value: list[str]) -> list[dict]:
+        return [{"bytes": None, "path": path} for path in value]
+
+    def decode_example(self, value: list[dict], token_per_repo_id: dict | None = None) -> list[PillowImage.Image]:
+        return [read_picture(*_source_and_name(file, "a frame")) for file in value]
 
 
 @dataclass
@@ -114,7 +136,7 @@ class VideoFrames(_Decoded):
 
 @dataclass
 class PictureSize(_Decoded):
-    """A picture or video file -> `[height, width]` in pixels, read from the head of the file."""
+    """A picture or video file -> `[height, width]` in pixels, upright, read from the head of the file."""
 
     id: str | None = field(default=None, repr=False)
     dtype: ClassVar[str] = "list"
@@ -125,8 +147,8 @@ class PictureSize(_Decoded):
         if value.lower().endswith(VIDEOS):
             info = probe(value)
             return [info.height, info.width]
-        with PillowImage.open(value) as image:
-            return [image.height, image.width]
+        width, height = picture_size(value)
+        return [height, width]
 
 
 @dataclass
@@ -163,7 +185,7 @@ class Floats(_Decoded):
 
 with warnings.catch_warnings():
     warnings.simplefilter("ignore")  # `datasets` calls its registration experimental, on every call
-    for _feature in (LabelMaps, Sound, LogMel, VideoFrames, PictureSize, Floats):
+    for _feature in (LabelMaps, Frames, Sound, LogMel, VideoFrames, PictureSize, Floats):
         register_feature(_feature, _feature.__name__)
 
 
@@ -178,7 +200,7 @@ def folder_features(names: tuple[str, ...], binary: bool, video: bool = False) -
     return Features(
         _common()
         | {
-            "frames": VideoFrames() if video else List(Image(mode="RGB")),
+            "frames": VideoFrames() if video else Frames(),
             "labels": LabelMaps(list(names), binary),
             "sound": Sound(),
             "log_mel": LogMel(),
@@ -206,7 +228,7 @@ def decoded_shard_features(names: tuple[str, ...]) -> Features:
     return Features(
         shard_features()
         | {
-            "frames": List(Image(mode="RGB")),
+            "frames": Frames(),
             "labels": LabelMaps(list(names)),
             "sound": {"waveform": Floats([-1]), "sampling_rate": Value("int32")},
             "log_mel": Floats([-1, 1, EXAMPLE_COLUMNS, MEL_BANDS]),

@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from ..feature_extraction_ccformer import CCFormerFeatureExtractor
+from ..feature_extraction_ccformer import CCFormerFeatureExtractor, resampled
 from ..timeline_ccformer import Timeline
 
 
@@ -24,6 +24,12 @@ class Heard:
         if row["sound"] is not None:
             return cls(row["sound"]["waveform"], row["sound"]["sampling_rate"])
         return cls(log_mel=row["log_mel"])
+
+    def waveform_at(self, sampling_rate: int) -> np.ndarray | None:
+        """The waveform, float32 `(samples,)`, at another rate; None where there is none."""
+        if self.waveform is None:
+            return None
+        return resampled(torch.from_numpy(self.waveform), self.sampling_rate, sampling_rate).numpy()
 
     @property
     def kind(self) -> str:

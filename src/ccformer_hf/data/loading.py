@@ -21,7 +21,8 @@ def load_avsbench(
     Columns of a row (`T` frames, `H W` picture):
         id: name of the clip.
         setting: `"s4"`, `"ms3"`, `"avss"` or `"own"`.
-        classes: names of what sounds, where the official table tells: s4 its category, avss of its 70 classes.
+        classes: names of what sounds, where the official tables tell: s4 its category, avss and ms3 of avss' 70 classes (ms3: where
+            `metadata.csv` is below `root` too); else empty.
         frames: list of `T` RGB pictures (PIL).
         labels: uint8 `(T, H, W)` class ids: 0 background; s4, ms3: 1 sounding; avss: 1..70; 255 ignore, and in all of a
             frame that is not annotated.
@@ -31,7 +32,7 @@ def load_avsbench(
         size: `[height, width]` of the first frame.
 
     `processor(row["frames"], audio=row["sound"]["waveform"], sampling_rate=row["sound"]["sampling_rate"],
-    segmentation_maps=row["labels"], label_mask=row["annotated"])` gives a model's inputs.
+    segmentation_maps=row["labels"], label_mask=row["annotated"], fps=1)` gives a model's inputs: one frame per second in every set.
 
     Args:
         setting: `"s4"`, `"ms3"`, `"avss"`, or `"own"` for a folder as in `ccformer_hf.data.own`.
@@ -75,15 +76,15 @@ def clips_and_class_names(setting: str, root: str | os.PathLike) -> tuple[list[C
     found = find_settings(root)
     if setting not in found:
         raise FileNotFoundError(f"{root}: holds no {setting}, but {', '.join(found)}; name another folder or setting")
-    return list_clips(setting, found[setting]), class_names(setting)
+    return list_clips(setting, found[setting], found.get("avss")), class_names(setting)
 
 
 def refuse_unfit(clips: list[ClipFiles], root: Path, split: str) -> None:
-    """Refuses a split that cannot be loaded: without a clip, with files missing, or with frames in two forms.
+    """Refuses a split that cannot be loaded: without a clip, with files missing or unclear, or with frames in two forms.
 
     Raises:
         FileNotFoundError: for no clip, or missing files; the text names the first.
-        ValueError: where some clips have pictures and some a video.
+        ValueError: where some clips have pictures and some a video; for files that could be read in two ways.
     """
     if not clips:
         raise FileNotFoundError(f"{root}: has no clip in the split {split}")
@@ -92,6 +93,12 @@ def refuse_unfit(clips: list[ClipFiles], root: Path, split: str) -> None:
         raise FileNotFoundError(
             f"{root}: {len(incomplete)} of {len(clips)} clips in {split} lack files, the first is {incomplete[0].id}: "
             f"{incomplete[0].missing[0]}. `ccformer data check` names them all; complete the download"
+        )
+    unclear = [clip for clip in clips if clip.unclear]
+    if unclear:
+        raise ValueError(
+            f"{root}: {len(unclear)} of {len(clips)} clips in {split} are not clear, the first: {unclear[0].unclear[0]}. "
+            "`ccformer data check` names them all"
         )
     if len({clip.has_video for clip in clips}) == 2:
         raise ValueError(

@@ -1,24 +1,35 @@
 """A folder of the user's own clips, laid out so that nothing but files needs to be written (ours).
 
     ROOT/classes.txt                      one class per line; the first line is id 1 (0 is background, 255 is ignore)
-    ROOT/train/<clip>/frames/*.jpg|*.png  one picture per second, in the order of their names
+    ROOT/train/<clip>/frames/*.jpg|*.png  one picture per second, in the order of the numbers in their names: 1, 2, 10
                      /masks/<frame>.png   class ids of the frame of the same name; left out where it is not annotated
                      /audio.wav           its sound; left out for a clip without
     ROOT/validation/..., ROOT/test/...
+
+Leading zeros do not matter: `masks/01.png` belongs to `frames/1.jpg`. Frames may also be .bmp, .webp or .tif, masks .bmp or .tif, the
+sound .mp3, .flac, ...; hidden files and what systems leave in folders are passed over. What could be read in two ways is refused.
 
 Instead of `frames/` a clip may have `video.mp4` (or .mkv, .mov, .webm, .avi), whose sound is taken then; its masks are called
 `000000.png`, `000001.png`, ... by the second they show, as `ccformer segment` writes them.
 """
 
 import os
+import unicodedata
 from pathlib import Path
 
 from ..media_ccformer import MediaError, probe
+from ..pictures_ccformer import SUFFIXES
 from ..timeline_ccformer import Timeline
 from .avsbench import SPLITS, VIDEOS, ClipFiles
+from .folders import entries, natural_key
 
 CLASSES_FILE = "classes.txt"
-FRAMES = (".jpg", ".jpeg", ".png")
+MASKS = (".png", ".bmp", ".tif", ".tiff")  # the others may blur class ids
+SOUNDS = (".wav", ".flac", ".mp3", ".m4a", ".aac", ".ogg", ".opus")
+# Not read; passing over a frame in silence would shift all that follow it.
+OTHER_PICTURES = (".gif", ".heic", ".heif", ".avif", ".jfif", ".jp2", ".jxl", ".tga", ".ppm", ".pgm", ".exr", ".dng")
+
+Key = tuple[str | int, ...]
 
 
 def read_own_class_names(root: str | os.PathLike) -> tuple[str, ...]:
@@ -31,7 +42,8 @@ def read_own_class_names(root: str | os.PathLike) -> tuple[str, ...]:
     path = Path(root) / CLASSES_FILE
     if not path.is_file():
         raise FileNotFoundError(f"{path}: there is no such file; write one class name per line, the first is id 1")
-    lines = path.read_text(encoding="utf-8-sig").splitlines()
+    # Of one form, so that names which look the same are the same: an accent can be written in two ways.
+    lines = unicodedata.normalize("NFC", path.read_text(encoding="utf-8-sig")).splitlines()
     names = ("background", *(line.strip() for line in lines if line.strip()))
     twice = sorted({name for name in names if names.count(name) > 1})
     if twice or not 2 <= len(names) <= 255:
@@ -41,16 +53,17 @@ def read_own_class_names(root: str | os.PathLike) -> tuple[str, ...]:
 
 
 def list_own_clips(root: str | os.PathLike) -> list[ClipFiles]:
-    """All clips of the three splits in the order of their names, whole or not (see `ClipFiles.missing`).
+    """All clips of the three splits in natural order of their names, usable or not (see `ClipFiles.missing` and `.unclear`).
 
     Raises:
         FileNotFoundError: where no split has a clip.
+        ValueError: for a split by another name, which would be passed over.
     """
     root = Path(root)
-    clips = []
-    for split in SPLITS:
-        folders = sorted((root / split).iterdir()) if (root / split).is_dir() else []
-        clips += [_clip(folder, split) for folder in folders if folder.is_dir() and not folder.name.startswith(".")]
+    for other in ("val", "valid"):
+        if (root / other).is_dir():
+            raise ValueError(f"{root / other}: expected the name {root / 'validation'}; rename it")
+    clips = [_clip(folder, split) for split in SPLITS for folder in entries(root / split) if folder.is_dir()]
     if not clips:
         raise FileNotFoundError(
             f"{root}: holds no clips; wanted are folders {root}/train/<clip>/ with frames/ or video.mp4, and masks/"
@@ -59,38 +72,59 @@ def list_own_clips(root: str | os.PathLike) -> list[ClipFiles]:
 
 
 def _clip(folder: Path, split: str) -> ClipFiles:
-    video = next((folder / f"video{suffix}" for suffix in VIDEOS if (folder / f"video{suffix}").is_file()), None)
-    sound = folder / "audio.wav" if (folder / "audio.wav").is_file() else None
+    where = f"{split}/{folder.name}"
     missing: list[str] = []
-    if video is not None:
-        frames = (str(video),)
-        stems, video_sounds = _video_frames(video, missing)
+    unclear: list[str] = []
+    videos, sounds = (_files_called(folder, *choice) for choice in (("video", VIDEOS), ("audio", SOUNDS)))
+    pictures = _pictures(folder / "frames", SUFFIXES, where, unclear)
+    sound = str(sounds[0]) if sounds else None
+    forms = [path.name for path in videos] + ["frames/"] * bool(pictures)
+    for choices in (forms, [path.name for path in sounds]):
+        if len(choices) > 1:
+            unclear.append(f"{where} has {' and '.join(choices)}; leave one of them")
+    if videos:
+        frames = (str(videos[0]),)
+        keys, video_sounds = _video_frames(videos[0], missing)
         if sound is None and video_sounds:
-            sound = video
+            sound = frames[0]
     else:
-        frames = tuple(str(path) for path in _pictures(folder / "frames", FRAMES))
-        stems = [Path(path).stem for path in frames]
+        frames = tuple(map(str, pictures.values()))
+        keys = list(pictures)
         if not frames:
-            missing.append(f"{split}/{folder.name}/frames/ or video.mp4")
-    masks = {path.stem: str(path) for path in _pictures(folder / "masks", (".png",))}
-    labels = tuple(masks.pop(stem, None) for stem in stems)
-    if stems and masks:
-        missing.append(f"the frame of {split}/{folder.name}/masks/{sorted(masks)[0]}.png")
-    return ClipFiles(
-        folder.name, "own", split, (), frames, labels, str(sound) if sound else None, None, tuple(missing)
-    )
+            missing.append(f"{where}/frames/ or video.mp4")
+    masks = _pictures(folder / "masks", MASKS, where, unclear)
+    labels = tuple(str(masks.pop(key)) if key in masks else None for key in keys)
+    if keys and masks:
+        missing.append(f"the frame of {where}/masks/{next(iter(masks.values())).name}")
+    return ClipFiles(folder.name, "own", split, (), frames, labels, sound, None, tuple(missing), tuple(unclear))
 
 
-def _video_frames(video: Path, missing: list[str]) -> tuple[list[str], bool]:
-    """Names of the frames looked at in a video, and whether it has sound."""
+def _files_called(folder: Path, stem: str, suffixes: tuple[str, ...]) -> list[Path]:
+    return [path for path in entries(folder) if path.stem == stem and path.suffix.lower() in suffixes]
+
+
+def _video_frames(video: Path, missing: list[str]) -> tuple[list[Key], bool]:
+    """Keys of the frames looked at in a video, and whether it has sound."""
     try:
         info = probe(video)
     except MediaError as error:
         missing.append(str(error))
         return [], False
-    return [f"{index:06d}" for index in range(Timeline().num_frames(info.duration))], info.has_audio
+    return [natural_key(str(index)) for index in range(Timeline().num_frames(info.duration))], info.has_audio
 
 
-def _pictures(folder: Path, suffixes: tuple[str, ...]) -> list[Path]:
-    paths = folder.iterdir() if folder.is_dir() else ()
-    return sorted(path for path in paths if path.suffix.lower() in suffixes)
+def _pictures(folder: Path, suffixes: tuple[str, ...], where: str, unclear: list[str]) -> dict[Key, Path]:
+    """The pictures in a folder in natural order, by what has to be the same in the name of a frame and of its mask."""
+    pictures: dict[Key, Path] = {}
+    for path in entries(folder):
+        if path.suffix.lower() in suffixes:
+            first = pictures.setdefault(natural_key(path.stem), path)
+            if first != path:
+                unclear.append(
+                    f"{where}/{folder.name} has {first.name} and {path.name}, one name but for the zeros; rename one"
+                )
+        elif path.suffix.lower() in (*SUFFIXES, *OTHER_PICTURES):
+            unclear.append(
+                f"{where}/{folder.name}/{path.name}: expected {', '.join(suffixes)}; save it as one of these"
+            )
+    return pictures

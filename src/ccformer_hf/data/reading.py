@@ -9,9 +9,9 @@ from functools import lru_cache
 
 import numpy as np
 import torch
-from PIL import Image
 
-from ..media_ccformer import SoundReader, probe
+from ..media_ccformer import MediaError, SoundReader, probe
+from ..pictures_ccformer import ID_MODES, read_labels
 from ..timeline_ccformer import EXAMPLE_COLUMNS
 from .avsbench import AVSS_CLASS_NAMES, avss_palette
 
@@ -29,25 +29,29 @@ def read_label_map(source: str | os.PathLike | io.BytesIO, num_classes: int, bin
         name: of the file, for errors.
 
     Returns:
-        uint8 `(H, W)`: 0 = background .. K - 1; 255 = ignore. A picture in colours is read by AVSBench's palette, where an
-        unknown colour is background (lineage).
+        uint8 `(H, W)`: 0 = background .. K - 1; 255 = ignore. A picture in colours is read by AVSBench's palette where the classes are
+        AVSBench's 71; an unknown colour is background there (lineage).
 
     Raises:
-        ValueError: for a picture that cannot be decoded, or ids from K on other than 255.
+        FileNotFoundError: where the file is not there.
+        ValueError: for a picture that cannot be decoded, ids from K on other than 255, or colours that stand for nothing.
     """
-    try:
-        with Image.open(source) as image:
-            # Of a picture with a palette the index counts, not the colour.
-            pixels = np.asarray(image if image.mode in ("1", "L", "P", "I", "I;16", "RGB") else image.convert("RGB"))
-    except (OSError, SyntaxError) as error:
-        raise ValueError(f"{name}: cannot be read as a picture ({error}); copy or download it again") from None
+    image = read_labels(source, name)
     if binary:
+        pixels = np.asarray(image if image.mode in ID_MODES else image.convert("RGB"))
         return (pixels.reshape(*pixels.shape[:2], -1) != 0).any(axis=-1).astype(np.uint8)
-    ids = _ids_of_colours(pixels) if pixels.ndim == 3 else pixels
-    wrong = (ids >= num_classes) & (ids != IGNORE_LABEL)
+    if image.mode in ID_MODES:
+        ids = np.asarray(image)  # of a picture with a palette the index counts, not the colour
+    elif num_classes == len(AVSS_CLASS_NAMES):
+        ids = _ids_of_colours(np.asarray(image.convert("RGB")))
+    else:
+        raise ValueError(
+            f"{name}: is a picture in {image.mode}; expected one number per pixel, its class id: grey or palette PNG"
+        )
+    wrong = ((ids < 0) | (ids >= num_classes)) & (ids != IGNORE_LABEL)
     if wrong.any():
         raise ValueError(
-            f"{name}: holds the class id {ids[wrong][0]}; wanted are 0 (background) to {num_classes - 1}, or 255 for "
+            f"{name}: holds the class id {ids[wrong][0]}; expected 0 (background) to {num_classes - 1}, or 255 for "
             "pixels to ignore"
         )
     return ids.astype(np.uint8)
@@ -71,7 +75,7 @@ def read_sound(path: str | os.PathLike) -> tuple[np.ndarray, int]:
     """The sound of any media file PyAV reads: mono float32 `(samples,)` in -1..1 at its own rate, and that rate.
 
     Raises:
-        MediaError: where the file cannot be read or has no sound (a ValueError too).
+        MediaError: where the file cannot be read, has no sound, or holds NaN (a ValueError too).
     """
     if str(path).lower().endswith(".wav"):
         try:
@@ -80,7 +84,12 @@ def read_sound(path: str | os.PathLike) -> tuple[np.ndarray, int]:
             pass
     info = probe(path, need_video=False)
     with SoundReader(path, info.audio_rate) as sound:
-        return sound.read(0.0, round(info.duration * info.audio_rate)), info.audio_rate
+        waveform = sound.read(0.0, round(info.duration * info.audio_rate))
+    if not np.isfinite(waveform).all():
+        raise MediaError(
+            f"{path}: holds NaN or infinite samples; expected finite floats in -1..1, save the sound again"
+        )
+    return waveform, info.audio_rate
 
 
 def _read_pcm(path: str | os.PathLike) -> tuple[np.ndarray, int]:
@@ -117,7 +126,7 @@ def read_log_mel(path: str | os.PathLike) -> np.ndarray:
         float32 `(T, 1, 96, 64)`: example l starts at 0.96 * l seconds (alignment `"avsbench"`).
 
     Raises:
-        ValueError: for a file that is not the pickle of such a tensor.
+        ValueError: for a file that is not the pickle of such a tensor, or one that holds NaN.
     """
     wanted = f"wanted is a pickled float32 tensor (T, 1, {EXAMPLE_COLUMNS}, {MEL_BANDS}) as AVSBench ships it"
     with open(path, "rb") as file:
@@ -128,4 +137,6 @@ def read_log_mel(path: str | os.PathLike) -> np.ndarray:
     if not isinstance(tensor, torch.Tensor) or tensor.ndim != 4 or tensor.shape[1:] != (1, EXAMPLE_COLUMNS, MEL_BANDS):
         what = f"a tensor {tuple(tensor.shape)}" if isinstance(tensor, torch.Tensor) else f"a {type(tensor).__name__}"
         raise ValueError(f"{path}: holds {what}; {wanted}")
+    if not torch.isfinite(tensor).all():
+        raise ValueError(f"{path}: holds NaN or infinite values; {wanted}")
     return tensor.detach().float().numpy()

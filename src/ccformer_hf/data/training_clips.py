@@ -7,6 +7,7 @@ Letters: `B` clips, `T` frames, `S` side of the frames.
 """
 
 import os
+import warnings
 from collections.abc import Iterator
 from functools import lru_cache
 from pathlib import Path
@@ -18,11 +19,13 @@ from datasets import Dataset
 
 from ..processing_ccformer import AudioVisualProcessor
 from ..recipe import Augmentation
-from ..timeline_ccformer import Timeline
 from ..whole_files import written_whole
 from .augmentation import augment_pictures, augment_sound, cut_frames, negative_kind, nothing_sounds
 from .hearing import Heard, sound_examples
+from .noises import NOISES, make_noise
+from .noises import SAMPLING_RATE as NOISE_RATE
 from .reading import IGNORE_LABEL
+from .sounding import NOT_TOLD, UNKNOWN, SoundingClasses
 
 PADDING = {"labels": IGNORE_LABEL}  # all else is padded with zeros, which is False
 
@@ -107,8 +110,10 @@ class TrainingClips(torch.utils.data.Dataset):
     ):
         self.clips, self.processor, self.augmentation = clips, processor, augmentation
         self.seed, self.batch_size = seed, batch_size
-        table = clips.select_columns(["id", "setting", "classes"])[:]
-        self.ids, self.classes = table["id"], [frozenset(classes) for classes in table["classes"]]
+        table = clips.select_columns(["id", "setting"])[:]
+        self.ids, self.classes = table["id"], SoundingClasses(clips)
+        if (augmentation.mix or augmentation.off_screen) and self.classes.told_by == UNKNOWN:
+            warnings.warn(f"no sound is mixed in, and silence stands for off_screen: {NOT_TOLD}", stacklevel=2)
         self.repeat_last = "avss" not in table["setting"]
         self.pictures = clips.select_columns(["frames", "labels", "annotated"])
         self.sounds = clips.select_columns(["sound", "log_mel"])
@@ -162,26 +167,24 @@ class TrainingClips(torch.utils.data.Dataset):
             features, heard = self._cached(index, length)
             return features[kept], heard[kept]
         own = Heard.of(self.sounds[index])
-        if negative == "white_noise":
-            level = rng.uniform(0.05, 1)
-            samples = (length + 1) * Timeline().sampling_rate
-            own = Heard((level * rng.uniform(-1, 1, samples)).astype(np.float32), Timeline().sampling_rate)
+        if negative == "noise_only":
+            own = Heard(make_noise(str(rng.choice(list(NOISES))), rng, length + 1), NOISE_RATE)
         elif negative == "off_screen":
             own = self._other(index, rng) or Heard()
         elif own.waveform is not None and self.augmentation.changes_sound:
             other = self._other(index, rng) if rng.random() < self.augmentation.mix else None
-            mixable = other.waveform if other is not None and other.sampling_rate == own.sampling_rate else None
-            changed = augment_sound(own.waveform, own.sampling_rate, self.augmentation, rng, mixable)
+            mixed = None if other is None else other.waveform_at(own.sampling_rate)
+            changed = augment_sound(own.waveform, own.sampling_rate, self.augmentation, rng, mixed)
             own = Heard(changed, own.sampling_rate)
         features, heard = sound_examples(extractor, own, length, self.repeat_last)
         return features[kept], heard[kept]
 
     def _other(self, index: int, rng: np.random.Generator) -> Heard | None:
-        """The sound of another clip that has no class in common; None where ten tries find none, or no classes are told."""
-        for other in rng.integers(0, len(self.clips), size=10):
-            known = self.classes[index] and self.classes[other]
-            if known and self.classes[index].isdisjoint(self.classes[other]):
-                return Heard.of(self.sounds[int(other)])
+        """The sound of another clip that has no class in common; None where ten tries find none, or no classes are known."""
+        for other in rng.integers(0, len(self.clips), size=10).tolist():
+            own, its = self.classes.of(index), self.classes.of(other)
+            if own and its and own.isdisjoint(its):
+                return Heard.of(self.sounds[other])
         return None
 
     def _cached(self, index: int, length: int) -> tuple[torch.Tensor, torch.Tensor]:
