@@ -6,6 +6,7 @@ from pathlib import Path
 from datasets import Dataset, DatasetDict, IterableDataset, IterableDatasetDict, load_dataset
 
 from .avsbench import SETTINGS, SPLITS, ClipFiles, class_names, find_settings, list_clips
+from .composing.rows import load_composed
 from .features import decoded_shard_features, folder_features
 from .own import list_own_clips, read_own_class_names
 from .shards import is_converted, shard_files
@@ -36,7 +37,8 @@ def load_avsbench(
     Args:
         setting: `"s4"`, `"ms3"`, `"avss"`, or `"own"` for a folder as in `ccformer_hf.data.own`.
         root: folder with the official download, your own clips, or what `ccformer data convert` wrote; of that, `datasets`
-            makes a copy in its cache, unless it is streamed.
+            makes a copy in its cache, unless it is streamed. For `"own"` also a sources file (`.yaml`), whose clips are composed as
+            they are asked for, see `ccformer_hf.data.composing.sources`.
         split: `"train"`, `"validation"` (or `"val"`), `"test"`; None: all that are there, in a dict.
         streaming: give an `IterableDataset`.
 
@@ -49,6 +51,9 @@ def load_avsbench(
     split = "validation" if split == "val" else split
     if split not in (None, *SPLITS):
         raise ValueError(f"split is {split!r}, it must be one of {', '.join(map(repr, SPLITS))}, or None for all")
+    if setting == "own" and Path(root).suffix in (".yaml", ".yml"):
+        loaded = load_composed(root, split)
+        return loaded.to_iterable_dataset(STREAM_SHARDS) if streaming and split else loaded
     if not Path(root).is_dir():
         raise NotADirectoryError(f"{root}: is no folder; name the one the data set was unpacked in")
     if is_converted(root):
