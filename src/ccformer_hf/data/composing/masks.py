@@ -9,7 +9,9 @@ import numpy as np
 from PIL import Image, ImageDraw
 
 MOST_POINTS = 100_000  # of one polygon; COCO's largest has some thousands
-FINER = 4  # Pillow draws outlines up to a pixel too wide; in a picture so many times finer no centre is hit by that
+FINER = (
+    5  # polygons are drawn so many times finer, since Pillow knows whole pixels only; odd, so that there is a middle
+)
 
 
 def check_segmentation(segmentation: Any, height: int, width: int) -> list[np.ndarray] | np.ndarray:

@@ -23,6 +23,7 @@ REFERENCE = 0.1  # loudness of the loudest object, before the whole is made loud
 LEVELS = (-10.0, 0.0)  # dB, of objects and of what is off screen
 BED_LEVELS, NOISE_LEVELS = (-26.0, -14.0), (-48.0, -16.0)  # dB, under objects
 WITH_NOISE, WITH_ROOM, WITH_BAND, WITH_CODEC = 0.8, 0.4, 0.25, 0.1  # shares of the clips
+ECHO_LEVELS = (-20.0, -5.0)  # dB, of a room's echo against what comes straight
 WHOLE_LEVELS = (-14.0, 8.0)  # dB
 PAUSES = (0.05, 0.6)  # s, between two times that a short sound is played
 FADE = 0.008  # s, at both ends of a part
@@ -153,7 +154,8 @@ def _draw_channel(rng: np.random.Generator) -> np.ndarray | None:
     if rng.random() < WITH_ROOM:
         seconds = rng.uniform(0.05, 0.3)  # until the echo is 60 dB down
         times = np.arange(round(seconds * SAMPLING_RATE)) / SAMPLING_RATE
-        channel = rng.normal(size=len(times)) * 10 ** (-3 * times / seconds) * rng.uniform(0.02, 0.12)
+        channel = rng.normal(size=len(times)) * 10 ** (-3 * times / seconds)
+        channel *= _factor(rng.uniform(*ECHO_LEVELS)) / np.sqrt(np.square(channel).sum())
         channel[0] = 1.0
     if rng.random() < WITH_BAND:
         low, high = rng.uniform(50, 350), rng.uniform(2800, 7000)

@@ -129,7 +129,7 @@ def _fsd(source: Source) -> Iterator[SoundFile]:
         column = "labels" if "labels" in file.readline() else "label"
     rows = list(read_table(source, ("fname", column)))
     source.check_names(label for _, row in rows for label in row[column].split(","))
-    for where, row in rows:
+    for _, row in rows:
         names = {source.class_of(label) for label in row[column].split(",")} - {None}
         if len(names) == 1:
             name = row["fname"] if row["fname"].endswith(".wav") else f"{row['fname']}.wav"
