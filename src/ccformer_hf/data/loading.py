@@ -52,8 +52,14 @@ def load_avsbench(
     if split not in (None, *SPLITS):
         raise ValueError(f"split is {split!r}, it must be one of {', '.join(map(repr, SPLITS))}, or None for all")
     if setting == "own" and Path(root).suffix in (".yaml", ".yml"):
-        loaded = load_composed(root, split)
-        return loaded.to_iterable_dataset(STREAM_SHARDS) if streaming and split else loaded
+        composed = load_composed(root, split)
+        if not streaming:
+            return composed
+        return (
+            _stream(composed)
+            if split
+            else IterableDatasetDict({name: _stream(rows) for name, rows in composed.items()})
+        )
     if not Path(root).is_dir():
         raise NotADirectoryError(f"{root}: is no folder; name the one the data set was unpacked in")
     if is_converted(root):
@@ -124,7 +130,11 @@ def _dataset(
     ]
     features = folder_features(names, clips[0].has_binary_labels, clips[0].has_video)
     dataset = Dataset.from_list(rows, features=features, split=split)
-    return dataset.to_iterable_dataset(min(STREAM_SHARDS, len(dataset))) if streaming else dataset
+    return _stream(dataset) if streaming else dataset
+
+
+def _stream(dataset: Dataset) -> IterableDataset:
+    return dataset.to_iterable_dataset(min(STREAM_SHARDS, len(dataset)))
 
 
 def _load_shards(

@@ -83,6 +83,34 @@ def test_lvis_names_its_files_by_address(tmp_path):
     )
 
 
+def test_what_coco_and_lvis_mark_in_the_same_picture_goes_together(tmp_path):
+    coco = write_coco(tmp_path)
+    lvis = {"images": [{"id": 7, "coco_url": "http://x/train2017/7.png", "height": 40, "width": 60}]}
+    shape = [[40, 30, 60, 30, 60, 40, 40, 40]]
+    lvis["annotations"] = [{"id": 1, "image_id": 7, "category_id": 4, "area": 200, "segmentation": shape}]
+    (tmp_path / "lvis.json").write_text(json.dumps({**lvis, "categories": [{"id": 4, "name": "guitar"}]}))
+    pictures = [{**coco, "split": None}, {"format": "lvis", "path": "lvis.json", "root": ".", "split": None}]
+    pictures = [{name: value for name, value in entry.items() if value} for entry in pictures]
+    values = {"classes": ["cat", "dog", "guitar"], "pictures": pictures}
+    (picture,) = list_pictures(read_sources(write_yaml(tmp_path / "sources.yaml", values)))
+    assert picture.classes == (1, 2, 3), "so none of them is heard from off screen there"
+    ids = load_photograph(picture, 1000).ids
+    assert (ids[10:30, 10:20] == 1).all() and (ids[30:, 40:] == 3).all()
+
+
+def test_a_picture_that_is_named_twice_as_something_else(tmp_path):
+    write_picture(tmp_path / "a.png", square((1, 2, 3)))
+    rows = "kind,file,mask,classes,split\ncutout,a.png,,cat,train\n"
+    for second, fine in (("cutout,a.png,,cat,train\n", True), ("cutout,a.png,,dog,train\n", False)):
+        (tmp_path / "pictures.csv").write_text(rows + second)
+        found = sources(tmp_path, format="csv", path="pictures.csv")
+        if fine:
+            assert len(list_pictures(found)) == 1
+        else:
+            with pytest.raises(ValueError, match="a.png is named twice, and not as the same thing"):
+                list_pictures(found)
+
+
 def test_coco_leaves_out_pictures_in_which_a_class_is_tiny(tmp_path):
     tiny = [{**ANNOTATIONS[0], "area": 23, "segmentation": [[0, 0, 4, 0, 4, 5, 0, 5]]}, ANNOTATIONS[2]]
     assert list_pictures(sources(tmp_path, **write_coco(tmp_path, tiny))) == []

@@ -18,7 +18,7 @@ import csv
 import json
 from collections import defaultdict
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -82,18 +82,29 @@ def list_pictures(sources: Sources) -> list[Picture]:
 
     Raises:
         FileNotFoundError: where files that a source names are not there.
-        ValueError: for a table that cannot be read, or a picture in two splits.
+        ValueError: for a table that cannot be read, or a picture that is named twice in ways that do not go together.
     """
     pictures = [picture for source in sources.pictures for picture in _READERS[source.format](source, sources)]
     pictures += [picture for source in sources.backgrounds for picture in _backgrounds(source)]
-    split_of: dict[str, str] = {}
+    found: dict[str, Picture] = {}
     for picture in pictures:
-        if split_of.setdefault(picture.file, picture.split) != picture.split:
-            raise ValueError(
-                f"{sources.file}: {picture.file} is in {split_of[picture.file]} and in {picture.split}; name it once, or set "
-                "`split` of its sources to the same"
-            )
-    return pictures
+        known = found.get(picture.file)
+        found[picture.file] = picture if known is None else _both(known, picture, sources)
+    return list(found.values())
+
+
+def _both(one: Picture, other: Picture, sources: Sources) -> Picture:
+    """A picture that two sources name: COCO and LVIS mark different things in the same ones."""
+    if one.split != other.split:
+        raise ValueError(
+            f"{sources.file}: {one.file} is in {one.split} and in {other.split}; name it once, or set `split` of its sources to the same"
+        )
+    if one.regions and other.regions and one.size == other.size:
+        classes = one.classes + tuple(number for number in other.classes if number not in one.classes)
+        return replace(one, classes=classes, regions=one.regions + other.regions)
+    if one != other:
+        raise ValueError(f"{sources.file}: {one.file} is named twice, and not as the same thing; name it once")
+    return one
 
 
 def _coco(source: Source, sources: Sources) -> Iterator[Picture]:

@@ -13,14 +13,14 @@
       - {sound: helicopter, in_view: [airplane]}
     size: 224                           # side of the frames in pixels
     seconds: 5                          # and frames of a clip
-    clips: {train: 20000, validation: 200, test: 200}
+    clips: {train: 100000, validation: 200, test: 200}   # each is made when it is asked for, so many cost nothing
     seed: 0
 
 A source of pictures or sounds has
 
 * `format`: see `pictures.py` and `sounds.py`;
 * `path`: a file or folder, beside the sources file or absolute; `root`: where the files lie that it names, if not beside it;
-* `split`: the split all of it belongs to, or several that share it evenly by file; where it is left out, the source's own splits
+* `split`: the split all of it belongs to, or several that share it by file (`[train, train, test]`: a third is test); where it is left out, the source's own splits
   count, and a source without any is shared out by file: 80 % train, 10 % validation, 10 % test;
 * `map`: our class, or `other` (sounds that belong to no class) or `bed` (music under a clip; sounds only), and what it is called
   there: a name, or several, with `*` for any letters. A name that is one of our classes needs no line; what is not named is left out.
@@ -100,7 +100,7 @@ class Source:
         """The split of a file by its name; `own` is what the source itself says, if anything."""
         if not self.splits and own is not None:
             return own
-        shares = dict.fromkeys(self.splits, 1 / len(self.splits)) if self.splits else SHARES
+        shares = {split: self.splits.count(split) / len(self.splits) for split in self.splits} or SHARES
         drawn = int.from_bytes(blake2b(name.encode(), digest_size=8).digest()) / 2**64
         for split, share in shares.items():
             drawn -= share
@@ -145,7 +145,7 @@ class Sources:
     rules: tuple[Rule, ...] = ()
     size: int = 224
     seconds: int = 5
-    clips: dict[str, int] = field(default_factory=lambda: {"train": 20000, "validation": 200, "test": 200})
+    clips: dict[str, int] = field(default_factory=lambda: {"train": 100000, "validation": 200, "test": 200})
     seed: int = 0
 
     @property
@@ -319,7 +319,7 @@ class _Reading:
         if given is None:
             return defaults
         if not isinstance(given, _Mapping):
-            raise self.problem(self.values.lines["clips"], f"clips is {given!r}; expected is {{train: 20000, ...}}")
+            raise self.problem(self.values.lines["clips"], f"clips is {given!r}; expected is {{train: 100000, ...}}")
         self.refuse_unknown(given, SPLITS, "clips")
         return {split: self.number(given, split, defaults[split], 0, 10**7) for split in SPLITS}
 
