@@ -4,7 +4,8 @@
     accelerate launch examples/train.py --config examples/recipes/ms3-resnet50.yaml --data AVSBench --output runs/ms3 --resume
     accelerate launch examples/train.py --config examples/recipes/fine-tune.yaml --data mine --output runs/mine --set epochs=40
 
-`--data` is a folder as downloaded, as `ccformer data convert` wrote it, or with clips of your own. `runs/ms3/best` is a model folder: the
+`--data` is a folder as downloaded, as `ccformer data convert` wrote it, or with clips of your own; or a sources file, from whose
+pictures and sounds clips are composed as they are needed (`ccformer data compose --help`). `runs/ms3/best` is a model folder: the
 weights that scored best on the validation split. `accelerate config` once sets the number of GPUs, DDP or FSDP, and bf16. A finished run
 becomes longer with `--resume --set epochs=90`: its learning rate goes on along the cosine of the longer run.
 
@@ -32,7 +33,7 @@ def parser() -> argparse.ArgumentParser:
     arguments = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     add = arguments.add_argument
     add("--config", type=Path, required=True, help="recipe, such as examples/recipes/s4-resnet50.yaml")
-    add("--data", type=Path, required=True, help="folder of the data set")
+    add("--data", type=Path, required=True, help="folder of the data set, or a sources file (.yaml)")
     add("--output", type=Path, required=True, help="folder of the run")
     add("--resume", action="store_true", help="go on from the newest saved state; without one, start")
     add(

@@ -3,6 +3,7 @@
 import argparse
 
 from .cli_arguments import at_least
+from .cli_compose import add_compose
 
 
 def add_data(commands) -> None:
@@ -39,6 +40,7 @@ def add_data(commands) -> None:
     make.set_defaults(run=_make_data)
     _add_check(actions)
     _add_convert(actions)
+    add_compose(actions)
 
 
 def _add_check(actions) -> None:

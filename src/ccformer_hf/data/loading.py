@@ -6,6 +6,7 @@ from pathlib import Path
 from datasets import Dataset, DatasetDict, IterableDataset, IterableDatasetDict, load_dataset
 
 from .avsbench import SETTINGS, SPLITS, ClipFiles, class_names, find_settings, list_clips
+from .composing.rows import load_composed
 from .features import decoded_shard_features, folder_features
 from .own import list_own_clips, read_own_class_names
 from .shards import is_converted, shard_files
@@ -37,7 +38,8 @@ def load_avsbench(
     Args:
         setting: `"s4"`, `"ms3"`, `"avss"`, or `"own"` for a folder as in `ccformer_hf.data.own`.
         root: folder with the official download, your own clips, or what `ccformer data convert` wrote; of that, `datasets`
-            makes a copy in its cache, unless it is streamed.
+            makes a copy in its cache, unless it is streamed. For `"own"` also a sources file (`.yaml`), whose clips are composed as
+            they are asked for, see `ccformer_hf.data.composing.sources`.
         split: `"train"`, `"validation"` (or `"val"`), `"test"`; None: all that are there, in a dict.
         streaming: give an `IterableDataset`.
 
@@ -50,6 +52,15 @@ def load_avsbench(
     split = "validation" if split == "val" else split
     if split not in (None, *SPLITS):
         raise ValueError(f"split is {split!r}, it must be one of {', '.join(map(repr, SPLITS))}, or None for all")
+    if setting == "own" and Path(root).suffix in (".yaml", ".yml"):
+        composed = load_composed(root, split)
+        if not streaming:
+            return composed
+        return (
+            _stream(composed)
+            if split
+            else IterableDatasetDict({name: _stream(rows) for name, rows in composed.items()})
+        )
     if not Path(root).is_dir():
         raise NotADirectoryError(f"{root}: is no folder; name the one the data set was unpacked in")
     if is_converted(root):
@@ -126,7 +137,11 @@ def _dataset(
     ]
     features = folder_features(names, clips[0].has_binary_labels, clips[0].has_video)
     dataset = Dataset.from_list(rows, features=features, split=split)
-    return dataset.to_iterable_dataset(min(STREAM_SHARDS, len(dataset))) if streaming else dataset
+    return _stream(dataset) if streaming else dataset
+
+
+def _stream(dataset: Dataset) -> IterableDataset:
+    return dataset.to_iterable_dataset(min(STREAM_SHARDS, len(dataset)))
 
 
 def _load_shards(

@@ -271,7 +271,8 @@ def _write_avss(clip: MadeUpClip, split: str, root: Path) -> list[str]:
     return [clip.name, uid, "0", "0", clip.category, split, clip.label]
 
 
-def _write_own(clip: MadeUpClip, split: str, root: Path) -> list[str]:
+def write_own_clip(clip, split: str, root: Path) -> list[str]:
+    """Writes a clip with `name`, `frames`, `labels` and `waveform` as `MadeUpClip` has them in the layout of `ccformer_hf.data.own`."""
     folder = root / ("validation" if split == "val" else split) / clip.name
     (folder / "frames").mkdir(parents=True)
     palette = avss_palette()
@@ -282,7 +283,7 @@ def _write_own(clip: MadeUpClip, split: str, root: Path) -> list[str]:
     return []  # there is no table
 
 
-_WRITERS = {"s4": _write_s4, "ms3": _write_ms3, "avss": _write_avss, "own": _write_own}
+_WRITERS = {"s4": _write_s4, "ms3": _write_ms3, "avss": _write_avss, "own": write_own_clip}
 _FOLDERS = {"s4": "Single-source", "ms3": "Multi-sources", "avss": "."}
 
 

@@ -1,0 +1,111 @@
+"""Clips composed of pictures and sounds: moving objects in and on photographs, in which the mask follows who sounds (ours).
+
+What a clip is depends on the material, the seed and its number alone, so clips can be made in any order, by any process, at any time.
+
+Letters: `T` frames, one per second; `S` side of a frame; `N` objects in view.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from ..avsbench import SPLITS
+from ..reading import IGNORE_LABEL
+from .material import Material
+from .pairing import OFF_SCREEN, draw_bed, draw_off_screen, draw_sound, draw_spans, draw_view
+from .scene import compose_scene
+from .sound_mix import mix_sounds
+
+
+@dataclass
+class ComposedClip:
+    """One clip with everything that is known about it.
+
+    Attributes:
+        name: unique among all sources, seeds and splits.
+        frames: uint8 `(T, S, S, 3)`, frame l at l + 15/16 seconds.
+        labels: uint8 `(T, S, S)`: class ids where an object in view sounds, 255 where nobody can tell, else 0.
+        waveform: float32 `(16000 T,)` in -1..1, mono at 16 kHz.
+        class_ids: of the objects in view; those in place in the photograph first, then those pasted.
+        in_place: how many are in place.
+        masks: bool `(N, T, S, S)`, the pixels of each object that can be seen.
+        audible: uint8 `(N, T)`: 1 where an object sounds, 0 where not, 255 where nobody can tell.
+        heard: a key of `pairing.HEARD`.
+        off_screen: name of what sounds from off screen; None: nothing does.
+        files: that it is made of.
+    """
+
+    name: str
+    frames: np.ndarray
+    labels: np.ndarray
+    waveform: np.ndarray
+    class_ids: tuple[int, ...]
+    in_place: int
+    masks: np.ndarray
+    audible: np.ndarray
+    heard: str
+    off_screen: str | None
+    files: tuple[str, ...]
+
+
+def clip_name(material: Material, seed: int, index: int) -> str:
+    """Name of a clip, which differs wherever the clip may."""
+    return f"composed-{material.digest}-{seed}-{material.split}-{index:07d}"
+
+
+def compose_clip(material: Material, seed: int, index: int) -> ComposedClip:
+    """Composes a clip; the same arguments give the same clip, whatever was made before.
+
+    Args:
+        material: of a split; its sources say how large and long the clip is.
+        seed, index: 0 or greater.
+
+    Raises:
+        OSError: where a file is not there.
+        ValueError: for a file that cannot be used; the text names it.
+    """
+    # Streams of their own, so that who sounds cannot depend on what was drawn for the pictures.
+    streams = np.random.SeedSequence([seed, SPLITS.index(material.split), index]).spawn(5)
+    view_rng, spans_rng, files_rng, picture_rng, sound_rng = map(np.random.default_rng, streams)
+    view = draw_view(material, view_rng)
+    seconds = material.sources.seconds
+    able = [number for number, class_id in enumerate(view.class_ids) if material.sounds[class_id]]
+    heard, spans = draw_spans(len(able), seconds, spans_rng)
+
+    playing = {span.source for span in spans}
+    sounds = {
+        number: draw_sound(material, view.class_ids[number], files_rng)
+        for place, number in enumerate(able)
+        if place in playing
+    }
+    off_screen = draw_off_screen(material, view, files_rng) if OFF_SCREEN in playing else None
+    bed = draw_bed(material, heard, files_rng)
+    recordings = [material.recording(sounds[number]) if number in sounds else None for number in able]
+    away = None if off_screen is None else material.recording(off_screen)
+    mix = mix_sounds(heard, spans, recordings, away, [material.recording(sound) for sound in bed], seconds, sound_rng)
+
+    scene = compose_scene(material, view, picture_rng)
+    audible = np.zeros((len(view.class_ids), seconds), dtype=np.uint8)
+    audible[able] = mix.audible
+    labels = np.zeros(scene.masks.shape[1:], dtype=np.uint8)
+    for number, class_id in enumerate(view.class_ids):
+        for frame in np.flatnonzero(audible[number]):
+            told = audible[number, frame] == 1 and scene.tellable[number, frame]
+            labels[frame][scene.masks[number, frame]] = class_id if told else IGNORE_LABEL
+    # What the photograph's mask leaves open may belong to any object in it; while they are silent, it is silent too.
+    in_place = len(view.in_place)
+    labels[scene.unsure & audible[:in_place].any(axis=0)[:, None, None]] = IGNORE_LABEL
+    return ComposedClip(
+        clip_name(material, seed, index),
+        scene.frames,
+        labels,
+        mix.waveform,
+        view.class_ids,
+        in_place,
+        scene.masks,
+        audible,
+        heard,
+        None if off_screen is None else off_screen.name,
+        (view.photograph.file, *(picture.file for _, tried in view.pasted for picture in tried))
+        + tuple(sound.file for sound in (*sounds.values(), *filter(None, [off_screen]), *bed)),
+    )

@@ -1,0 +1,331 @@
+"""The picture of a composed clip: a photograph that pans and zooms, and objects that move over or behind what is in place in it (ours).
+
+Letters: `T` frames; `S` side of a frame; `N` objects, those in place first; `h w` a picture as it is kept.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+from PIL import Image, ImageFilter
+
+from .material import Material
+from .pairing import InView
+from .pictures import CutOut, Photograph
+
+SMALLEST, LARGEST = 0.14, 0.85  # square root of the share of the frame that a pasted object covers
+MOST_ENLARGED = 1.7  # a pasted object against its picture
+OUTSIDE = 0.35  # share of an object's width or height that may lie outside the frame
+COVERED = 0.5  # share of an object's box that another's may cover, by their first places
+BEHIND = 0.3  # share of the pasted objects that are behind what is in place
+WINDOW = (0.62, 1.0)  # side of the window against the largest that fits into the photograph
+ASPECT = (0.75, 1.78)  # width by height of the window, which becomes a square frame as every video does
+IN_PLACE_KEPT = 0.6  # share of what is marked that the window holds
+DRIFT, ZOOM, TURN = 0.22, 0.10, 8.0  # of an object over the clip: shares of the frame, and of its size; degrees
+LEAST_VISIBLE, LEAST_PIXELS = (
+    0.12,
+    0.002,
+)  # shares of an object, and of the frame, below which it is too little to be told
+
+
+@dataclass(frozen=True)
+class Scene:
+    """What is seen.
+
+    Attributes:
+        frames: uint8 `(T, S, S, 3)`.
+        masks: bool `(N, T, S, S)`, the pixels of each object that can be seen.
+        tellable: bool `(N, T)`, whether enough of it can.
+        unsure: bool `(T, S, S)`, pixels of which the photograph's mask does not tell what they are.
+    """
+
+    frames: np.ndarray
+    masks: np.ndarray
+    tellable: np.ndarray
+    unsure: np.ndarray
+
+
+def compose_scene(material: Material, view: InView, rng: np.random.Generator) -> Scene:
+    """Draws places, sizes, ways and looks for everything in view, and the frames."""
+    size, length = material.sources.size, material.sources.seconds
+    photograph = material.photograph(view.photograph)
+    aspect = float(np.exp(rng.uniform(*np.log(ASPECT))))
+    frames, ids = _window_frames(photograph, aspect, size, length, rng)
+    boxes = [_box(ids[0] == class_id) for class_id in view.in_place]
+    sprites = []
+    for class_id, pictures in view.pasted:
+        sprite = Sprite.draw(_cut_out(material, class_id, pictures), frames[0], aspect, boxes, length, rng)
+        boxes.append(sprite.box(0))
+        sprites.append(sprite)
+
+    masks = np.zeros((len(view.class_ids), length, size, size), dtype=bool)
+    tellable = np.ones((len(view.class_ids), length), dtype=bool)
+    unsure = np.zeros((length, size, size), dtype=bool)
+    for time in range(length):
+        owner = np.full((size, size), -1, dtype=np.int8)
+        for number, class_id in enumerate(view.in_place):
+            owner[ids[time] == class_id] = number
+        unsure[time] = ids[time] == 255
+        whole = [np.count_nonzero(owner == number) for number in range(len(view.in_place))]
+        in_front = (owner >= 0) | unsure[time]
+        for number, sprite in enumerate(sprites, len(view.in_place)):
+            whole.append(sprite.paste(frames[time], owner, number, time, in_front if sprite.behind else None))
+        unsure[time] &= owner < len(view.in_place)
+        for number in range(len(whole)):
+            masks[number, time] = owner == number
+            visible = np.count_nonzero(masks[number, time])
+            tellable[number, time] = visible >= max(LEAST_VISIBLE * whole[number], LEAST_PIXELS * size * size)
+    return Scene(_finish(frames, rng), masks, tellable, unsure)
+
+
+@dataclass(frozen=True)
+class Sprite:
+    """A pasted object on its way over the frames.
+
+    Attributes:
+        pixels: at about the size it is shown in, in Pillow's mode RGBa (colours multiplied by alpha).
+        centers: `(T, 2)` x and y in pixels of the frame.
+        zooms: `(T,)` factors; `turns`: `(T,)` in radians.
+        behind: whether it is behind what is in place.
+    """
+
+    pixels: Image.Image
+    centers: np.ndarray
+    zooms: np.ndarray
+    turns: np.ndarray
+    behind: bool
+
+    @classmethod
+    def draw(
+        cls,
+        cut_out: CutOut,
+        frame: np.ndarray,
+        aspect: float,
+        boxes: list[tuple[float, float, float, float]],
+        length: int,
+        rng: np.random.Generator,
+    ) -> "Sprite":
+        """Draws everything about it.
+
+        Args:
+            frame: first one, whose colours and sharpness it takes on in part.
+            aspect: by which the frame is squeezed.
+            boxes: of what is there already, `(left, top, right, bottom)`; the place that covers least of them is taken, of a few.
+        """
+        size = len(frame)
+        image, cut = Image.fromarray(cut_out.rgba), cut_out.cut
+        if rng.random() < 0.5:
+            image, cut = image.transpose(Image.Transpose.FLIP_LEFT_RIGHT), (cut[2], cut[1], cut[0], cut[3])
+        area = max(1, np.count_nonzero(cut_out.rgba[..., 3] >= 128))
+        factor = size * float(np.exp(rng.uniform(*np.log((SMALLEST, LARGEST))))) / area**0.5
+        factor = min(factor, MOST_ENLARGED)
+        shape = np.array([image.width / aspect**0.5, image.height * aspect**0.5]) * factor
+        # Instruments are long: none is wider or higher than the frame.
+        shape *= min(1.0, 1.1 * size / shape.max())
+        width, height = np.maximum(4, shape.round().astype(int)).tolist()
+        image = image.resize((width, height), Image.Resampling.BILINEAR)
+        image = _matched(image, frame, rng)
+
+        zooms = np.exp(_walk(length, rng) * rng.uniform(0, ZOOM))
+        turns = np.deg2rad(TURN) * rng.uniform(-1, 1) + np.deg2rad(TURN) * rng.uniform(0, 1) * _walk(length, rng)
+        if any(cut):
+            turns = np.zeros(length)
+        way = DRIFT * size * rng.uniform(0, 1) * np.stack([_walk(length, rng), _walk(length, rng)], axis=1)
+        places = [_place(rng, size, width, height) for _ in range(6)]
+        covered = [max((_share(_around(place, width, height), box) for box in boxes), default=0) for place in places]
+        fit = next((n for n, share in enumerate(covered) if share <= COVERED), int(np.argmin(covered)))
+        centers = places[fit] + way
+        low, high = (0.5 - OUTSIDE) * np.array([width, height]), size - (0.5 - OUTSIDE) * np.array([width, height])
+        centers = np.clip(centers, np.minimum(low, high), np.maximum(low, high))
+        halves = np.array([width, height]) / 2 * zooms[:, None]
+        # Where its picture ended, so does the frame: no straight edge hangs in the air.
+        for side, axis, end in ((0, 0, 0.0), (1, 1, 0.0), (2, 0, size), (3, 1, size)):
+            if cut[side]:
+                edge = end + (halves[:, axis] if side < 2 else -halves[:, axis])
+                centers[:, axis] = (
+                    np.minimum(centers[:, axis], edge) if side < 2 else np.maximum(centers[:, axis], edge)
+                )
+                centers[:, axis] = np.clip(
+                    centers[:, axis], edge - 0.3 * halves[:, axis], edge + 0.3 * halves[:, axis]
+                )
+        return cls(image.convert("RGBa"), centers, zooms, turns, bool(rng.random() < BEHIND))
+
+    def box(self, time: int) -> tuple[float, float, float, float]:
+        """Left, top, right, bottom in a frame, without its turn."""
+        return _around(self.centers[time], *(side * self.zooms[time] for side in self.pixels.size))
+
+    def paste(self, frame: np.ndarray, owner: np.ndarray, number: int, time: int, in_front: np.ndarray | None) -> int:
+        """Draws the object into a frame, and its `number` into `owner` where it covers half a pixel or more.
+
+        Args:
+            in_front: bool `(S, S)`, what covers it.
+
+        Returns:
+            How many pixels it would have, were nothing in front of it.
+        """
+        size, zoom = len(frame), float(self.zooms[time])
+        cos, sin = float(np.cos(self.turns[time])), float(np.sin(self.turns[time]))
+        width, height = self.pixels.size
+        x, y = self.centers[time].tolist()
+        half_x = zoom * (abs(cos) * width + abs(sin) * height) / 2
+        half_y = zoom * (abs(sin) * width + abs(cos) * height) / 2
+        left, right = max(0, int(np.floor(x - half_x))), min(size, int(np.ceil(x + half_x)))
+        top, bottom = max(0, int(np.floor(y - half_y))), min(size, int(np.ceil(y + half_y)))
+        if left >= right or top >= bottom:
+            return 0
+        # From a pixel of the frame, counted from the box, to one of the object: Pillow looks from its target back.
+        a, b, d, e = cos / zoom, sin / zoom, -sin / zoom, cos / zoom
+        to_object = (
+            *(a, b, a * (left - x) + b * (top - y) + width / 2),
+            *(d, e, d * (left - x) + e * (top - y) + height / 2),
+        )
+        drawn = self.pixels.transform(
+            (right - left, bottom - top), Image.Transform.AFFINE, to_object, Image.Resampling.BILINEAR
+        )
+        pixels = np.asarray(drawn)
+        inside = (slice(top, bottom), slice(left, right))
+        whole = np.count_nonzero(pixels[..., 3] >= 128)
+        if in_front is not None:
+            pixels = pixels * ~in_front[inside][..., None]
+        through = frame[inside] * np.subtract(255, pixels[..., 3:], dtype=np.uint16) + np.uint16(128)
+        frame[inside] = (through + (through >> 8) >> 8).astype(np.uint8) + pixels[..., :3]  # divided by 255
+        owner[inside][pixels[..., 3] >= 128] = number
+        return whole
+
+
+def _cut_out(material: Material, class_id: int, pictures: tuple) -> CutOut:
+    """The first that ends at no two opposite sides of its picture; else the last one."""
+    found = None
+    for picture in pictures:
+        found = material.cut_out(picture, class_id) or found
+        if found is not None and not (found.cut[0] and found.cut[2]) and not (found.cut[1] and found.cut[3]):
+            return found
+    if found is None:
+        names = ", ".join(picture.file for picture in pictures)
+        raise ValueError(
+            f"{names}: none marks {material.sources.class_names[class_id]}, which their table says they do; mend the table or the masks"
+        )
+    return found
+
+
+def _window_frames(
+    photograph: Photograph, aspect: float, size: int, length: int, rng: np.random.Generator
+) -> tuple[np.ndarray, np.ndarray]:
+    """Frames `(T, S, S, 3)` and their class ids `(T, S, S)`: a window of the photograph that pans and zooms."""
+    height, width = photograph.ids.shape
+    most = np.array([min(width, height * aspect), min(height, width / aspect)])
+    share = rng.uniform(*WINDOW)
+    marked = np.argwhere(photograph.ids > 0)[:, ::-1]  # x, y
+    for attempt in range(6):
+        sides = most * (share if attempt < 5 else 1.0)
+        room = (np.array([width, height]) - sides) / 2
+        center = np.array([width, height]) / 2 + room * rng.uniform(-1, 1, size=2)
+        held = (np.abs(marked + 0.5 - center) <= sides / 2).all(axis=1)
+        if not len(marked) or held.mean() >= IN_PLACE_KEPT:
+            break
+    zooms = np.exp(rng.uniform(0, ZOOM) * _walk(length, rng))
+    way = sides * rng.uniform(0, 0.12) * np.stack([_walk(length, rng), _walk(length, rng)], axis=1)
+    picture, ids = Image.fromarray(photograph.rgb), Image.fromarray(photograph.ids)
+    if rng.random() < 0.5:
+        picture, ids = (image.transpose(Image.Transpose.FLIP_LEFT_RIGHT) for image in (picture, ids))
+        center[0] = width - center[0]
+    frames = np.empty((length, size, size, 3), dtype=np.uint8)
+    maps = np.empty((length, size, size), dtype=np.uint8)
+    for time in range(length):
+        half = np.minimum(sides * zooms[time], most) / 2
+        middle = np.clip(center + way[time], half, np.array([width, height]) - half)
+        box = tuple(
+            np.concatenate([np.maximum(0, middle - half), np.minimum([width, height], middle + half)]).tolist()
+        )
+        frames[time] = picture.resize((size, size), Image.Resampling.BILINEAR, box=box)
+        maps[time] = ids.resize((size, size), Image.Resampling.NEAREST, box=box)
+    return frames, maps
+
+
+def _walk(length: int, rng: np.random.Generator) -> np.ndarray:
+    """A way `(T,)` from 0 on, in about -1..1: steady, with a little wavering."""
+    times = np.linspace(0, 1, length) if length > 1 else np.zeros(1)
+    wavering = np.cumsum(rng.normal(0, 0.25 / max(1, length) ** 0.5, length))
+    return rng.uniform(-1, 1) * times + wavering - wavering[0]
+
+
+def _place(rng: np.random.Generator, size: int, width: int, height: int) -> np.ndarray:
+    margin = np.array([width, height]) * (0.5 - OUTSIDE)
+    low = np.minimum(margin, size / 2)
+    return rng.uniform(low, size - low)
+
+
+def _around(center: np.ndarray, width: float, height: float) -> tuple[float, float, float, float]:
+    x, y = center.tolist()
+    return x - width / 2, y - height / 2, x + width / 2, y + height / 2
+
+
+def _box(mask: np.ndarray) -> tuple[float, float, float, float]:
+    rows, columns = np.flatnonzero(mask.any(axis=1)), np.flatnonzero(mask.any(axis=0))
+    if not len(rows):
+        return 0.0, 0.0, 0.0, 0.0
+    return float(columns[0]), float(rows[0]), float(columns[-1] + 1), float(rows[-1] + 1)
+
+
+def _share(one: tuple[float, float, float, float], other: tuple[float, float, float, float]) -> float:
+    """How much of the smaller box the other covers."""
+    width = min(one[2], other[2]) - max(one[0], other[0])
+    height = min(one[3], other[3]) - max(one[1], other[1])
+    areas = [(box[2] - box[0]) * (box[3] - box[1]) for box in (one, other)]
+    return max(0.0, width) * max(0.0, height) / max(1.0, min(areas))
+
+
+def _matched(image: Image.Image, frame: np.ndarray, rng: np.random.Generator) -> Image.Image:
+    """The object with colours, contrast and sharpness nearer to the frame's, and an edge a little soft."""
+    pixels = np.asarray(image)
+    inside = pixels[..., 3] >= 128
+    own = pixels[..., :3][inside].astype(np.float32)
+    if not len(own):
+        return image
+    ground = frame[::4, ::4].reshape(-1, 3).astype(np.float32)
+    strength = rng.uniform(0, 0.6)
+    contrast = np.clip(ground.std() / max(1.0, own.std()), 0.6, 1.4) ** strength
+    shift = 0.5 * strength * (ground.mean(axis=0) - own.mean(axis=0))
+    middle = own.mean(axis=0)
+    table = (np.arange(256, dtype=np.float32)[:, None] - middle) * contrast + middle + shift
+    table = np.clip(table.round(), 0, 255).astype(np.uint8)
+    bands = [Image.fromarray(table[pixels[..., channel], channel]) for channel in range(3)]
+    colours = Image.merge("RGB", bands)
+    if np.abs(ground - ground.mean(axis=1, keepdims=True)).mean() < 3:  # a grey photograph
+        colours = colours.convert("L").convert("RGB")
+    radius = 0.5 * max(0.0, float(np.log2(_sharpness(pixels[..., 1]) / _sharpness(frame[..., 1])))) + rng.uniform(
+        0, 0.4
+    )
+    if radius > 0.3:
+        colours = colours.filter(ImageFilter.BoxBlur(min(radius, 1.8)))
+    alpha = image.getchannel("A").filter(ImageFilter.BoxBlur(rng.uniform(0.3, 1.0)))
+    return Image.merge("RGBA", (*colours.split(), alpha))
+
+
+def _sharpness(channel: np.ndarray) -> float:
+    """Steps between neighbours against those at four times the distance: high where there is fine detail."""
+    values = channel.astype(np.float32)
+    if min(values.shape) < 6:
+        return 1.0
+    near = np.abs(np.diff(values, axis=1)).mean()
+    far = np.abs(values[:, 4:] - values[:, :-4]).mean()
+    return float((near + 0.1) / (far + 0.4))
+
+
+def _finish(frames: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """What a camera and a codec do to the whole picture, so that nothing of it tells what was pasted."""
+    length, size = frames.shape[:2]
+    strip = Image.fromarray(frames.reshape(length * size, size, 3))
+    if rng.random() < 0.5:
+        gain, gamma = rng.uniform(0.8, 1.2), rng.uniform(0.85, 1.2)
+        table = np.clip(255 * gain * (np.arange(256) / 255) ** gamma, 0, 255).round().astype(int)
+        strip = strip.point(3 * table.tolist())
+    if rng.random() < 0.15:
+        strip = strip.filter(ImageFilter.BoxBlur(rng.uniform(0.3, 0.9)))
+    frames = np.asarray(strip).reshape(frames.shape)
+    if rng.random() < 0.4:
+        grain = np.float32(rng.uniform(1, 6)) * rng.standard_normal((2 * size, size), dtype=np.float32)
+        grain = grain.round().astype(np.int16)[:, :, None]
+        starts = rng.integers(0, size, size=length)
+        noisy = [frame + grain[start : start + size] for frame, start in zip(frames, starts, strict=True)]
+        frames = np.clip(noisy, 0, 255).astype(np.uint8)
+    return frames

@@ -1,0 +1,178 @@
+"""The sound of a composed clip: who sounds when, how loud, in which room, over what noise, and in which frames that can be heard (ours).
+
+A frame is told by the 0.96 s of sound that belong to it (`timeline_ccformer`), so whether an object sounds in a frame is measured in
+just that part of its own sound, after room and codec: at least -12 dB of its loudness, and it does; less than -30 dB, and it does not;
+between the two, or where everything else is 20 dB louder, nobody can tell, and its pixels are to be ignored.
+
+Letters: `T` frames, one per second; `N` objects; `S` = 16000 T samples.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+from scipy.fft import irfft, rfft
+from scipy.signal import firwin, oaconvolve
+
+from ...timeline_ccformer import Timeline
+from .pairing import Span
+from .sounds import SAMPLING_RATE, Recording
+
+HEARD_FROM, SILENT_BELOW, DROWNED_BY = -12.0, -30.0, 20.0  # dB
+UNSURE = 255
+REFERENCE = 0.1  # loudness of the loudest object, before the whole is made louder or softer
+LEVELS = (-10.0, 0.0)  # dB, of objects and of what is off screen
+BED_LEVELS, NOISE_LEVELS = (-26.0, -14.0), (-48.0, -16.0)  # dB, under objects
+WITH_NOISE, WITH_ROOM, WITH_BAND, WITH_CODEC = 0.8, 0.4, 0.25, 0.1  # shares of the clips
+ECHO_LEVELS = (-20.0, -5.0)  # dB, of a room's echo against what comes straight
+WHOLE_LEVELS = (-14.0, 8.0)  # dB
+PAUSES = (0.05, 0.6)  # s, between two times that a short sound is played
+FADE = 0.008  # s, at both ends of a part
+
+
+@dataclass(frozen=True)
+class Mix:
+    """What is heard.
+
+    Attributes:
+        waveform: float32 `(S,)` in -1..1.
+        audible: uint8 `(N, T)`: 1 where an object can be heard in a frame, 0 where not, 255 where nobody can tell.
+    """
+
+    waveform: np.ndarray
+    audible: np.ndarray
+
+
+def mix_sounds(
+    heard: str,
+    spans: list[Span],
+    objects: list[Recording | None],
+    off_screen: Recording | None,
+    bed: list[Recording],
+    seconds: int,
+    rng: np.random.Generator,
+) -> Mix:
+    """Plays the spans, each source at a level of its own, and adds what belongs to nothing.
+
+    Args:
+        heard: see `pairing.HEARD`.
+        objects: the sound of each object; None for one that never sounds.
+        off_screen: the sound of `pairing.OFF_SCREEN`; None: nothing is heard from there.
+        bed: sounds of a bed.
+    """
+    length = seconds * SAMPLING_RATE
+    channel = _draw_channel(rng)
+    levels = REFERENCE * _factor(rng.uniform(*LEVELS, size=len(objects) + 1))
+    stems = np.zeros((len(objects) + 1, length), dtype=np.float32)  # the last one is `OFF_SCREEN`
+    recordings = [*objects, off_screen]
+    for span in spans:
+        recording = recordings[span.source]
+        if recording is not None:
+            _play(stems[span.source], recording, span, rng)
+    for stem, recording, level in zip(stems, recordings, levels, strict=True):
+        if recording is not None and stem.any():
+            stem *= np.float32(level / recording.loudness)
+            if channel is not None:
+                stem[:] = oaconvolve(stem, channel)[:length]
+    others = stems[-1].copy()
+    for recording in bed:
+        loud = LEVELS if heard == "bed" else BED_LEVELS
+        played = np.zeros(length, dtype=np.float32)
+        _play(played, recording, Span(0, 0.0, float(seconds)), rng)
+        others += played * np.float32(REFERENCE * _factor(rng.uniform(*loud)) / recording.loudness)
+    if heard == "noise" or (heard != "silence" and rng.random() < WITH_NOISE):
+        loud = LEVELS if heard == "noise" else NOISE_LEVELS
+        others += draw_noise(length, rng) * np.float32(REFERENCE * _factor(rng.uniform(*loud)))
+    audible = tell_audible(stems[:-1], levels[:-1], others)
+    waveform = (stems[:-1].sum(axis=0) + others) * np.float32(_factor(rng.uniform(*WHOLE_LEVELS)))
+    if rng.random() < WITH_CODEC:
+        waveform = _coded(waveform)
+    return Mix(waveform * np.float32(min(1.0, 0.98 / max(1e-9, float(np.abs(waveform).max())))), audible)
+
+
+def tell_audible(stems: np.ndarray, levels: np.ndarray, others: np.ndarray) -> np.ndarray:
+    """Whether each object can be heard in each frame, uint8 `(N, T)`: 1, 0, or 255 where nobody can tell.
+
+    Args:
+        stems: float32 `(N, S)`, the sound of each object alone.
+        levels: `(N,)`, how loud each is where it sounds.
+        others: float32 `(S,)`, all else.
+    """
+    timeline = Timeline(sampling_rate=SAMPLING_RATE)
+    frames = len(others) // SAMPLING_RATE
+    starts = np.round(timeline.sound_starts(timeline.frame_times(frames)) * SAMPLING_RATE).astype(int)
+    whole = stems.sum(axis=0) + others
+    audible = np.zeros((len(stems), frames), dtype=np.uint8)
+    for frame, start in enumerate(starts):
+        part = slice(start, start + timeline.example_samples)
+        powers = np.square(stems[:, part]).mean(axis=1)
+        rest = np.square(whole[part] - stems[:, part]).mean(axis=1)
+        own = 10 * np.log10(powers / np.square(levels) + 1e-12)
+        drowned = 10 * np.log10((rest + 1e-12) / (powers + 1e-12)) > DROWNED_BY
+        told = (own >= HEARD_FROM) & ~drowned
+        audible[:, frame] = np.where(own < SILENT_BELOW, 0, np.where(told, 1, UNSURE))
+    return audible
+
+
+def draw_noise(length: int, rng: np.random.Generator) -> np.ndarray:
+    """White or pink noise, or the hum of the mains, float32 `(S,)` of loudness 1."""
+    kind = rng.choice(["white", "pink", "hum"])
+    noise = rng.standard_normal(length, dtype=np.float32)
+    if kind == "pink":
+        spectrum = rfft(noise)
+        spectrum /= np.sqrt(np.maximum(1, np.arange(len(spectrum), dtype=np.float32)))
+        noise = irfft(spectrum, length)
+    elif kind == "hum":
+        turns = np.arange(SAMPLING_RATE) / SAMPLING_RATE * rng.choice([50.0, 60.0])
+        second = sum(
+            rng.uniform(0.2, 1) / number * np.sin(2 * np.pi * (number * turns + rng.random()))
+            for number in (1, 2, 3, 4, 6)
+        )
+        noise = np.resize(second, length) + np.float32(0.05) * noise
+    return (noise / np.sqrt(np.square(noise).mean())).astype(np.float32)
+
+
+def _play(stem: np.ndarray, recording: Recording, span: Span, rng: np.random.Generator) -> None:
+    """Adds a recording to a stem from the span's start to its end: a part of a long one, a short one again and again."""
+    position, end = round(span.start * SAMPLING_RATE), round(span.end * SAMPLING_RATE)
+    samples = recording.samples
+    skipped = int(rng.integers(0, max(1, len(samples) - (end - position) + 1)))
+    while position < end:
+        part = samples[skipped : skipped + end - position].astype(np.float32) / 32768
+        edge = min(len(part) // 2, round(FADE * SAMPLING_RATE))
+        if edge:
+            ramp = np.linspace(0, 1, edge, dtype=np.float32)
+            part[:edge] *= ramp
+            part[-edge:] *= ramp[::-1]
+        stem[position : position + len(part)] += part
+        position += len(part) + round(rng.uniform(*PAUSES) * SAMPLING_RATE)
+        skipped = 0
+
+
+def _draw_channel(rng: np.random.Generator) -> np.ndarray | None:
+    """What room and microphone do to a sound, as an impulse response of energy 1; None: nothing."""
+    channel = None
+    if rng.random() < WITH_ROOM:
+        seconds = rng.uniform(0.05, 0.3)  # until the echo is 60 dB down
+        times = np.arange(round(seconds * SAMPLING_RATE)) / SAMPLING_RATE
+        channel = rng.normal(size=len(times)) * 10 ** (-3 * times / seconds)
+        channel *= _factor(rng.uniform(*ECHO_LEVELS)) / np.sqrt(np.square(channel).sum())
+        channel[0] = 1.0
+    if rng.random() < WITH_BAND:
+        low, high = rng.uniform(50, 350), rng.uniform(2800, 7000)
+        band = firwin(127, [low, high], pass_zero=False, fs=SAMPLING_RATE)
+        channel = band if channel is None else np.convolve(channel, band)
+    if channel is None:
+        return None
+    return (channel / max(1.0, np.sqrt(np.square(channel).sum()))).astype(np.float32)
+
+
+def _coded(waveform: np.ndarray) -> np.ndarray:
+    """As a telephone codes it: 8 bits by the mu-law."""
+    peak = max(1e-9, float(np.abs(waveform).max()))
+    scaled = waveform / peak
+    code = np.round(np.sign(scaled) * np.log1p(255 * np.abs(scaled)) / np.log(256) * 127) / 127
+    return (peak * np.sign(code) * (np.power(256.0, np.abs(code)) - 1) / 255).astype(np.float32)
+
+
+def _factor(decibels):
+    return 10 ** (np.asarray(decibels) / 20)

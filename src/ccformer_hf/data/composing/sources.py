@@ -1,0 +1,350 @@
+"""The sources file: which pictures and sounds clips are composed of, in YAML (ours).
+
+    classes: [cat, dog, train]          # in the order of their ids, from 1; or the name of a text file with one per line
+    pictures:
+      - {format: coco, path: annotations/instances_train2017.json, root: train2017, split: train}
+      - {format: cutouts, path: instruments}
+    backgrounds:
+      - {path: empty-streets}
+    sounds:
+      - {format: esc50, path: ESC-50, map: {other: [rain, wind], train: train}}
+    never_together:
+      - {sound: person, photographs_of: [car, train]}
+      - {sound: helicopter, in_view: [airplane]}
+    size: 224                           # side of the frames in pixels
+    seconds: 5                          # and frames of a clip
+    clips: {train: 100000, validation: 200, test: 200}   # each is made when it is asked for, so many cost nothing
+    seed: 0
+
+A source of pictures or sounds has
+
+* `format`: see `pictures.py` and `sounds.py`;
+* `path`: a file or folder, beside the sources file or absolute; `root`: where the files lie that it names, if not beside it;
+* `split`: the split all of it belongs to, or several that share it by file (`[train, train, test]`: a third is test); where it is left out, the source's own splits
+  count, and a source without any is shared out by file: 80 % train, 10 % validation, 10 % test;
+* `map`: our class, or `other` (sounds that belong to no class) or `bed` (music under a clip; sounds only), and what it is called
+  there: a name, or several, with `*` for any letters. A name that is one of our classes needs no line; what is not named is left out.
+
+`never_together` says where a class is not to be heard from off screen. `photographs_of: [car]`: in photographs that mark a car, since
+unmarked ones of `sound` may be in view; they are not pasted there either. `background` stands for all of `backgrounds`.
+`in_view: [airplane]`: wherever one can be seen, since they sound alike.
+"""
+
+import difflib
+import os
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from fnmatch import fnmatchcase
+from hashlib import blake2b
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+import yaml
+
+from ..avsbench import SPLITS
+
+OTHER, BED, BACKGROUND = "other", "bed", "background"
+SHARES = {"train": 0.8, "validation": 0.1, "test": 0.1}  # of a source that knows no splits
+PICTURE_FORMATS = ("coco", "csv", "cutouts", "folder", "lvis", "voc")
+SOUND_FORMATS = ("csv", "esc50", "folders", "fsd", "vggsound")
+SOURCE_KEYS = ("format", "path", "root", "split", "map", "ids")
+MOST_BYTES = 1 << 20  # of a sources file
+
+
+@dataclass(frozen=True)
+class Source:
+    """One entry of `pictures`, `backgrounds` or `sounds`.
+
+    Attributes:
+        format: how to read it.
+        path, root: see above.
+        splits: that share it; empty: its own ones, or `SHARES`.
+        names: our class -> what it is called in this source.
+        classes: all of ours that it may give.
+        where: file and line of the entry, for errors.
+        ids: csv only: text file that names the ids of its masks, background first; None: ids of our classes.
+    """
+
+    format: str
+    path: Path
+    root: Path
+    splits: tuple[str, ...]
+    names: dict[str, tuple[str, ...]]
+    classes: tuple[str, ...]
+    where: str
+    ids: Path | None = None
+
+    def class_of(self, name: str) -> str | None:
+        """Our class for a name of this source; None where it is left out."""
+        for ours, theirs in self.names.items():
+            if any(fnmatchcase(name, pattern) for pattern in theirs):
+                return ours
+        return name if name in self.classes else None
+
+    def check_names(self, known: Iterable[str]) -> None:
+        """Refuses a `map` with a name that the source does not know, lest a misspelt class has no pictures.
+
+        Raises:
+            ValueError: it names the nearest ones that the source does know.
+        """
+        known = sorted(set(known))
+        for ours, theirs in self.names.items():
+            for pattern in theirs:
+                if not any(fnmatchcase(name, pattern) for name in known):
+                    near = difflib.get_close_matches(pattern, known, n=3, cutoff=0.3) or known[:3]
+                    raise self.problem(
+                        f"map says {ours}: {pattern}, but {self.path} knows no such name; near are {', '.join(near)}"
+                    )
+
+    def split_of(self, name: str, own: str | None = None) -> str:
+        """The split of a file by its name; `own` is what the source itself says, if anything."""
+        if not self.splits and own is not None:
+            return own
+        shares = {split: self.splits.count(split) / len(self.splits) for split in self.splits} or SHARES
+        drawn = int.from_bytes(blake2b(name.encode(), digest_size=8).digest()) / 2**64
+        for split, share in shares.items():
+            drawn -= share
+            if drawn < 0:
+                return split
+        return split  # rounding
+
+    def inside(self, name: str) -> Path:
+        """The file `name` below `root`.
+
+        Raises:
+            ValueError: for a name that leads out of it.
+        """
+        path = PurePosixPath(name)
+        if not name or path.is_absolute() or ".." in path.parts:
+            raise self.problem(f"{self.path} names the file {name!r}; expected is a file below {self.root}")
+        return self.root / path
+
+    def problem(self, what: str) -> ValueError:
+        """An error that tells where this source is named."""
+        return ValueError(f"{self.where}: {what}")
+
+
+@dataclass(frozen=True)
+class Rule:
+    """One entry of `never_together`: `sounds` are not heard from off screen where one of `photographs_of` or `in_view` is."""
+
+    sounds: frozenset[str]
+    photographs_of: frozenset[str]
+    in_view: frozenset[str]
+
+
+@dataclass(frozen=True)
+class Sources:
+    """A sources file; its keys are described above."""
+
+    file: Path
+    classes: tuple[str, ...]
+    pictures: tuple[Source, ...]
+    backgrounds: tuple[Source, ...]
+    sounds: tuple[Source, ...]
+    rules: tuple[Rule, ...] = ()
+    size: int = 224
+    seconds: int = 5
+    clips: dict[str, int] = field(default_factory=lambda: {"train": 100000, "validation": 200, "test": 200})
+    seed: int = 0
+
+    @property
+    def class_names(self) -> tuple[str, ...]:
+        """Of the class ids, background first."""
+        return (BACKGROUND, *self.classes)
+
+
+def read_sources(path: str | os.PathLike) -> Sources:
+    """Reads a sources file; the files it names are not opened yet.
+
+    Raises:
+        FileNotFoundError: where it, or a path in it, is not there.
+        ValueError: for a key that is not known or a value of another kind; the text names file and line.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise FileNotFoundError(
+            f"{path}: there is no such sources file; those of the project are examples/recipes/compose-*"
+        )
+    if path.stat().st_size > MOST_BYTES:
+        raise ValueError(
+            f"{path}: has {path.stat().st_size} bytes; expected is a sources file of at most {MOST_BYTES}"
+        )
+    try:
+        values = yaml.load(path.read_bytes(), _Loader)
+    except (yaml.YAMLError, UnicodeDecodeError, RecursionError) as error:
+        raise ValueError(f"{path}: is no YAML ({' '.join(str(error).split())})") from None
+    if not isinstance(values, _Mapping):
+        raise ValueError(f"{path}: expected are lines of name: value, such as classes, pictures and sounds")
+    return _Reading(path, values).sources()
+
+
+class _Mapping(dict):
+    """Names and values that know on which line of the file each stands."""
+
+    def __init__(self, line: int):
+        super().__init__()
+        self.line, self.lines = line, {}
+
+
+class _Loader(yaml.SafeLoader):
+    """Remembers lines, and refuses a name that is given twice; YAML itself keeps the last one."""
+
+
+def _mapping(loader: _Loader, node: yaml.MappingNode) -> _Mapping:
+    mapping = _Mapping(node.start_mark.line + 1)
+    for key_node, value_node in node.value:
+        key = str(key_node.value)
+        if key in mapping:
+            raise yaml.constructor.ConstructorError(None, None, f"{key!r} is given twice", key_node.start_mark)
+        mapping[key] = loader.construct_object(value_node, deep=True)
+        mapping.lines[key] = key_node.start_mark.line + 1
+    return mapping
+
+
+_Loader.add_constructor("tag:yaml.org,2002:map", _mapping)
+
+
+class _Reading:
+    """Turns the values of a file into `Sources`, and knows the file and line of each."""
+
+    def __init__(self, file: Path, values: _Mapping):
+        self.file, self.values = file, values
+
+    def sources(self) -> Sources:
+        known = ("classes", "pictures", "backgrounds", "sounds", "never_together", "size", "seconds", "clips", "seed")
+        self.refuse_unknown(self.values, known, "a sources file")
+        classes = self.classes()
+        return Sources(
+            self.file,
+            classes,
+            self.entries("pictures", PICTURE_FORMATS, classes),
+            self.entries("backgrounds", ("pictures",), ()),
+            self.entries("sounds", SOUND_FORMATS, (*classes, OTHER, BED)),
+            tuple(self.rule(entry, classes) for entry in self.mappings("never_together")),
+            self.number(self.values, "size", 224, 32, 2048),
+            self.number(self.values, "seconds", 5, 1, 60),
+            self.clips(),
+            self.number(self.values, "seed", 0, 0, 2**32 - 1),
+        )
+
+    def problem(self, line: int, what: str) -> ValueError:
+        return ValueError(f"{self.file}, line {line}: {what}")
+
+    def refuse_unknown(self, values: _Mapping, known: tuple[str, ...], what: str) -> None:
+        for name in values:
+            if name not in known:
+                near = difflib.get_close_matches(name, known, n=1)
+                cure = f"did you mean {near[0]}?" if near else f"expected is one of {', '.join(known)}"
+                raise self.problem(values.lines[name], f"{what} has no {name!r}; {cure}")
+
+    def classes(self) -> tuple[str, ...]:
+        given, line = self.values.get("classes"), self.values.lines.get("classes", 1)
+        if isinstance(given, str):
+            path = self.path(given, line)
+            given = [text.strip() for text in path.read_text(encoding="utf-8-sig").splitlines() if text.strip()]
+            given = given[1:] if given[:1] == [BACKGROUND] else given
+        names = self.texts(given, "classes", line)
+        reserved = [name for name in names if name in (BACKGROUND, OTHER, BED)]
+        if reserved or not 1 <= len(names) <= 254 or len(set(names)) < len(names):
+            raise self.problem(
+                line,
+                f"classes is {names!r:.200}; expected are 1 to 254 different names, none of them {BACKGROUND}, {OTHER} or {BED}",
+            )
+        return names
+
+    def mappings(self, key: str) -> list[_Mapping]:
+        entries = self.values.get(key) or []
+        if not isinstance(entries, list) or not all(isinstance(entry, _Mapping) for entry in entries):
+            raise self.problem(
+                self.values.lines[key], f"{key} is {entries!r:.100}; expected is a list of {{name: value}}"
+            )
+        return entries
+
+    def entries(self, key: str, formats: tuple[str, ...], classes: tuple[str, ...]) -> tuple[Source, ...]:
+        return tuple(self.source(entry, formats, classes) for entry in self.mappings(key))
+
+    def source(self, entry: _Mapping, formats: tuple[str, ...], classes: tuple[str, ...]) -> Source:
+        self.refuse_unknown(entry, SOURCE_KEYS, "a source")
+        kind = entry.get("format", formats[0] if len(formats) == 1 else None)
+        if kind not in formats:
+            line = entry.lines.get("format", entry.line)
+            raise self.problem(line, f"format is {kind!r}; expected is one of {', '.join(formats)}")
+        if "path" not in entry:
+            raise self.problem(entry.line, "has no path; expected is path: FILE or FOLDER")
+        path = self.path(entry["path"], entry.lines["path"])
+        root = path if path.is_dir() else path.parent
+        if "root" in entry:
+            root = self.path(entry["root"], entry.lines["root"])
+        ids = self.path(entry["ids"], entry.lines["ids"]) if "ids" in entry else None
+        splits = self.texts(entry.get("split", []), "split", entry.lines.get("split", entry.line))
+        unknown = [name for name in splits if name not in SPLITS]
+        if unknown:
+            raise self.problem(
+                entry.lines["split"], f"split is {unknown[0]!r}; expected is one of {', '.join(SPLITS)}"
+            )
+        where = f"{self.file}, line {entry.line}"
+        return Source(kind, path, root, splits, self.map(entry, classes), classes, where, ids)
+
+    def map(self, entry: _Mapping, classes: tuple[str, ...]) -> dict[str, tuple[str, ...]]:
+        given = entry.get("map") or {}
+        line = entry.lines.get("map", entry.line)
+        if not isinstance(given, _Mapping) and given:
+            raise self.problem(line, f"map is {given!r:.100}; expected is {{our class: its name there, ...}}")
+        for ours in given:
+            if ours not in classes:
+                near = difflib.get_close_matches(ours, classes, n=1)
+                cure = f"did you mean {near[0]}?" if near else "expected is one of `classes`"
+                raise self.problem(given.lines[ours], f"map names {ours!r}, which is none of our classes; {cure}")
+        return {ours: self.texts(theirs, f"map of {ours}", given.lines[ours]) for ours, theirs in given.items()}
+
+    def rule(self, entry: _Mapping, classes: tuple[str, ...]) -> Rule:
+        self.refuse_unknown(entry, ("sound", "photographs_of", "in_view"), "a rule")
+        parts = {}
+        for key in ("sound", "photographs_of", "in_view"):
+            line = entry.lines.get(key, entry.line)
+            parts[key] = frozenset(self.texts(entry.get(key, []), key, line))
+            wrong = sorted(parts[key] - set(classes) - ({BACKGROUND} if key == "photographs_of" else set()))
+            if wrong:
+                raise self.problem(line, f"{key} is {wrong[0]!r}; expected is one of `classes`")
+        if not parts["sound"] or not (parts["photographs_of"] or parts["in_view"]):
+            raise self.problem(
+                entry.line, "expected is {sound: CLASS, photographs_of: [CLASS, ...]}, or in_view: [CLASS, ...]"
+            )
+        return Rule(parts["sound"], parts["photographs_of"], parts["in_view"])
+
+    def clips(self) -> dict[str, int]:
+        given = self.values.get("clips")
+        defaults = Sources.__dataclass_fields__["clips"].default_factory()
+        if given is None:
+            return defaults
+        if not isinstance(given, _Mapping):
+            raise self.problem(self.values.lines["clips"], f"clips is {given!r}; expected is {{train: 100000, ...}}")
+        self.refuse_unknown(given, SPLITS, "clips")
+        return {split: self.number(given, split, defaults[split], 0, 10**7) for split in SPLITS}
+
+    def number(self, values: _Mapping, key: str, default: int, lowest: int, highest: int) -> int:
+        value = values.get(key, default)
+        if not isinstance(value, int) or isinstance(value, bool) or not lowest <= value <= highest:
+            raise self.problem(
+                values.lines[key], f"{key} is {value!r}; expected is a whole number from {lowest} to {highest}"
+            )
+        return value
+
+    def texts(self, value: Any, what: str, line: int) -> tuple[str, ...]:
+        texts = [value] if isinstance(value, str) else value
+        if not isinstance(texts, list) or not all(isinstance(text, str) for text in texts):
+            raise self.problem(
+                line, f"{what} is {value!r:.100}; expected is a text or a list of texts (quote yes, no and numbers)"
+            )
+        return tuple(texts)
+
+    def path(self, value: Any, line: int) -> Path:
+        if not isinstance(value, str) or not value:
+            raise self.problem(line, f"the path is {value!r}; expected is the name of a file or folder")
+        path = self.file.parent / value
+        if not path.exists():
+            raise FileNotFoundError(
+                f"{self.file}, line {line}: {path} is not there; copy it there, or name where it is"
+            )
+        return path

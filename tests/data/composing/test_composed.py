@@ -1,0 +1,133 @@
+import pickle
+
+import numpy as np
+import pytest
+from made_sources import CLASSES, write_sources
+
+from ccformer_hf.data.composing.composed import compose_clip
+from ccformer_hf.data.composing.material import read_material, unusable_files
+
+
+@pytest.fixture(scope="module")
+def material(tmp_path_factory):
+    return read_material(write_sources(tmp_path_factory.mktemp("sources")))
+
+
+@pytest.fixture(scope="module")
+def clips(material):
+    return [compose_clip(material["train"], 0, index) for index in range(120)]
+
+
+def test_a_clip_is_what_it_says(clips):
+    for clip in clips:
+        assert clip.frames.shape == (3, 64, 64, 3) and clip.frames.dtype == np.uint8
+        assert clip.labels.shape == (3, 64, 64) and clip.labels.dtype == np.uint8
+        assert (
+            clip.waveform.shape == (48000,) and clip.waveform.dtype == np.float32 and np.abs(clip.waveform).max() <= 1
+        )
+    assert len({clip.name for clip in clips}) == len(clips)
+
+
+def test_labels_mark_just_what_sounds(clips):
+    marked = 0
+    for clip in clips:
+        expected = np.zeros(clip.labels.shape, np.uint8)
+        for class_id, mask, audible in zip(clip.class_ids, clip.masks, clip.audible, strict=True):
+            for frame in np.flatnonzero(audible):
+                expected[frame][mask[frame]] = class_id if audible[frame] == 1 else 255
+        told = (clip.labels != 255) & (expected != 255)
+        np.testing.assert_array_equal(clip.labels[told], expected[told])
+        marked += ((clip.labels > 0) & (clip.labels < 255)).any()
+        if not clip.audible.any():
+            assert not clip.labels.any(), "nothing is to be marked, nor ignored"
+    assert marked > 60 and np.mean([(clip.labels == 255).mean() for clip in clips]) < 0.03
+
+
+def test_nothing_is_marked_in_noise_silence_and_under_sounds_from_elsewhere(clips):
+    assert {clip.heard for clip in clips} >= {"objects", "off_screen", "noise"}
+    for clip in clips:
+        assert clip.heard == "objects" or not clip.labels.any()
+        assert (clip.heard == "silence") == (not clip.waveform.any())
+
+
+def test_what_sounds_is_of_the_class_that_is_marked_and_what_is_off_screen_is_not_in_view(clips):
+    for clip in clips:
+        sounding = {
+            CLASSES[class_id - 1]
+            for class_id, audible in zip(clip.class_ids, clip.audible, strict=True)
+            if audible.any()
+        }
+        sounds = {file.split("/")[-2] for file in clip.files if file.endswith(".wav")}
+        assert sounding <= sounds <= {CLASSES[class_id - 1] for class_id in clip.class_ids} | {clip.off_screen, "rain"}
+        assert clip.off_screen not in {CLASSES[class_id - 1] for class_id in clip.class_ids}
+
+
+def test_nothing_about_an_object_tells_whether_it_sounds(clips, material):
+    rows = np.array(
+        [
+            (number >= clip.in_place, mask.mean(), (audible == 1).mean())
+            for clip in [*clips, *(compose_clip(material["train"], 1, index) for index in range(80))]
+            if clip.heard == "objects"
+            for number, (mask, audible) in enumerate(zip(clip.masks, clip.audible, strict=True))
+        ]
+    )
+    pasted, area, sounding = rows[:, 0] == 1, rows[:, 1], rows[:, 2]
+    assert abs(sounding[pasted].mean() - sounding[~pasted].mean()) < 0.12
+    small = area < np.median(area)
+    assert abs(sounding[small].mean() - sounding[~small].mean()) < 0.12
+
+
+def test_a_clip_depends_on_seed_and_number_alone(material, clips):
+    fresh = pickle.loads(pickle.dumps(material["train"]))
+    for index in (7, 3):
+        again = compose_clip(fresh, 0, index)
+        for name in ("frames", "labels", "waveform"):
+            np.testing.assert_array_equal(getattr(again, name), getattr(clips[index], name))
+        assert again.name == clips[index].name
+    assert not np.array_equal(compose_clip(fresh, 1, 3).frames, clips[3].frames)
+    assert not np.array_equal(compose_clip(material["test"], 0, 3).frames, clips[3].frames)
+
+
+def test_splits_have_no_file_in_common(material):
+    assert set(material) == {"train", "validation", "test"}
+    for split, of in material.items():
+        files = {file for index in range(8) for file in compose_clip(of, 0, index).files}
+        assert files and all(f"/{split}/" in file for file in files)
+
+
+def test_the_name_tells_other_material_apart(tmp_path, material):
+    other = read_material(write_sources(tmp_path, never_together=[{"sound": "cat", "in_view": "dog"}]))["train"]
+    assert other.digest != material["train"].digest
+    (tmp_path / "again").mkdir()
+    assert read_material(write_sources(tmp_path / "again"))["train"].digest == material["train"].digest, (
+        "wherever it lies"
+    )
+
+
+def test_classes_without_pictures_or_sounds(tmp_path):
+    with pytest.raises(
+        ValueError, match="the class 'horse' has no picture to train on; name a source that has some, tell by `map`"
+    ):
+        read_material(write_sources(tmp_path, classes=[*CLASSES, "horse"]))
+    sounds = [{"format": "folders", "path": "train/sounds", "split": "test"}]
+    with pytest.raises(ValueError, match="the class 'bell' has no sound to train on"):
+        read_material(write_sources(tmp_path, sounds=sounds))
+    pictures = [{"format": "cutouts", "path": "train/cutouts", "split": "train"}]
+    with pytest.raises(ValueError, match="there is no photograph to paste the cut-outs on"):
+        read_material(write_sources(tmp_path, pictures=pictures, backgrounds=None))
+
+
+def test_a_split_without_sounds_is_left_out(tmp_path):
+    sounds = [{"format": "folders", "path": "train/sounds", "split": "train"}]
+    assert set(read_material(write_sources(tmp_path, sounds=sounds))) == {"train"}
+
+
+def test_files_that_cannot_be_used_are_named(tmp_path):
+    path = write_sources(tmp_path)
+    assert unusable_files(read_material(path), progress=False) == []
+    broken = tmp_path / "train" / "cutouts" / "cat" / "cat0.png"
+    broken.write_bytes(broken.read_bytes()[:60])
+    silent = tmp_path / "test" / "sounds" / "dog" / "dog5.wav"
+    silent.write_bytes(silent.read_bytes()[:44])
+    wrong = unusable_files(read_material(path), progress=False)
+    assert len(wrong) == 2 and "cat0.png: cannot be read as a picture" in wrong[0] and "dog5.wav" in wrong[1]
