@@ -7,6 +7,7 @@ import os
 import signal
 import sys
 import time
+import warnings
 from collections.abc import Iterator
 
 import numpy as np
@@ -128,3 +129,17 @@ def crash_while_muxing(sound_from: str, pictures: str, target: str, copied: bool
 def refuse(*_) -> Iterator[tuple]:
     raise OSError(errno.EINVAL, "Invalid argument")
     yield
+
+
+def warned(path: str) -> Iterator[tuple]:
+    from ccformer_hf.media_ccformer import MediaWarning
+
+    for number in (1, 2):
+        warnings.warn(f"{path}: is odd", MediaWarning, stacklevel=1)
+        yield (number,)
+
+
+def only_sound(path: str) -> Iterator[tuple]:
+    from ccformer_hf.media_ccformer import SoundReader
+
+    yield (SoundReader(path).rate,)

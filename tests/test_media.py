@@ -237,7 +237,7 @@ def test_sound_of_garbage_is_left_out(tmp_path):
         content = content.replace(packet, b"\x55" * len(packet))
     source.write_bytes(content)
     out, told = written(tmp_path, source)
-    assert told == [
+    assert told[1:] == [  # after what `probe` says
         f"{source}: its sound was left out of the video, for it cannot be written (its sound cannot be decoded)"
     ]
     assert not probe(out).has_audio

@@ -148,7 +148,7 @@ def _segment_one(video: Path, model, overlap: int, options: argparse.Namespace) 
             print(path)
     print(f"{readable_name(video)}: {_summary(result.segments)}")
     if not result.segments["source"]["has_audio"]:
-        tell("warning", f"{video}: has no sound track; the model was told that it is silent")
+        tell("warning", f"{video}: has no sound track that can be used; the model was told that it is silent")
 
 
 def _summary(segments: dict) -> str:

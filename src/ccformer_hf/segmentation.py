@@ -209,7 +209,8 @@ def _write_all(
     ) as bar:
         frames = _keeping_thumbnails(frames_looked_at(info, fps), on_sheet, thumbnails)
         found = segment_frames(info, frames, model, processor, fps, threshold, window, overlap)
-        segments = write_segments(folder, info, found, about, names, fps, threshold, bar.update, formats, info.path)
+        sound = info.path if info.has_audio else None
+        segments = write_segments(folder, info, found, about, names, fps, threshold, bar.update, formats, sound)
     masks = folder / FORMATS["masks"]
     if "sheet" in formats:
         shown = distinct_names(names)
