@@ -128,7 +128,7 @@ def test_bad_changes(write, change, told):
         ("augmentation: {flip: 2}", "augmentation.flip is 2.0; wanted is a share"),
         (
             "augmentation: {silence: 0.5, off_screen: 0.5}",
-            "silence \\+ white_noise \\+ off_screen is 1.0; wanted is below 1",
+            "silence \\+ noise_only \\+ off_screen is 1.0; wanted is below 1",
         ),
         ("size: [", "is no YAML"),
         ("augmentation: {flip: 1}\nsize: 64\naugmentation: {flip: 0}", "'augmentation' is given twice.*line 3"),
@@ -168,5 +168,5 @@ def test_not_text_is_refused(tmp_path):
 
 def test_what_changes_sound():
     assert not Augmentation(flip=1, silence=0.5, frames=(5,), colour=0.5).changes_sound
-    for name in ("gain", "noise", "mix", "shift", "white_noise", "off_screen"):
+    for name in ("gain", "noise", "mix", "shift", "noise_only", "off_screen"):
         assert Augmentation(**{name: 0.1}).changes_sound

@@ -10,7 +10,7 @@ from functools import lru_cache
 import numpy as np
 import torch
 
-from ..media_ccformer import MediaError, SoundReader, probe
+from ..media_ccformer import SoundReader, probe
 from ..pictures_ccformer import ID_MODES, read_labels
 from ..timeline_ccformer import EXAMPLE_COLUMNS
 from .avsbench import AVSS_CLASS_NAMES, avss_palette
@@ -75,7 +75,7 @@ def read_sound(path: str | os.PathLike) -> tuple[np.ndarray, int]:
     """The sound of any media file PyAV reads: mono float32 `(samples,)` in -1..1 at its own rate, and that rate.
 
     Raises:
-        MediaError: where the file cannot be read, has no sound, or holds NaN (a ValueError too).
+        MediaError: where the file cannot be read or has no sound (a ValueError too).
     """
     if str(path).lower().endswith(".wav"):
         try:
@@ -84,12 +84,7 @@ def read_sound(path: str | os.PathLike) -> tuple[np.ndarray, int]:
             pass
     info = probe(path, need_video=False)
     with SoundReader(path, info.audio_rate) as sound:
-        waveform = sound.read(0.0, round(info.duration * info.audio_rate))
-    if not np.isfinite(waveform).all():
-        raise MediaError(
-            f"{path}: holds NaN or infinite samples; expected finite floats in -1..1, save the sound again"
-        )
-    return waveform, info.audio_rate
+        return sound.read(0.0, round(info.duration * info.audio_rate)), info.audio_rate
 
 
 def _read_pcm(path: str | os.PathLike) -> tuple[np.ndarray, int]:
