@@ -163,10 +163,11 @@ def test_only_the_newest_states_are_kept_and_nothing_half_written(finished_run):
 def assert_same_training(first, second):
     steps = [progress_at(output, 3) for output in (first, second)]
     assert steps[0]["losses"] == pytest.approx(steps[1]["losses"], rel=1e-5, abs=1e-5)
+    found = weights(second)
     for name, value in weights(first).items():
         # A key's bias cancels in the softmax: its gradient is nothing but rounding, which AdamW blows up to full steps.
         if not name.endswith("key.bias"):
-            torch.testing.assert_close(weights(second)[name], value, rtol=0, atol=2e-5, msg=name)
+            torch.testing.assert_close(found[name], value, rtol=0, atol=2e-5, msg=name)
 
 
 # Batches of 6 clips of 5 and 10 frames, and a contrastive loss that matters.
