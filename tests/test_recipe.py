@@ -20,7 +20,11 @@ def write(tmp_path):
     return write
 
 
-@pytest.mark.parametrize("path", sorted(RECIPES.glob("*.yaml")), ids=lambda path: path.stem)
+# compose-*.yaml tell how clips are composed, not how to train on them.
+TRAINING = sorted(set(RECIPES.glob("*.yaml")) - set(RECIPES.glob("compose-*.yaml")))
+
+
+@pytest.mark.parametrize("path", TRAINING, ids=lambda path: path.stem)
 def test_every_recipe_of_the_project_loads_and_survives_json(path):
     recipe = read_recipe(path)
     assert recipe_from(json.loads(json.dumps(recipe.as_dict())), "somewhere") == recipe

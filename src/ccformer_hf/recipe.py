@@ -96,8 +96,8 @@ class Recipe:
             run from then on.
         batch_size: clips per optimizer step, over all processes.
         accumulate: parts in which each process works through its share of a batch, to save memory. Changes no result, as long as
-            batch norms do not train (`frozen_norms`): those normalise each part by itself. The contrastive loss sees all parts,
-            which takes a pass through the backbones more.
+            batch norms do not train (`frozen_norms`), which normalise each part by itself, and nothing is dropped at random, which is
+            drawn for each part. The contrastive loss sees all parts, which takes one more pass through the backbones.
         learning_rate: of AdamW after the warm-up; then along a cosine to 0.
         backbone_rate: factor of the backbone's learning rate.
         frozen_epochs: epochs in which the two backbones do not learn.
