@@ -23,9 +23,9 @@ def still(image, x, y, behind=False):
 
 
 def paste(sprite, size=32, in_front=None):
-    frame, owner = np.full((size, size, 3), 90, np.uint8), np.full((size, size), -1, np.int8)
+    frame, owner = Image.new("RGB", (size, size), (90, 90, 90)), np.full((size, size), -1, np.int8)
     whole = sprite.paste(frame, owner, 5, 0, in_front)
-    return frame, owner, whole
+    return np.asarray(frame), owner, whole
 
 
 def test_an_opaque_square_and_its_mask_are_the_same_pixels():
@@ -60,8 +60,8 @@ def test_half_covered_pixels_are_blended_and_counted_from_a_half_on():
     pixels[..., :3], pixels[:4, :, 3], pixels[4:, :, 3] = 200, 128, 100
     frame, owner, _ = paste(still(Image.fromarray(pixels).convert("RGBa"), 16, 16))
     assert (owner[12:16, 12:20] == 5).all() and (owner[16:20] == -1).all()
-    assert abs(int(frame[13, 13, 0]) - (200 * 128 + 90 * 127) / 255) <= 1
-    assert abs(int(frame[18, 13, 0]) - (200 * 100 + 90 * 155) / 255) <= 1
+    assert abs(int(frame[13, 13, 0]) - (200 * 128 + 90 * 127) / 255) <= 2
+    assert abs(int(frame[18, 13, 0]) - (200 * 100 + 90 * 155) / 255) <= 2
 
 
 def test_masks_are_what_is_drawn(material):

@@ -103,3 +103,10 @@ def test_noises_are_of_one_loudness():
     for seed in range(12):
         noise = draw_noise(2 * RATE, np.random.default_rng(seed))
         assert noise.dtype == np.float32 and abs(np.sqrt(np.square(noise).mean()) - 1) < 0.01
+
+
+def test_coded_sound_is_off_by_at_most_a_step():
+    sound = (0.6 * tone(500)).astype(np.float32)
+    coded = sound_mix._coded(sound)
+    assert coded.dtype == np.float32 and 2 < len(np.unique(np.abs(coded))) <= 128
+    np.testing.assert_allclose(coded, sound, rtol=0.03, atol=1e-4)

@@ -6,7 +6,7 @@ Letters: `T` frames; `S` side of a frame; `N` objects, those in place first; `h 
 from dataclasses import dataclass
 
 import numpy as np
-from PIL import Image, ImageFilter
+from PIL import Image, ImageChops, ImageFilter
 
 from .material import Material
 from .pairing import InView
@@ -67,8 +67,10 @@ def compose_scene(material: Material, view: InView, rng: np.random.Generator) ->
         unsure[time] = ids[time] == 255
         whole = [np.count_nonzero(owner == number) for number in range(len(view.in_place))]
         in_front = (owner >= 0) | unsure[time]
+        frame = Image.fromarray(frames[time])
         for number, sprite in enumerate(sprites, len(view.in_place)):
-            whole.append(sprite.paste(frames[time], owner, number, time, in_front if sprite.behind else None))
+            whole.append(sprite.paste(frame, owner, number, time, in_front if sprite.behind else None))
+        frames[time] = frame
         unsure[time] &= owner < len(view.in_place)
         for number in range(len(whole)):
             masks[number, time] = owner == number
@@ -153,7 +155,7 @@ class Sprite:
         """Left, top, right, bottom in a frame, without its turn."""
         return _around(self.centers[time], *(side * self.zooms[time] for side in self.pixels.size))
 
-    def paste(self, frame: np.ndarray, owner: np.ndarray, number: int, time: int, in_front: np.ndarray | None) -> int:
+    def paste(self, frame: Image.Image, owner: np.ndarray, number: int, time: int, in_front: np.ndarray | None) -> int:
         """Draws the object into a frame, and its `number` into `owner` where it covers half a pixel or more.
 
         Args:
@@ -162,7 +164,7 @@ class Sprite:
         Returns:
             How many pixels it would have, were nothing in front of it.
         """
-        size, zoom = len(frame), float(self.zooms[time])
+        size, zoom = frame.width, float(self.zooms[time])
         cos, sin = float(np.cos(self.turns[time])), float(np.sin(self.turns[time]))
         width, height = self.pixels.size
         x, y = self.centers[time].tolist()
@@ -181,14 +183,13 @@ class Sprite:
         drawn = self.pixels.transform(
             (right - left, bottom - top), Image.Transform.AFFINE, to_object, Image.Resampling.BILINEAR
         )
-        pixels = np.asarray(drawn)
         inside = (slice(top, bottom), slice(left, right))
-        whole = np.count_nonzero(pixels[..., 3] >= 128)
+        alpha = np.asarray(drawn.getchannel("a"))
+        whole = np.count_nonzero(alpha >= 128)
         if in_front is not None:
-            pixels = pixels * ~in_front[inside][..., None]
-        through = frame[inside] * np.subtract(255, pixels[..., 3:], dtype=np.uint16) + np.uint16(128)
-        frame[inside] = (through + (through >> 8) >> 8).astype(np.uint8) + pixels[..., :3]  # divided by 255
-        owner[inside][pixels[..., 3] >= 128] = number
+            alpha = alpha * ~in_front[inside]
+        frame.paste(drawn.convert("RGBA").convert("RGB"), (left, top), Image.fromarray(alpha))
+        owner[inside][alpha >= 128] = number
         return whole
 
 
@@ -214,12 +215,12 @@ def _window_frames(
     height, width = photograph.ids.shape
     most = np.array([min(width, height * aspect), min(height, width / aspect)])
     share = rng.uniform(*WINDOW)
-    marked = np.argwhere(photograph.ids > 0)[:, ::-1]  # x, y
+    marked = 4 * np.argwhere(photograph.ids[::4, ::4] > 0)[:, ::-1] + 2  # x, y
     for attempt in range(6):
         sides = most * (share if attempt < 5 else 1.0)
         room = (np.array([width, height]) - sides) / 2
         center = np.array([width, height]) / 2 + room * rng.uniform(-1, 1, size=2)
-        held = (np.abs(marked + 0.5 - center) <= sides / 2).all(axis=1)
+        held = (np.abs(marked - center) <= sides / 2).all(axis=1)
         if not len(marked) or held.mean() >= IN_PLACE_KEPT:
             break
     zooms = np.exp(rng.uniform(0, ZOOM) * _walk(length, rng))
@@ -278,32 +279,31 @@ def _matched(image: Image.Image, frame: np.ndarray, rng: np.random.Generator) ->
     """The object with colours, contrast and sharpness nearer to the frame's, and an edge a little soft."""
     pixels = np.asarray(image)
     inside = pixels[..., 3] >= 128
-    own = pixels[..., :3][inside].astype(np.float32)
+    own = pixels[..., :3][inside]
     if not len(own):
         return image
+    own = own[:: 1 + len(own) // 2000].astype(np.float32)
     ground = frame[::4, ::4].reshape(-1, 3).astype(np.float32)
     strength = rng.uniform(0, 0.6)
     contrast = np.clip(ground.std() / max(1.0, own.std()), 0.6, 1.4) ** strength
-    shift = 0.5 * strength * (ground.mean(axis=0) - own.mean(axis=0))
     middle = own.mean(axis=0)
+    shift = 0.5 * strength * (ground.mean(axis=0) - middle)
     table = (np.arange(256, dtype=np.float32)[:, None] - middle) * contrast + middle + shift
-    table = np.clip(table.round(), 0, 255).astype(np.uint8)
-    bands = [Image.fromarray(table[pixels[..., channel], channel]) for channel in range(3)]
-    colours = Image.merge("RGB", bands)
+    colours = image.convert("RGB").point(np.clip(table.round(), 0, 255).astype(int).T.ravel().tolist())
     if np.abs(ground - ground.mean(axis=1, keepdims=True)).mean() < 3:  # a grey photograph
         colours = colours.convert("L").convert("RGB")
-    radius = 0.5 * max(0.0, float(np.log2(_sharpness(pixels[..., 1]) / _sharpness(frame[..., 1])))) + rng.uniform(
-        0, 0.4
-    )
+    finer = float(np.log2(_sharpness(pixels[..., 1]) / _sharpness(frame[..., 1])))
+    radius = 0.5 * max(0.0, finer) + rng.uniform(0, 0.4)
     if radius > 0.3:
         colours = colours.filter(ImageFilter.BoxBlur(min(radius, 1.8)))
     alpha = image.getchannel("A").filter(ImageFilter.BoxBlur(rng.uniform(0.3, 1.0)))
-    return Image.merge("RGBA", (*colours.split(), alpha))
+    colours.putalpha(alpha)
+    return colours
 
 
 def _sharpness(channel: np.ndarray) -> float:
     """Steps between neighbours against those at four times the distance: high where there is fine detail."""
-    values = channel.astype(np.float32)
+    values = channel[::3].astype(np.int16)
     if min(values.shape) < 6:
         return 1.0
     near = np.abs(np.diff(values, axis=1)).mean()
@@ -312,20 +312,20 @@ def _sharpness(channel: np.ndarray) -> float:
 
 
 def _finish(frames: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """What a camera and a codec do to the whole picture, so that nothing of it tells what was pasted."""
-    length, size = frames.shape[:2]
-    strip = Image.fromarray(frames.reshape(length * size, size, 3))
-    if rng.random() < 0.5:
-        gain, gamma = rng.uniform(0.8, 1.2), rng.uniform(0.85, 1.2)
-        table = np.clip(255 * gain * (np.arange(256) / 255) ** gamma, 0, 255).round().astype(int)
-        strip = strip.point(3 * table.tolist())
-    if rng.random() < 0.15:
-        strip = strip.filter(ImageFilter.BoxBlur(rng.uniform(0.3, 0.9)))
-    frames = np.asarray(strip).reshape(frames.shape)
-    if rng.random() < 0.4:
-        grain = np.float32(rng.uniform(1, 6)) * rng.standard_normal((2 * size, size), dtype=np.float32)
-        grain = grain.round().astype(np.int16)[:, :, None]
-        starts = rng.integers(0, size, size=length)
-        noisy = [frame + grain[start : start + size] for frame, start in zip(frames, starts, strict=True)]
-        frames = np.clip(noisy, 0, 255).astype(np.uint8)
+    """What a camera does to the whole picture, so that nothing of it tells what was pasted."""
+    size = frames.shape[1]
+    toned, blurred, grainy = rng.random(3) < (0.5, 0.15, 0.4)
+    gain, gamma, radius, coarse = rng.uniform((0.8, 0.85, 0.3, 1), (1.2, 1.2, 0.9, 6)).tolist()
+    tones = np.clip(255 * gain * (np.arange(256) / 255) ** gamma, 0, 255).round().astype(int).tolist()
+    grain = 128 + np.float32(coarse) * rng.standard_normal((2 * size, size), dtype=np.float32)
+    grain = Image.fromarray(np.clip(grain.round(), 0, 255).astype(np.uint8)).convert("RGB")
+    for frame, start in zip(frames, rng.integers(0, size, size=len(frames)).tolist(), strict=True):
+        image = Image.fromarray(frame)
+        if toned:
+            image = image.point(3 * tones)
+        if blurred:
+            image = image.filter(ImageFilter.BoxBlur(radius))
+        if grainy:
+            image = ImageChops.add(image, grain.crop((0, start, size, start + size)), offset=-128)
+        frame[:] = image
     return frames

@@ -169,9 +169,9 @@ def _draw_channel(rng: np.random.Generator) -> np.ndarray | None:
 def _coded(waveform: np.ndarray) -> np.ndarray:
     """As a telephone codes it: 8 bits by the mu-law."""
     peak = max(1e-9, float(np.abs(waveform).max()))
-    scaled = waveform / peak
-    code = np.round(np.sign(scaled) * np.log1p(255 * np.abs(scaled)) / np.log(256) * 127) / 127
-    return (peak * np.sign(code) * (np.power(256.0, np.abs(code)) - 1) / 255).astype(np.float32)
+    loud = np.log1p(np.abs(waveform) * np.float32(255 / peak)) * np.float32(127 / np.log(256))
+    levels = (peak / 255 * np.expm1(np.arange(128) / 127 * np.log(256))).astype(np.float32)
+    return np.copysign(levels[loud.round().astype(np.uint8)], waveform)
 
 
 def _factor(decibels):
