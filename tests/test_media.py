@@ -1,5 +1,6 @@
 import os
 import warnings
+from fractions import Fraction
 from pathlib import Path
 
 import av
@@ -139,6 +140,8 @@ def test_odd_sizes_are_rounded_up_by_repeating_the_border(tmp_path):
     ((_, written),) = iter_frames(tmp_path / "a.mp4")
     assert written.shape == (50, 66, 3)
     assert written[49].mean() > 150 and written[:, 65].mean() > 150 and written[:40, :60].mean() < 20
+    with av.open(str(tmp_path / "a.mp4")) as container:
+        assert container.streams.video[0].display_aspect_ratio == Fraction(65, 49)  # players show the shape it had
 
 
 def test_a_turned_clip_is_written_upright(tmp_path):

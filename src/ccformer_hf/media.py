@@ -36,7 +36,7 @@ class VideoWriter:
 
     Written under a temporary name beside `path`, which it takes only when `close` has finished; leaving a `with` statement by an
     error deletes it. Memory does not depend on the length. H.264 in yuv420p has even sizes only: an odd width or height is
-    rounded up by repeating the last column or row. Pixels are square.
+    rounded up by repeating the last column or row, and the file says that it is shown in the shape it had.
 
     Sound is added at the end, in a child process (see `isolation`), for its packets come from a file from anywhere. It is copied bit by
     bit where MP4 can carry it (AAC, MP3, Opus, AC-3, E-AC-3, ALAC, FLAC); what cannot be copied is encoded to AAC, and what cannot be
@@ -158,6 +158,8 @@ class VideoWriter:
         )
         encoder = self._video.codec_context
         encoder.width, encoder.height = self.width + self.width % 2, self.height + self.height % 2
+        # A repeated column or row does not change the shape in which the picture is shown: 1 where there is none.
+        encoder.sample_aspect_ratio = Fraction(self.width * encoder.height, encoder.width * self.height)
         encoder.pix_fmt = "yuv420p"
         encoder.time_base = self._video.time_base = Fraction(1, TICKS_PER_SECOND)
         encoder.colorspace = encoder.color_primaries = encoder.color_trc = BT709
