@@ -75,7 +75,7 @@ def trained(made, tmp_path_factory):
 def test_train_then_see_whether_sound_decides(trained, run):
     printed = run("sound_decides.py", "--model", str(trained / "last"), "--clips", "1", "--device", "cpu")
     values = re.findall(r" (\d\.\d{4})$", printed, flags=re.MULTILINE)
-    assert len(values) == 5 and all(0 <= float(value) <= 1 for value in values)
+    assert len(values) == 10 and all(0 <= float(value) <= 1 for value in values)
     assert list((trained / "logs").rglob("events.out.tfevents.*"))
 
 

@@ -90,7 +90,7 @@ def test_the_models_of_the_recipes_can_be(name):
 @pytest.mark.parametrize(
     ("values", "told"),
     [
-        ({"hiden_size": 3}, "model of the recipe knows no hiden_size; wanted is one of .*hidden_size"),
+        ({"hiden_size": 3}, "model of the recipe knows no hiden_size; expected one of .*hidden_size"),
         ({"id2label": {0: "a"}}, "model of the recipe knows no id2label"),
         (
             {"backbone_config": {"model_type": "resnet", "depth": 3}},
@@ -243,7 +243,7 @@ def test_other_audio_weights_are_refused(tmp_path):
         r"5 of another shape \(embeddings.0.bias has \(32,\), wanted is \(16,\), ": small_model(
             audio_fc_size=32
         ).model.audio_backbone.state_dict(),
-        r"does not fit the audio backbone: 1 missing \(features.0.bias\); wanted is vggish": {
+        r"does not fit the audio backbone: 1 missing \(features.0.bias\); expected vggish": {
             name: tensor for name, tensor in weights.items() if name != "features.0.bias"
         },
         r"1 left over \(more\);": {**weights, "more": torch.ones(1)},
@@ -256,7 +256,7 @@ def test_other_audio_weights_are_refused(tmp_path):
         assert one_line(error).startswith(f"{path}: ") and "vggish-10086976.pth" in one_line(error)
     for content in (b"", b"no weights", b"PK\x03\x04 cut short"):
         path.write_bytes(content)
-        with pytest.raises(ValueError, match="cannot be read as tensors; .*; wanted is vggish-10086976.pth"):
+        with pytest.raises(ValueError, match="cannot be read as tensors; .*; expected vggish-10086976.pth"):
             load_audio_weights(model, path)
     assert same(model.state_dict(), before)
 

@@ -449,7 +449,7 @@ def test_a_class_id_outside_the_list_is_named_with_its_file(tmp_path):
     before = states(tmp_path / "run")
     for path in own.glob("train/*/masks/000000.png"):
         Image.fromarray(np.full((64, 64), 77, dtype=np.uint8)).save(path)
-    with pytest.raises(ValueError, match=r"000000\.png: holds the class id 77; wanted are 0 \(background\) to 12"):
+    with pytest.raises(ValueError, match=r"000000\.png: holds the class id 77; expected 0 \(background\) to 12"):
         run(own, tmp_path / "other", setting="own", epochs=1, batch_size=2)
     assert states(tmp_path / "run") == before
 

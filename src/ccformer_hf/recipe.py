@@ -170,7 +170,7 @@ def read_recipe(path: str | os.PathLike, changes: Sequence[str] = ()) -> Recipe:
     for change in changes:
         name, equals, text = change.partition("=")
         if not equals:
-            raise ValueError(f"{change!r} changes nothing; wanted is name=value, such as batch_size=4")
+            raise ValueError(f"{change!r} changes nothing; expected name=value, such as batch_size=4")
         inner = values
         *groups, last = name.split(".")
         for group in groups:
@@ -190,7 +190,7 @@ def recipe_from(values: Mapping[str, Any], where: str) -> Recipe:
     values = dict(values)
     augmentation = values.pop("augmentation", {})
     if not isinstance(augmentation, Mapping):
-        raise ValueError(f"{where}: augmentation is {augmentation!r}; wanted are names and values")
+        raise ValueError(f"{where}: augmentation is {augmentation!r}; expected names and values")
     try:
         recipe = _typed(Recipe, values, "")
         return replace(recipe, augmentation=_typed(Augmentation, augmentation, "augmentation."))
@@ -207,12 +207,12 @@ def _read(path: Path, seen: tuple[Path, ...]) -> dict[str, Any]:
         raise ValueError(f"{path}: is its own base, by way of {', '.join(map(str, seen))}")
     values = _parsed(path.read_bytes(), str(path)) or {}
     if not isinstance(values, dict):
-        raise ValueError(f"{path}: holds a {type(values).__name__}; wanted are lines of name: value")
+        raise ValueError(f"{path}: holds a {type(values).__name__}; expected lines of name: value")
     base = values.pop("base", None)
     if base is None:
         return values
     if not isinstance(base, str):
-        raise ValueError(f"{path}: base is {base!r}; wanted is the name of another recipe")
+        raise ValueError(f"{path}: base is {base!r}; expected the name of another recipe")
     return _merged(_read(path.parent / base, (*seen, path)), values)
 
 
@@ -250,7 +250,7 @@ def _typed(kind: type, values: Mapping[str, Any], prefix: str):
     known = {entry.name: getattr(defaults, entry.name) for entry in fields(kind)}
     unknown = [name for name in values if name not in known]
     if unknown:
-        raise ValueError(f"knows no {prefix}{unknown[0]}; wanted is one of {', '.join(known)}")
+        raise ValueError(f"knows no {prefix}{unknown[0]}; expected one of {', '.join(known)}")
     return kind(**{name: _value(prefix + name, value, known[name]) for name, value in values.items()})
 
 
@@ -290,4 +290,4 @@ def _is_number(value: Any) -> bool:
 
 def _need(holds: bool, name: str, value: Any, wanted: str) -> None:
     if not holds:
-        raise ValueError(f"{name} is {value!r}; wanted is {wanted}")
+        raise ValueError(f"{name} is {value!r}; expected {wanted}")

@@ -64,7 +64,7 @@ def load_audio_weights(model: CCFormerForAudioVisualSegmentation, path: str | os
     """
     if not Path(path).is_file():
         raise FileNotFoundError(f"{path}: there is no such file; audio_weights wants the public vggish-10086976.pth")
-    wanted = "wanted is vggish-10086976.pth, at the default widths of CCFormerConfig"
+    wanted = "expected vggish-10086976.pth, at the default widths of CCFormerConfig"
     try:
         weights = read_tensors(Path(path))
     except ValueError as error:
@@ -96,7 +96,7 @@ def _config(values: dict[str, Any], labels: dict[int, str]) -> CCFormerConfig:
 def _refuse_unknown(where: str, names: Iterable[str], known: set[str]) -> None:
     unknown = [name for name in names if name not in known]
     if unknown:
-        raise ValueError(f"{where} of the recipe knows no {unknown[0]}; wanted is one of {', '.join(sorted(known))}")
+        raise ValueError(f"{where} of the recipe knows no {unknown[0]}; expected one of {', '.join(sorted(known))}")
 
 
 def _with_labels(name: str, labels: dict[int, str]) -> CCFormerForAudioVisualSegmentation:
