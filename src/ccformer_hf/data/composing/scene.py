@@ -317,9 +317,10 @@ def _finish(frames: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     toned, blurred, grainy = rng.random(3) < (0.5, 0.15, 0.4)
     gain, gamma, radius, coarse = rng.uniform((0.8, 0.85, 0.3, 1), (1.2, 1.2, 0.9, 6)).tolist()
     tones = np.clip(255 * gain * (np.arange(256) / 255) ** gamma, 0, 255).round().astype(int).tolist()
-    grain = 128 + np.float32(coarse) * rng.standard_normal((2 * size, size), dtype=np.float32)
-    grain = Image.fromarray(np.clip(grain.round(), 0, 255).astype(np.uint8)).convert("RGB")
-    for frame, start in zip(frames, rng.integers(0, size, size=len(frames)).tolist(), strict=True):
+    if grainy:
+        grain = 128 + np.float32(coarse) * rng.standard_normal((size + 64, size), dtype=np.float32)
+        grain = Image.fromarray(np.clip(grain.round(), 0, 255).astype(np.uint8)).convert("RGB")
+    for frame, start in zip(frames, rng.integers(0, 65, size=len(frames)).tolist(), strict=True):
         image = Image.fromarray(frame)
         if toned:
             image = image.point(3 * tones)
