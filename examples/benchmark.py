@@ -12,10 +12,10 @@ import statistics
 import time
 
 import torch
+from ccformer_hf.inference.loading import load
 
 from ccformer_hf import CCFormerConfig, CCFormerForAudioVisualSegmentation
-from ccformer_hf.inference import load
-from ccformer_hf.layers_ccformer import sine_code
+from ccformer_hf.model.layers_ccformer import sine_code
 
 
 def parts(model: CCFormerForAudioVisualSegmentation, frames: int, size: int) -> dict[str, object]:

@@ -15,8 +15,8 @@ from accelerate import PartialState
 
 from ccformer_hf import load
 from ccformer_hf.data.loading import load_avsbench
-from ccformer_hf.evaluation import evaluate_avsbench, process_device
-from ccformer_hf.evaluation_report import check_output, table, write_results
+from ccformer_hf.evaluation.evaluate import evaluate_avsbench, process_device
+from ccformer_hf.evaluation.report import check_output, table, write_results
 
 
 def main() -> None:

@@ -12,8 +12,8 @@ from pathlib import Path
 
 import numpy as np
 
-from ccformer_hf.data.made_up import CLASS_NAMES, make_clip
-from ccformer_hf.media import VideoWriter
+from ccformer_hf.data.synthetic.clips import CLASS_NAMES, make_clip
+from ccformer_hf.inference.video_writer import VideoWriter
 
 SIZE, FPS = 320, 15
 SETTING, SEED, INDEX = "avss", 2_000_000, 6  # of the package's example; seeds that no checkpoint is trained on

@@ -7,9 +7,10 @@ python examples/sound_decides.py --model runs/tiny/last --clips 50
 import argparse
 from dataclasses import asdict
 
-from ccformer_hf.inference import load
+from ccformer_hf.inference.loading import load
+
+from ccformer_hf.evaluation.synthetic import evaluate_made_up
 from ccformer_hf.model_card import FIGURES
-from ccformer_hf.sound_decides import evaluate_made_up
 
 
 def main() -> None:

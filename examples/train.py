@@ -24,9 +24,9 @@ from accelerate.utils import set_seed
 
 from ccformer_hf.data.loading import load_avsbench
 from ccformer_hf.hub import check_repo_id, publish
-from ccformer_hf.recipe import read_recipe
-from ccformer_hf.starting_model import start_model
-from ccformer_hf.training import train
+from ccformer_hf.training.initial_model import start_model
+from ccformer_hf.training.loop import train
+from ccformer_hf.training.recipe import read_recipe
 
 
 def parser() -> argparse.ArgumentParser:

@@ -1,4 +1,4 @@
-"""What goes wrong while media are read, planted: each runs in the child process of `ccformer_hf.isolation`."""
+"""What goes wrong while media are read, planted: each runs in the child process of `ccformer_hf.inference.isolation`."""
 
 import ctypes
 import errno
@@ -66,7 +66,7 @@ def say(path: str, line: str, array_bytes: int = 0) -> Iterator[tuple]:
 
 def raise_error(path: str, kind: str) -> Iterator[tuple]:
     yield (1,)
-    from ccformer_hf.media_ccformer import MediaError
+    from ccformer_hf.model.media_ccformer import MediaError
 
     raise {"media": MediaError(f"{path}: is odd"), "value": ValueError("a number"), "other": LookupError("lost")}[kind]
 
@@ -81,14 +81,14 @@ def crash_in_probe(path: str, need_video: bool = True) -> Iterator[tuple]:
     """Stands for `contained_media._probe`: files called crash... crash."""
     if os.path.basename(path).startswith("crash"):
         ctypes.string_at(0)
-    from ccformer_hf import contained_media
+    from ccformer_hf.inference import contained_media
 
     yield from contained_media._probe(path, need_video)
 
 
 def crash_in_frames(path: str) -> Iterator[tuple]:
     """Stands for `contained_media._frames`."""
-    from ccformer_hf import contained_media
+    from ccformer_hf.inference import contained_media
 
     for number, (time_, picture) in enumerate(contained_media._frames(path)):
         if number == 5:
@@ -112,7 +112,7 @@ def crash_in_sounds(path: str, starts: list[float], num_samples: int, rate: int)
 
 def no_copying(sound_from: str, pictures: str, target: str, copied: bool) -> Iterator[tuple]:
     """Stands for `media.mux_with_sound`: the muxer takes no copy of the sound."""
-    from ccformer_hf import media
+    from ccformer_hf.inference import video_writer as media
 
     if copied:
         raise OSError(errno.EINVAL, "Invalid argument")
@@ -132,7 +132,7 @@ def refuse(*_) -> Iterator[tuple]:
 
 
 def warned(path: str) -> Iterator[tuple]:
-    from ccformer_hf.media_ccformer import MediaWarning
+    from ccformer_hf.model.media_ccformer import MediaWarning
 
     for number in (1, 2):
         warnings.warn(f"{path}: is odd", MediaWarning, stacklevel=1)
@@ -140,6 +140,6 @@ def warned(path: str) -> Iterator[tuple]:
 
 
 def only_sound(path: str) -> Iterator[tuple]:
-    from ccformer_hf.media_ccformer import SoundReader
+    from ccformer_hf.model.media_ccformer import SoundReader
 
     yield (SoundReader(path).rate,)

@@ -13,7 +13,7 @@ import torch
 from hub_server import running_hub
 
 from ccformer_hf import load
-from ccformer_hf.data.made_up import write_made_up_set
+from ccformer_hf.data.synthetic.clips import write_made_up_set
 
 EXAMPLES = Path(__file__).parents[1] / "examples"
 

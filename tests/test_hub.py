@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from ccformer_hf.inference.loading import load
 from hub_server import Hub, running_hub
 from huggingface_hub import ModelCard
 from made_media import make_video
@@ -17,7 +18,6 @@ from small_model import random_inputs, save_small_model
 
 from ccformer_hf import hub as module
 from ccformer_hf.hub import files_to_upload, made_ready
-from ccformer_hf.inference import load
 from ccformer_hf.model_card import ModelRecord
 
 PUBLISH = """

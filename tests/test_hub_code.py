@@ -83,7 +83,7 @@ def test_with_the_package_its_own_classes_are_taken_without_the_flag(folder):
     assert type(AutoModelForSemanticSegmentation.from_pretrained(folder)) is CCFormerForAudioVisualSegmentation
     assert type(AutoProcessor.from_pretrained(folder)) is AudioVisualProcessor
     segmenter = pipeline(TASK, model=str(folder), device="cpu", trust_remote_code=True)
-    assert type(segmenter).__module__ == "ccformer_hf.pipeline_ccformer"
+    assert type(segmenter).__module__ == "ccformer_hf.model.pipeline_ccformer"
 
 
 def test_the_network_without_its_head_is_saved_with_code_too(folder, tmp_path):

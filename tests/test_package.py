@@ -21,7 +21,7 @@ def test_importing_the_package_loads_nothing_heavy():
 
 
 def test_importing_the_command_loads_nothing_heavy():
-    assert loaded_after("import ccformer_hf.cli") == set()
+    assert loaded_after("import ccformer_hf.cli.main") == set()
 
 
 def test_with_the_package_imported_transformers_knows_the_model_and_nothing_of_an_extra_is_loaded():

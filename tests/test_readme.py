@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from ccformer_hf.data.made_up import write_made_up_set
+from ccformer_hf.data.synthetic.clips import write_made_up_set
 
 README = (Path(__file__).parents[1] / "README.md").read_text()
 BLOCKS = re.findall(r"```python\n(.*?)```", README, flags=re.DOTALL)

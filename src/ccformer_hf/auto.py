@@ -15,12 +15,12 @@ from transformers import (
 )
 from transformers.pipelines import PIPELINE_REGISTRY
 
-from .configuration_ccformer import TASK, CCFormerConfig
-from .feature_extraction_ccformer import CCFormerFeatureExtractor
-from .image_processing_ccformer import CCFormerImageProcessor
-from .modeling_ccformer import CCFormerForAudioVisualSegmentation, CCFormerModel
-from .pipeline_ccformer import AudioVisualSegmentationPipeline
-from .processing_ccformer import AudioVisualProcessor
+from .model.configuration_ccformer import TASK, CCFormerConfig
+from .model.feature_extraction_ccformer import CCFormerFeatureExtractor
+from .model.image_processing_ccformer import CCFormerImageProcessor
+from .model.modeling_ccformer import CCFormerForAudioVisualSegmentation, CCFormerModel
+from .model.pipeline_ccformer import AudioVisualSegmentationPipeline
+from .model.processing_ccformer import AudioVisualProcessor
 
 # What save_pretrained writes into `auto_map`, next to a copy of the code.
 CCFormerConfig.register_for_auto_class()

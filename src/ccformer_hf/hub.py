@@ -22,9 +22,9 @@ from huggingface_hub.utils import filter_repo_objects, validate_repo_id
 
 from .data.avsbench import SETTINGS
 from .data.shards import is_converted, read_plan, shard_files
-from .inference import load
+from .inference.loading import load
 from .model_card import ModelRecord, model_card, read_record
-from .run_folder import RunFolder
+from .training.run_folder import RunFolder
 
 MESSAGES = {
     "model": "Model, published with ccformer-hf",

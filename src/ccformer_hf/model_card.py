@@ -13,10 +13,10 @@ from urllib.parse import quote
 import yaml
 from huggingface_hub import EvalResult, ModelCardData
 
-from .inference import BUILT_IN_MODEL, RECORD_FILE
-from .modeling_ccformer import CCFormerForAudioVisualSegmentation
-from .processing_ccformer import AudioVisualProcessor
-from .whole_files import written_whole
+from .atomic import written_whole
+from .inference.loading import BUILT_IN_MODEL, RECORD_FILE
+from .model.modeling_ccformer import CCFormerForAudioVisualSegmentation
+from .model.processing_ccformer import AudioVisualProcessor
 
 FIGURES = {
     "miou": "mIoU",

@@ -2,14 +2,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from ccformer_hf.data.augmentation import (
-    augment_pictures,
-    augment_sound,
-    cut_frames,
-    negative_kind,
-    nothing_sounds,
-)
-from ccformer_hf.recipe import Augmentation
+from ccformer_hf.data.augmentation import augment_pictures, augment_sound, cut_frames, negative_kind, nothing_sounds
+from ccformer_hf.training.recipe import Augmentation
 
 NOTHING = Augmentation()
 

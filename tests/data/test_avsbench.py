@@ -16,8 +16,8 @@ from ccformer_hf.data.avsbench import (
     list_clips,
 )
 from ccformer_hf.data.loading import clips_and_class_names
-from ccformer_hf.data.made_up import write_made_up_set
-from ccformer_hf.robustness import choose_off_screen
+from ccformer_hf.data.synthetic.clips import write_made_up_set
+from ccformer_hf.evaluation.robustness import choose_off_screen
 
 METADATA = Path(__file__).resolve().parents[3] / "shared" / "avsbench_metadata"
 

@@ -18,7 +18,7 @@ from PIL import Image
 from ccformer_hf.data import check
 from ccformer_hf.data.avsbench import OFFICIAL_COUNTS, SETTINGS, SPLITS
 from ccformer_hf.data.check import check_data
-from ccformer_hf.data.made_up import write_made_up_set
+from ccformer_hf.data.synthetic.clips import write_made_up_set
 
 METADATA = Path(__file__).resolve().parents[3] / "shared" / "avsbench_metadata"
 TABLES = {"s4": "Single-source/s4_meta_data.csv", "ms3": "Multi-sources/ms3_meta_data.csv", "avss": "metadata.csv"}

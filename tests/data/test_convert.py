@@ -18,7 +18,7 @@ from PIL import Image
 from ccformer_hf.data import convert as module
 from ccformer_hf.data.convert import convert
 from ccformer_hf.data.loading import load_avsbench
-from ccformer_hf.data.made_up import write_made_up_set
+from ccformer_hf.data.synthetic.clips import write_made_up_set
 from ccformer_hf.hub import check_repo_id
 
 SIZE = 48

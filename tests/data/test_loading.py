@@ -12,7 +12,7 @@ from PIL import Image
 from ccformer_hf import AudioVisualProcessor
 from ccformer_hf.data.avsbench import AVSS_CLASS_NAMES, SETTINGS, avss_palette
 from ccformer_hf.data.loading import load_avsbench
-from ccformer_hf.data.made_up import CLASS_NAMES, make_clip, write_made_up_set
+from ccformer_hf.data.synthetic.clips import CLASS_NAMES, make_clip, write_made_up_set
 
 SIZE = 48
 SAMPLE = Path(__file__).resolve().parents[3] / "shared" / "avsbench_sample" / "AVSS" / "v2" / "hen_sample"

@@ -12,7 +12,7 @@ from PIL import Image
 
 from ccformer_hf.data.avsbench import avss_palette
 from ccformer_hf.data.reading import read_label_map, read_log_mel, read_sound
-from ccformer_hf.media_ccformer import MediaError
+from ccformer_hf.model.media_ccformer import MediaError
 
 SAMPLE = Path(__file__).resolve().parents[3] / "shared" / "avsbench_sample"
 IDS = np.array([[0, 1, 36], [70, 255, 2]], dtype=np.uint8)

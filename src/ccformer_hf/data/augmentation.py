@@ -8,7 +8,7 @@ from collections.abc import Sequence
 import numpy as np
 from PIL import Image, ImageStat
 
-from ..recipe import Augmentation
+from ..training.recipe import Augmentation
 from .reading import IGNORE_LABEL
 
 QUIETEST_NOISE, LOUDEST_NOISE = 40.0, 10.0  # dB below the sound

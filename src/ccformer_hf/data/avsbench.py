@@ -16,7 +16,7 @@ from pathlib import Path
 
 import numpy as np
 
-from .folders import entries, is_leftover
+from .listing import entries, is_leftover
 
 SETTINGS = ("s4", "ms3", "avss")
 SPLITS = ("train", "validation", "test")

@@ -16,11 +16,11 @@ from pathlib import Path
 import numpy as np
 from tqdm import tqdm
 
-from ..media_ccformer import MediaError, probe
-from ..pictures_ccformer import ID_MODES, LARGEST_PICTURE, open_picture, picture_size
+from ..model.media_ccformer import MediaError, probe
+from ..model.pictures_ccformer import ID_MODES, LARGEST_PICTURE, open_picture, picture_size
 from .avsbench import OFFICIAL_COUNTS, SETTINGS, SPLITS, ClipFiles, class_names, find_settings, list_clips
-from .folders import entries
-from .own import CLASSES_FILE, list_own_clips, read_own_class_names
+from .folder import CLASSES_FILE, list_own_clips, read_own_class_names
+from .listing import entries
 from .reading import IGNORE_LABEL, read_label_map, read_log_mel, read_sound
 from .shards import CARD_FILE, PLAN_FILE, is_converted, planned_files, read_plan
 

@@ -24,23 +24,16 @@ import pyarrow.parquet as pq
 from PIL import Image
 from tqdm import tqdm
 
-from ..pictures_ccformer import read_picture
-from ..whole_files import written_whole
+from ..atomic import written_whole
+from ..model.pictures_ccformer import read_picture
 from .avsbench import SETTINGS, SPLITS, ClipFiles, find_settings
 from .dataset_card import dataset_card
 from .features import LabelMaps, PictureSize, VideoFrames, shard_features
-from .folders import entries
+from .folder import CLASSES_FILE
+from .listing import entries
 from .loading import clips_and_class_names, refuse_unfit
-from .own import CLASSES_FILE
 from .reading import read_log_mel, read_sound
-from .shards import (
-    CARD_FILE,
-    PLAN_FILE,
-    is_converted,
-    planned_files,
-    read_plan,
-    remove_leftovers,
-)
+from .shards import CARD_FILE, PLAN_FILE, is_converted, planned_files, read_plan, remove_leftovers
 
 SHARD_BYTES = 200_000_000  # of source files
 ROW_GROUP_BYTES = 32_000_000  # what a reader holds at once; about 40 clips of S4
@@ -75,7 +68,7 @@ def convert(
     A second run skips the shards that are whole. A further setting may be converted into the same folder later.
 
     Args:
-        root: folder with the official download, or with clips of your own (see `ccformer_hf.data.own`).
+        root: folder with the official download, or with clips of your own (see `ccformer_hf.data.folder`).
         out: folder to write; it must not exist yet, be empty, or come from an earlier run.
         settings: some of `"s4"`, `"ms3"`, `"avss"`, `"own"`; by default all that `root` holds.
         workers: processes, by default one per core.

@@ -15,9 +15,9 @@ from datasets import Features, Image, List, Value
 from datasets.features.features import register_feature
 from PIL import Image as PillowImage
 
-from ..media_ccformer import probe, read_clip
-from ..pictures_ccformer import picture_size, read_picture
-from ..timeline_ccformer import EXAMPLE_COLUMNS
+from ..model.media_ccformer import probe, read_clip
+from ..model.pictures_ccformer import picture_size, read_picture
+from ..model.timing_ccformer import EXAMPLE_COLUMNS
 from .avsbench import VIDEOS
 from .reading import IGNORE_LABEL, MEL_BANDS, read_label_map, read_log_mel, read_sound
 

@@ -8,7 +8,7 @@ from datasets import Dataset, DatasetDict, IterableDataset, IterableDatasetDict,
 from .avsbench import SETTINGS, SPLITS, ClipFiles, class_names, find_settings, list_clips
 from .composing.rows import load_composed
 from .features import decoded_shard_features, folder_features
-from .own import list_own_clips, read_own_class_names
+from .folder import list_own_clips, read_own_class_names
 from .shards import is_converted, shard_files
 
 STREAM_SHARDS = 64  # a stream is split among at most so many workers and processes
@@ -36,7 +36,7 @@ def load_avsbench(
     segmentation_maps=row["labels"], label_mask=row["annotated"], fps=1)` gives a model's inputs: one frame per second in every set.
 
     Args:
-        setting: `"s4"`, `"ms3"`, `"avss"`, or `"own"` for a folder as in `ccformer_hf.data.own`.
+        setting: `"s4"`, `"ms3"`, `"avss"`, or `"own"` for a folder as in `ccformer_hf.data.folder`.
         root: folder with the official download, your own clips, or what `ccformer data convert` wrote; of that, `datasets`
             makes a copy in its cache, unless it is streamed. For `"own"` also a sources file (`.yaml`), whose clips are composed as
             they are asked for, see `ccformer_hf.data.composing.sources`.

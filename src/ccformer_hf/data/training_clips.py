@@ -17,11 +17,11 @@ import numpy as np
 import torch
 from datasets import Dataset
 
-from ..processing_ccformer import AudioVisualProcessor
-from ..recipe import Augmentation
-from ..whole_files import written_whole
+from ..atomic import written_whole
+from ..model.processing_ccformer import AudioVisualProcessor
+from ..training.recipe import Augmentation
+from .audio import Heard, sound_examples
 from .augmentation import augment_pictures, augment_sound, cut_frames, negative_kind, nothing_sounds
-from .hearing import Heard, sound_examples
 from .noises import NOISES, make_noise
 from .noises import SAMPLING_RATE as NOISE_RATE
 from .reading import IGNORE_LABEL

@@ -17,9 +17,9 @@ os.environ.setdefault("GRADIO_ANALYTICS_ENABLED", "False")
 import gradio as gr
 import numpy as np
 
-from ..inference import BUILT_IN_MODEL, CHECKPOINTS
-from ..isolation import end_children
-from ..media_ccformer import MediaError, MediaInfo
+from ..inference.isolation import end_children
+from ..inference.loading import BUILT_IN_MODEL, CHECKPOINTS
+from ..model.media_ccformer import MediaError, MediaInfo
 from ..stop_signals import stopped_by_signals
 from .charts import caption_html, knows_html, note_html, result_html, second_html, table_html
 from .limits import MEGABYTE, ClipRefused, Limits, check_clip

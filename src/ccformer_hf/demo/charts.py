@@ -13,8 +13,17 @@ from html import escape
 import numpy as np
 from PIL import Image
 
-from ..inference import BUILT_IN_MODEL, FrameSegmentation
-from ..visualize import PALETTE, PROBABILITY_COLOURS, QUIETEST, clock, distinct_names, overlay, probability_picture
+from ..inference.loading import BUILT_IN_MODEL
+from ..inference.segmenting import FrameSegmentation
+from ..inference.visualize import (
+    PALETTE,
+    PROBABILITY_COLOURS,
+    QUIETEST,
+    clock,
+    distinct_names,
+    overlay,
+    probability_picture,
+)
 from .looks import Look
 from .models import DemoModel
 

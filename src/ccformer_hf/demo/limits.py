@@ -5,9 +5,9 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from ..contained_media import probe
-from ..isolation import run_isolated
-from ..media_ccformer import MediaError, MediaInfo, best_streams, open_media, shown_path
+from ..inference.contained_media import probe
+from ..inference.isolation import run_isolated
+from ..model.media_ccformer import MediaError, MediaInfo, best_streams, open_media, shown_path
 
 MEGABYTE = 1_000_000
 # Some cameras take 240 pictures a second; more in a file than that is no clip of the length it tells.

@@ -22,12 +22,12 @@ import numpy as np
 import torch
 from PIL import Image
 
-from ..contained_media import frame_times, iter_frames, iter_sounds, probe
-from ..inference import FrameSegmentation, frames_looked_at, look_at_frames, segment_looks
-from ..media import VideoWriter
-from ..media_ccformer import MediaError, MediaInfo
-from ..processing_ccformer import AudioVisualProcessor
-from ..segmentation import FORMATS, loudness, write_segments
+from ..inference.contained_media import frame_times, iter_frames, iter_sounds, probe
+from ..inference.results import FORMATS, loudness, write_segments
+from ..inference.segmenting import FrameSegmentation, frames_looked_at, look_at_frames, segment_looks
+from ..inference.video_writer import VideoWriter
+from ..model.media_ccformer import MediaError, MediaInfo
+from ..model.processing_ccformer import AudioVisualProcessor
 from .models import DemoModel
 
 FPS = 1.0  # frames looked at per second

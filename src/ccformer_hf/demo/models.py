@@ -9,9 +9,9 @@ from pathlib import Path
 from huggingface_hub import HfApi, snapshot_download
 from huggingface_hub.errors import HFValidationError, HTTPError, RepositoryNotFoundError
 
-from ..inference import BUILT_IN_MODEL, load, trained_on
-from ..modeling_ccformer import CCFormerForAudioVisualSegmentation
-from ..processing_ccformer import AudioVisualProcessor
+from ..inference.loading import BUILT_IN_MODEL, load, trained_on
+from ..model.modeling_ccformer import CCFormerForAudioVisualSegmentation
+from ..model.processing_ccformer import AudioVisualProcessor
 
 HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*")
 # Weights and settings; no code of a model is fetched, let alone run.

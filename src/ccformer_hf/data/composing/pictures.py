@@ -5,7 +5,7 @@ Formats:
 * `coco`, `lvis`: `path` is the JSON with images, annotations (polygons or run lengths) and categories; the pictures lie below `root`.
 * `voc`: `path` holds `JPEGImages/`, `SegmentationClass/` and `ImageSets/Segmentation/*.txt`; its `val` is our validation.
 * `folder`: below `path`, any `frames/NAME.jpg` with a mask of class ids `masks/NAME.png` beside it, and `classes.txt`; so clips in the
-  layout of `ccformer_hf.data.own` too, whose clips each stay in one split.
+  layout of `ccformer_hf.data.folder` too, whose clips each stay in one split.
 * `cutouts`: `path/CLASS/*.png` (or `.webp`) with transparency, one object each.
 * `csv`: columns `kind` (`scene`, `cutout` or `background`), `file`, `mask` (scenes: class ids, in the order of `ids`), `classes` (names with
   spaces between) and, if wanted, `split`.
@@ -27,7 +27,7 @@ from PIL import Image
 from scipy import ndimage
 
 from ..avsbench import SPLITS
-from ..own import read_own_class_names
+from ..folder import read_own_class_names
 from ..reading import IGNORE_LABEL, read_label_map
 from .masks import check_segmentation, draw_segmentation
 from .sources import BACKGROUND, Source, Sources

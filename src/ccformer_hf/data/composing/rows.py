@@ -14,10 +14,10 @@ from datasets.features.features import register_feature
 from PIL import Image
 from tqdm import tqdm
 
-from ...whole_files import WholeFolder
+from ...atomic import WholeFolder
 from ..avsbench import SPLITS
-from ..made_up import write_own_clip
-from ..own import CLASSES_FILE
+from ..folder import CLASSES_FILE
+from ..synthetic.clips import write_own_clip
 from .composed import ComposedClip, clip_name, compose_clip
 from .material import Material, read_material
 from .sounds import SAMPLING_RATE
@@ -148,7 +148,7 @@ def write_composed_set(
     workers: int | None = None,
     progress: bool = True,
 ) -> dict[str, int]:
-    """Writes clips in the layout of `ccformer_hf.data.own`. The folder appears whole or not at all.
+    """Writes clips in the layout of `ccformer_hf.data.folder`. The folder appears whole or not at all.
 
     Args:
         path: of the sources file.

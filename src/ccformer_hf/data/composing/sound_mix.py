@@ -13,7 +13,7 @@ import numpy as np
 from scipy.fft import irfft, rfft
 from scipy.signal import firwin, oaconvolve
 
-from ...timeline_ccformer import Timeline
+from ...model.timing_ccformer import Timeline
 from .pairing import Span
 from .sounds import SAMPLING_RATE, Recording
 

@@ -21,7 +21,7 @@ from pathlib import Path
 
 import numpy as np
 
-from ...media_ccformer import MediaError, SoundReader
+from ...model.media_ccformer import MediaError, SoundReader
 from .pictures import read_table, split_in
 from .sources import Source, Sources
 

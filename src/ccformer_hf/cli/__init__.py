@@ -1,0 +1,1 @@
+"""The `ccformer` command, one file per sub-command."""

@@ -1,0 +1,74 @@
+"""`ccformer data compose`: training clips of class-labelled pictures and sounds (ours)."""
+
+import argparse
+
+from .arguments import at_least
+
+
+def add_compose(actions) -> None:
+    """Adds the command to the actions of `ccformer data`."""
+    compose = actions.add_parser(
+        "compose",
+        help="make clips of labelled pictures and sounds",
+        description="Composes clips of class-labelled pictures and sounds: objects move in and on photographs, some of them sound, and the "
+        "masks follow who sounds in each second. SOURCES names data sets of pictures (COCO, LVIS, VOC, cut-outs, a folder, a table) "
+        "and of sounds (ESC-50, VGGSound, FSD, folders, a table) and says which of their names are which class; examples/recipes/compose-*.yaml "
+        "are such files, `ccformer_hf/data/composing/sources.py` describes them.",
+        epilog="examples:\n  ccformer data compose sources.yaml                  look into every picture and sound, and count them\n"
+        "  ccformer data compose sources.yaml -o mine --clips 2000 --seed 1\n\n"
+        "To train without writing anything, name the file as the data: every clip is then composed as it is needed:\n"
+        "  accelerate launch examples/train.py --config examples/recipes/composed-resnet50.yaml --data sources.yaml --output runs/mine",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    add = compose.add_argument
+    add("sources", metavar="SOURCES", help="YAML file that names pictures and sounds")
+    add(
+        "-o",
+        "--output",
+        metavar="DIR",
+        help="folder to make, as of your own clips (default: only look into the sources)",
+    )
+    add(
+        "--clips",
+        type=at_least(3),
+        default=1000,
+        help="how many to write: 80 %% train, 10 %% validation, 10 %% test (default: %(default)s)",
+    )
+    add("--seed", type=at_least(0), default=0, help="the same seed writes the same clips (default: %(default)s)")
+    add("--workers", type=at_least(1), help="processes (default: one per core)")
+    compose.set_defaults(run=_compose)
+
+
+def _compose(options: argparse.Namespace) -> int:
+    try:
+        from ..data.composing.rows import write_composed_set
+    except ModuleNotFoundError as error:
+        raise ValueError(f'`ccformer data compose` needs {error.name}: pip install "ccformer-hf[train]"') from None
+    if options.output is None:
+        return _look_into(options.sources)
+    counts = write_composed_set(options.sources, options.output, options.clips, options.seed, options.workers)
+    told = ", ".join(f"{count} {split}" for split, count in counts.items())
+    print(f"{sum(counts.values())} clips ({told}; seed {options.seed}) are in {options.output}")
+    return 0
+
+
+def _look_into(path: str) -> int:
+    from ..data.composing.material import read_material, unusable_files
+
+    found = read_material(path)
+    names = found["train"].sources.class_names
+    width = max(map(len, names)) + 2
+    print(f"{'':{width}}" + "".join(f"{split + ' pictures':>22}{'sounds':>8}" for split in found))
+    for number, name in enumerate(names):
+        counts = [
+            (len(material.cutouts[number]), len(material.sounds[number]))
+            if number
+            else (len(material.backgrounds), sum(len(material.sounds[key]) for key in ("other", "bed")))
+            for material in found.values()
+        ]
+        print(f"{name:{width}}" + "".join(f"{pictures:22}{sounds:8}" for pictures, sounds in counts))
+    wrong = unusable_files(found)
+    for line in wrong[:20]:
+        print(line)
+    print(f"{len(wrong)} files cannot be used; leave them out, or mend them" if wrong else "All files can be used.")
+    return 1 if wrong else 0

@@ -1,0 +1,46 @@
+"""The `ccformer` command: reads arguments, calls the library, reports (ours). Heavy imports happen inside functions."""
+
+import argparse
+import sys
+from collections.abc import Sequence
+
+from .. import __version__
+from ..stop_signals import Stopped, stopped_by_signals
+from .arguments import tell_error
+from .data import add_data
+from .demo import add_demo
+from .evaluate import add_evaluate
+from .publish import add_publish
+from .segment import add_segment
+
+STOPPED = 130  # exit code of a shell command that was stopped by Ctrl-C
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Runs the command and returns its exit code.
+
+    0: all done. 1: some of several videos failed. 2: all of them, or the command. 130: Ctrl-C; 143: SIGTERM; 129: SIGHUP.
+    """
+    for stream in (sys.stdout, sys.stderr):  # no name of a file or class is to end the command where it is printed
+        stream.reconfigure(errors="backslashreplace")
+    options = _parser().parse_args(arguments)
+    try:
+        with stopped_by_signals():
+            return options.run(options)
+    except KeyboardInterrupt as stop:
+        print("\nccformer: stopped; nothing half done was left behind", file=sys.stderr)
+        return stop.exit_code if isinstance(stop, Stopped) else STOPPED
+    except (OSError, ValueError) as error:
+        return tell_error(error)
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="ccformer", description="Masks whatever makes the sound in a video.")
+    parser.add_argument("--version", action="version", version=f"ccformer {__version__}")
+    commands = parser.add_subparsers(required=True, metavar="COMMAND", title="commands")
+    add_segment(commands)
+    add_demo(commands)
+    add_evaluate(commands)
+    add_data(commands)
+    add_publish(commands)
+    return parser

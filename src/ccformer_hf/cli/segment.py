@@ -1,0 +1,164 @@
+"""`ccformer segment`: masks over whatever sounds in videos (ours)."""
+
+import argparse
+import traceback
+import warnings
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from .arguments import at_least, rate_or_all, share, tell, tell_error
+
+BUILT_IN_MODEL = "ccformer-tiny"
+EXAMPLE_CLIP = Path(__file__).with_name("checkpoints") / "example.mp4"
+FORMATS = ("video", "masks", "json", "sheet")
+
+SEGMENT_EXAMPLES = """\
+examples:
+  ccformer segment                                the clip that ships with the package -> ccformer-output/example/
+  ccformer segment holiday.mp4 -o results         one video -> results/holiday/
+  ccformer segment *.mp4 --format json            segments.json only, of many videos
+  ccformer segment drums.mov --fps 4              looks at 4 frames per second instead of 1
+  ccformer segment drums.mov --model runs/mine    a model folder of your own, or owner/name on the Hugging Face Hub
+
+In the folder of each video: overlay.mp4 (masks laid over it, own sound), masks/ (a PNG of class ids per frame looked at),
+segments.json (what sounds when and where) and contact_sheet.png (frames and a timeline to look at).
+
+The folder is called like the video: clip. A result of the same video in it is replaced, nothing else: where another video of that name
+was there first, it is called clip.mp4, else clip.mp4 (2), ...
+
+A video that cannot be read, be it that reading it crashes, is told, and the next one follows.
+exit code: 0 all done; 1 some of several videos failed; 2 all failed, or wrong arguments; 130 stopped by Ctrl-C
+"""
+
+
+def add_segment(commands) -> None:
+    """Adds the command to the parser's commands."""
+    segment = commands.add_parser(
+        "segment",
+        help="lay masks over what sounds in videos",
+        description="Lays a mask over whatever makes the sound in each video, and writes down what sounds when and where.",
+        epilog=SEGMENT_EXAMPLES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    add = segment.add_argument
+    add("videos", nargs="*", metavar="VIDEO", help="video files; none: the clip that ships with the package")
+    add("-o", "--output", default="ccformer-output", metavar="DIR", help="output folder (default: %(default)s)")
+    add(
+        "--model", default=BUILT_IN_MODEL, help="model folder or Hub id (default: %(default)s, ships with the package)"
+    )
+    add("--fps", type=rate_or_all, default=1.0, help="frames looked at per second, or all (default: 1)")
+    add("--threshold", type=share, default=0.5, help="0..1, higher marks less (default: %(default)g)")
+    add("--device", choices=("auto", "cpu", "cuda"), default="auto", help="default: a GPU where there is one")
+    add(
+        "--format",
+        dest="formats",
+        action="append",
+        choices=FORMATS,
+        help="what to write; may be given several times (default: all four)",
+    )
+    add("--window", type=at_least(1), default=10, help="frames the model sees at a time (default: %(default)s)")
+    add("--overlap", type=at_least(0), help="frames that neighbouring windows share (default: a fifth of the window)")
+    segment.set_defaults(run=_segment, parser=segment)
+
+
+def _segment(options: argparse.Namespace) -> int:
+    overlap = options.window // 5 if options.overlap is None else options.overlap
+    if overlap >= options.window:
+        options.parser.error(f"argument --overlap: {overlap} must be below --window ({options.window})")
+    if not options.videos:
+        print(f"no video named: taking the clip that ships with the package, {EXAMPLE_CLIP.name}")
+    videos = [Path(video) for video in options.videos] or [EXAMPLE_CLIP]
+
+    # What cannot be read is told before PyTorch is loaded, which takes seconds.
+    from ..inference.contained_media import probe
+
+    model, done = None, 0
+    for video in videos:
+        with _warnings_told():
+            try:
+                probe(video)
+            except (OSError, ValueError) as error:
+                tell_error(error)
+                continue
+            model = model or _load(options)
+            try:
+                _segment_one(video, model, overlap, options)
+                done += 1
+            except (OSError, ValueError) as error:
+                tell_error(error)
+            except Exception:
+                if len(videos) == 1:
+                    raise
+                traceback.print_exc()  # a fault of ours, which is not to cost the other videos
+    if len(videos) > 1:
+        print(f"{done} of {len(videos)} videos done, {len(videos) - done} failed")
+    if done == len(videos):
+        return 0
+    return 1 if done else 2
+
+
+@contextmanager
+def _warnings_told() -> Iterator[None]:
+    """Each fault of a video that is used all the same, on one line and once."""
+    from ..model.media_ccformer import MediaWarning
+
+    with warnings.catch_warnings():
+        show = warnings.showwarning
+        warnings.simplefilter("default", MediaWarning)
+        warnings.showwarning = lambda message, kind, *place: (
+            tell("warning", str(message)) if issubclass(kind, MediaWarning) else show(message, kind, *place)
+        )
+        yield
+
+
+def _load(options: argparse.Namespace):
+    from transformers.utils import logging
+
+    from ..inference.loading import load, trained_on
+
+    logging.set_verbosity_error()
+    logging.disable_progress_bar()
+    model, processor = load(options.model, options.device)
+    if options.model == BUILT_IN_MODEL:
+        classes = ", ".join(name for class_id, name in model.config.id2label.items() if class_id)
+        print(
+            f"{BUILT_IN_MODEL} was trained on {trained_on(model) or 'made-up clips'}. It knows these drawn classes only, "
+            f"not the real world: {classes}"
+        )
+    return model, processor
+
+
+def _segment_one(video: Path, model, overlap: int, options: argparse.Namespace) -> None:
+    from ..inference.results import readable_name, segment_video
+
+    result = segment_video(
+        video,
+        options.output,
+        model=model,
+        fps=options.fps,
+        threshold=options.threshold,
+        window=options.window,
+        overlap=overlap,
+        formats=options.formats or FORMATS,
+    )
+    for path in (result.video, result.masks, result.json, result.sheet):
+        if path is not None:
+            print(path)
+    print(f"{readable_name(video)}: {_summary(result.segments)}")
+    if not result.segments["source"]["has_audio"]:
+        tell("warning", f"{video}: has no sound track that can be used; the model was told that it is silent")
+
+
+def _summary(segments: dict) -> str:
+    """`in 5.0 s sounds: dog (3.0 s), bell (1.0 s)`"""
+    from ..inference.visualize import distinct_names
+
+    seconds: Counter[int] = Counter()
+    for frame in segments["frames"]:
+        for entry in frame["sounding"]:
+            seconds[entry["id"]] += frame["end"] - frame["start"]
+    names = distinct_names({int(class_id): name for class_id, name in segments["classes"].items()})
+    sounding = ", ".join(f"{names[class_id]} ({length:.1f} s)" for class_id, length in seconds.most_common())
+    return f"in {segments['source']['duration']:.1f} s sounds: {sounding or 'nothing above the threshold'}"

@@ -1,0 +1,186 @@
+"""The clips of a data set on their way into an evaluation: read ahead, with their sounds, and what predictions are compared with.
+
+Letters: `B` clips, `T` frames, `S` side of the scored maps.
+"""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from hashlib import blake2b
+from typing import Any
+
+import numpy as np
+import torch
+from datasets import Dataset
+from PIL import Image
+from torch.nn.utils.rnn import pad_sequence
+from torch.utils.data import DataLoader
+
+from ..data.audio import Heard, sound_examples
+from ..data.reading import IGNORE_LABEL
+from ..data.sounding import UNKNOWN, SoundingClasses
+from ..data.workers import leave_signals_to_the_main_process
+from ..model.processing_ccformer import AudioVisualProcessor
+from ..model.timing_ccformer import Timeline
+from .robustness import NOISE_RATE, SOUNDS, choose_off_screen, silence, white_noise
+
+
+@dataclass(frozen=True)
+class ClipTruth:
+    """What a clip's prediction is compared with.
+
+    Attributes:
+        place: among the clips that are scored, from 0.
+        length: of the clip in frames.
+        annotated: bool `(length,)`.
+        labels: uint8 `(T, S, S)` of the T annotated frames.
+        kind: see `Heard`.
+        digest: of its content, an integer of 64 bits.
+    """
+
+    place: int
+    length: int
+    annotated: np.ndarray
+    labels: np.ndarray
+    kind: str
+    digest: int
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Clips as the model takes them: `inputs` without sound, and `heard`, the rest of the inputs for each sound."""
+
+    clips: list[ClipTruth]
+    inputs: dict[str, torch.Tensor]
+    heard: dict[str, dict[str, torch.Tensor]]
+
+
+class ClipFeed(torch.utils.data.Dataset):
+    """The clips of a data set that have an annotated frame, each with its sounds.
+
+    Args:
+        clips: see `evaluate_avsbench`.
+        size: of the label maps.
+        robust: give the negative sounds too.
+
+    Raises:
+        ValueError: where no clip has an annotated frame; for a single clip where `robust`.
+    """
+
+    def __init__(self, clips: Dataset, size: int, robust: bool = False):
+        table = clips.select_columns(["id", "setting", "annotated"])[:]
+        self.clips, self.size = clips, size
+        self.numbers = [number for number, frames in enumerate(table["annotated"]) if any(frames)]
+        if not self.numbers:
+            raise ValueError("no clip of the split has an annotated frame; there is nothing to compare with")
+        self.ids = table["id"]
+        self.setting: str = table["setting"][0]
+        self.names: tuple[str, ...] = tuple(clips.features["labels"].names)
+        # AVSBench knows no pixels to ignore.
+        self.ignore_label = IGNORE_LABEL if self.setting == "own" and len(self.names) > 2 else None
+        self.sounds = SOUNDS if robust else SOUNDS[:1]
+        self.off_screen, self.classes_told_by = [], UNKNOWN
+        if robust:
+            classes = SoundingClasses(clips)
+            self.off_screen = choose_off_screen(self.ids, [classes.of(number) for number in range(len(clips))])
+            self.classes_told_by = classes.told_by
+        self._only_sound = clips.select_columns(["sound", "log_mel"])
+
+    def __len__(self) -> int:
+        return len(self.numbers)
+
+    def __getitem__(self, place: int) -> tuple[list[Image.Image], dict[str, Heard], ClipTruth] | Exception:
+        # A worker's exception would come back as a traceback in words; a returned one stays one line.
+        try:
+            return self._read(place)
+        except (OSError, ValueError) as error:
+            return ValueError(f"clip {self.ids[self.numbers[place]]}: {error}")
+
+    def _read(self, place: int) -> tuple[list[Image.Image], dict[str, Heard], ClipTruth]:
+        number = self.numbers[place]
+        row = self.clips[number]
+        own, annotated = Heard.of(row), np.asarray(row["annotated"])
+        sounds = {"original": own}
+        if self.off_screen:
+            seconds = len(row["frames"])
+            sounds["silence"] = Heard(silence(seconds), Timeline().sampling_rate)
+            sounds["noise"] = Heard(white_noise(row["id"], seconds), NOISE_RATE)
+            sounds["off-screen"] = Heard.of(self._only_sound[self.off_screen[number].index])
+        if self.ignore_label is None and (row["labels"][annotated] == IGNORE_LABEL).any():
+            raise ValueError(
+                f"its label maps hold pixels to ignore ({IGNORE_LABEL}), which AVSBench's protocol does not know; give every pixel "
+                "a class, or leave out the label map of the frame"
+            )
+        labels = [
+            np.asarray(Image.fromarray(ids).resize((self.size, self.size), Image.Resampling.NEAREST))
+            for ids in row["labels"][annotated]
+        ]
+        truth = ClipTruth(place, len(annotated), annotated, np.stack(labels), own.kind, _digest(row, own))
+        return row["frames"], sounds, truth
+
+    def describe(self, clip: ClipTruth) -> dict[str, Any]:
+        """How a clip is called in the results."""
+        number = self.numbers[clip.place]
+        about = {"number": number, "id": self.ids[number], "frames": len(clip.labels), "heard": clip.kind}
+        return about | ({"off_screen_from": self.ids[self.off_screen[number].index]} if self.off_screen else {})
+
+    def batches(
+        self, processor: AudioVisualProcessor, places: Sequence[int], batch_size: int = 1, workers: int = 0
+    ) -> Iterator[Batch]:
+        """The clips at `places` among those that are scored, read ahead by `workers` processes.
+
+        Raises:
+            ValueError: for a clip that cannot be read or used; the text names it.
+        """
+        loader = DataLoader(
+            self,
+            batch_size,
+            sampler=places,
+            num_workers=min(workers, len(places)),
+            collate_fn=_Collate(processor, repeat_last=self.setting != "avss"),
+            worker_init_fn=leave_signals_to_the_main_process,
+        )
+        for batch in loader:
+            if isinstance(batch, Exception):
+                raise batch
+            yield batch
+
+
+@dataclass(frozen=True)
+class _Collate:
+    processor: AudioVisualProcessor
+    repeat_last: bool
+
+    def __call__(self, items: list) -> Batch | Exception:
+        errors = [item for item in items if isinstance(item, Exception)]
+        if errors:
+            return errors[0]
+        frames, sounds, clips = zip(*items, strict=True)
+        try:
+            inputs = self.processor(list(frames))
+            heard = {name: self._hear([some[name] for some in sounds], clips) for name in sounds[0]}
+        except ValueError as error:
+            return error
+        return Batch(list(clips), {name: inputs[name] for name in ("pixel_values", "frame_mask")}, heard)
+
+    def _hear(self, sounds: list[Heard], clips: Sequence[ClipTruth]) -> dict[str, torch.Tensor]:
+        extractor = self.processor.feature_extractor
+        examples, masks = zip(
+            *(
+                sound_examples(extractor, sound, clip.length, self.repeat_last)
+                for sound, clip in zip(sounds, clips, strict=True)
+            ),
+            strict=True,
+        )
+        return {
+            "input_features": pad_sequence(list(examples), batch_first=True),
+            "audio_mask": pad_sequence(list(masks), batch_first=True),
+        }
+
+
+def _digest(row: dict[str, Any], sound: Heard) -> int:
+    summary = blake2b(row["id"].encode(), digest_size=8)
+    arrays = [row["labels"], *map(np.asarray, row["frames"]), sound.waveform, sound.sampling_rate, sound.log_mel]
+    for array in map(np.asarray, (array for array in arrays if array is not None)):
+        summary.update(f"{array.shape}".encode())
+        summary.update(array.tobytes())
+    return int.from_bytes(summary.digest())

@@ -1,0 +1,135 @@
+"""`media_ccformer` for files from anywhere: its functions run in a child process, see `isolation` (ours).
+
+`segment_video`, `iter_segments`, `ccformer segment` and the demo read in this way. What travels to the Hub with the weights (the processor
+and the pipeline) reads in its own process.
+"""
+
+import math
+import os
+from collections.abc import Iterable, Iterator
+from dataclasses import asdict, fields
+
+import numpy as np
+
+from ..model import media_ccformer
+from ..model.media_ccformer import MediaError, MediaInfo, SoundReader, looks_at_all, shown_path
+from .isolation import CURE, run_isolated, warn
+
+# Samples lie in -1..1, and decoders overshoot a little; what is louder than this is no sound for the feature extractor.
+LOUDEST = 16.0
+SILENCED = "its sound holds samples that are no numbers or far too loud; they are taken as silence"
+
+
+def warn_of_sound(path: str | os.PathLike, fault: str) -> None:
+    """Warns of the sound of a file that is used in spite of it."""
+    warn(f"{shown_path(path)}: {fault}")
+
+
+def silence_faults(samples: np.ndarray) -> bool:
+    """Sets what is no sound in float `samples` to 0, in place, and tells whether there was any."""
+    faults = ~(np.abs(samples) <= LOUDEST)
+    samples[faults] = 0
+    return bool(faults.any())
+
+
+def probe(path: str | os.PathLike, need_video: bool = True) -> MediaInfo:
+    """`media_ccformer.probe`.
+
+    Raises:
+        MediaError: as there, and where reading crashes, hangs, or needs too much memory.
+    """
+    ((value, _),) = run_isolated(_probe, path, need_video)
+    return _media_info(path, value)
+
+
+def frame_times(info: MediaInfo, fps: float | str) -> np.ndarray:
+    """`media_ccformer.frame_times`; errors as in `probe`."""
+    if not looks_at_all(info, fps):
+        return media_ccformer.frame_times(info, fps)
+    ((_, arrays),) = run_isolated(_frame_starts, info.path)
+    if len(arrays) != 1 or arrays[0].ndim != 1 or arrays[0].dtype != np.float64:
+        raise _not_understood(info.path)
+    return arrays[0]
+
+
+def iter_frames(path: str | os.PathLike, seconds: float = math.inf) -> Iterator[tuple[float, np.ndarray]]:
+    """`media_ccformer.iter_frames`; errors as in `probe`, and MediaError where it takes more than so many `seconds`."""
+    for time, arrays in run_isolated(_frames, path, seconds=seconds):
+        yield float(time), _picture(path, arrays)
+
+
+def iter_frames_at(path: str | os.PathLike, times: Iterable[float]) -> Iterator[np.ndarray]:
+    """`media_ccformer.iter_frames_at`; errors as in `probe`."""
+    for _, arrays in run_isolated(_frames_at, path, [float(time) for time in times]):
+        yield _picture(path, arrays)
+
+
+def iter_sounds(
+    path: str | os.PathLike, starts: Iterable[float], num_samples: int, rate: int
+) -> Iterator[np.ndarray | None]:
+    """The sound from each of the rising `starts` (s) on, as `SoundReader.read` gives it: `(num_samples,)` float32 at `rate`.
+
+    Broken sound does not cost the pictures. Samples that are no numbers, or huge, are silence; from where on the sound cannot be read at
+    all, it is None. A `MediaWarning` says so.
+    """
+    starts = [float(start) for start in starts]
+    given = 0
+    try:
+        for silenced, arrays in run_isolated(_sounds, path, starts, num_samples, rate):
+            if len(arrays) != 1 or arrays[0].shape != (num_samples,) or arrays[0].dtype != np.float32:
+                raise _not_understood(path)
+            if silenced:
+                warn_of_sound(path, SILENCED)
+            yield arrays[0]
+            given += 1
+    except MediaError as error:
+        fault = str(error).removeprefix(f"{shown_path(path)}: ")
+        warn_of_sound(path, f"its sound cannot be read to its end and was left out from there on ({fault})")
+        for _ in starts[given:]:
+            yield None
+
+
+def _picture(path: str | os.PathLike, arrays: list[np.ndarray]) -> np.ndarray:
+    if len(arrays) != 1 or arrays[0].ndim != 3 or arrays[0].shape[2] != 3 or arrays[0].dtype != np.uint8:
+        raise _not_understood(path)
+    return arrays[0]
+
+
+def _media_info(path: str | os.PathLike, value: dict) -> MediaInfo:
+    kinds = {field.name: field.type for field in fields(MediaInfo)}
+    if not isinstance(value, dict) or value.keys() != kinds.keys():
+        raise _not_understood(path)
+    if not all(isinstance(value[name], kind) for name, kind in kinds.items()):
+        raise _not_understood(path)
+    return MediaInfo(**value)
+
+
+def _not_understood(path: str | os.PathLike) -> MediaError:
+    return MediaError(f"{shown_path(path)}: reading it gave something else than was asked for; {CURE}")
+
+
+# In the child: what `run_isolated` runs there.
+
+
+def _probe(path: str, need_video: bool) -> Iterator[tuple]:
+    yield (asdict(media_ccformer.probe(path, need_video)),)
+
+
+def _frame_starts(path: str) -> Iterator[tuple]:
+    yield None, media_ccformer.frame_starts(path)
+
+
+def _frames(path: str) -> Iterator[tuple]:
+    yield from media_ccformer.iter_frames(path)
+
+
+def _frames_at(path: str, times: list[float]) -> Iterator[tuple]:
+    for picture in media_ccformer.iter_frames_at(path, times):
+        yield None, picture
+
+
+def _sounds(path: str, starts: list[float], num_samples: int, rate: int) -> Iterator[tuple]:
+    with SoundReader(path, rate) as sound:
+        for start in starts:
+            samples = sound.read(start, num_samples)
+            yield silence_faults(samples), samples

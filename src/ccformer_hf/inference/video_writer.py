@@ -1,0 +1,336 @@
+"""Writes H.264 videos with the sound of the clip they were made from (ours). Reading is in `media_ccformer`."""
+
+import errno
+import os
+from collections.abc import Iterator
+from contextlib import suppress
+from fractions import Fraction
+from pathlib import Path
+
+import av
+import numpy as np
+from av.video.reformatter import ColorRange, Colorspace
+
+from ..atomic import DISK_IS_FULL, temporary_name, written_whole
+from ..model.clock_ccformer import SOUND, Clock
+from ..model.media_ccformer import (
+    MediaError,
+    best_streams,
+    clock_of,
+    decode_stream,
+    open_media,
+    packets_of,
+    shown_path,
+)
+from .contained_media import SILENCED, silence_faults, warn_of_sound
+from .isolation import run_isolated
+
+# Ticks of picture time: fine enough for any frame rate (24000/1001 is off by 6 us at most), so that frames keep their times.
+TICKS_PER_SECOND = 90000
+# Its number as matrix, primaries and transfer curve alike (H.273); PyAV 15 has no names for them.
+BT709 = 1
+# MP3 below 16 kHz in MP4 is outside the standard, and plays.
+MP4 = {"format": "mp4", "options": {"movflags": "+faststart", "strict": "unofficial"}}
+# Sound that players accept inside MP4; it is copied. Anything else becomes AAC.
+COPIED_SOUND = frozenset({"aac", "ac3", "alac", "eac3", "flac", "mp3", "opus"})
+AAC_RATES = (8000, 11025, 12000, 16000, 22050, 24000, 32000, 44100, 48000, 64000, 88200, 96000)
+# Packets of pictures after which the child that adds the sound says that it is at work.
+SIGN_OF_LIFE = 500
+CANNOT_STORE = (*DISK_IS_FULL, errno.EFBIG, errno.EIO, errno.EROFS)
+
+
+class VideoWriter:
+    """An MP4 (H.264, yuv420p, BT.709, index at the front) that holds every frame at its own time, and a clip's sound.
+
+    Written under a temporary name beside `path`, which it takes only when `close` has finished; leaving a `with` statement by an
+    error deletes it. Memory does not depend on the length. H.264 in yuv420p has even sizes only: an odd width or height is
+    rounded up by repeating the last column or row, and the file says that it is shown in the shape it had.
+
+    Sound is added at the end, in a child process (see `isolation`), for its packets come from a file from anywhere. It is copied bit by
+    bit where MP4 can carry it (AAC, MP3, Opus, AC-3, E-AC-3, ALAC, FLAC); what cannot be copied is encoded to AAC, and what cannot be
+    encoded is left out. A `MediaWarning` tells of sound that is left out, broken or silenced.
+
+    Args:
+        path: the file to write, `.mp4`; one that exists is replaced.
+        width: of the frames in pixels. `height` likewise.
+        fps: average frames per second; guides the encoder and gives the last frame its length.
+        sound_from: clip whose sound is taken along, with its original offset on the clip's clock. A clip without sound is fine.
+
+    Raises:
+        OSError: where `path` cannot be written.
+        MediaError: where there is no file `sound_from`.
+        ValueError: for a size or frame rate that is not positive or a name that is not `.mp4`.
+    """
+
+    def __init__(self, path: str | Path, width: int, height: int, fps: float, sound_from: str | Path | None = None):
+        self.path = Path(path)
+        if self.path.suffix.lower() != ".mp4":
+            raise ValueError(f"{path}: the video is written as MP4; give it a name that ends in .mp4")
+        if min(width, height) < 1 or not fps > 0:
+            raise ValueError(f"width, height and fps must be greater than 0, got {width} x {height} at {fps} fps")
+        if sound_from is not None and not os.path.isfile(sound_from):
+            raise MediaError(f"{sound_from}: there is no such file to take the sound from; check the name")
+        self.width, self.height, self._fps = width, height, fps
+        self._frame_ticks = max(1, round(TICKS_PER_SECOND / fps))
+        self._last_time, self._last_tick = -float("inf"), -1
+        self._finished = False
+        self._sound_from = sound_from
+        self._output: av.container.OutputContainer | None = None
+        self._temporary = temporary_name(self.path)
+        try:
+            if self.path.is_dir():
+                raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR))
+            # PyAV opens the file at the first frame only; an unwritable place is to be known before any work.
+            self._temporary.touch()
+        except OSError as error:
+            raise OSError(
+                f"{path}: cannot be written ({error.strerror}); name a file in a folder that exists and is writable"
+            ) from None
+        try:
+            self._open_stream(Fraction(fps).limit_denominator(100000))
+        except BaseException:
+            self.abort()
+            raise
+
+    def __enter__(self) -> "VideoWriter":
+        return self
+
+    def __exit__(self, error_type: type[BaseException] | None, *_: object) -> None:
+        if error_type is None:
+            self.close()
+        else:
+            self.abort()
+
+    def write(self, rgb: np.ndarray, time: float) -> None:
+        """Adds the frame `rgb` (H, W, 3) uint8, shown from `time` seconds on.
+
+        Raises:
+            ValueError: for a frame of another shape or type, or a time that does not lie after the last one.
+            OSError: where the file cannot be written, the disk being full for example.
+        """
+        if rgb.shape != (self.height, self.width, 3) or rgb.dtype != np.uint8:
+            raise ValueError(
+                f"a frame is {rgb.shape} {rgb.dtype}, it must be ({self.height}, {self.width}, 3) uint8 as told to VideoWriter"
+            )
+        if time < 0 or time <= self._last_time:
+            raise ValueError(
+                f"a frame at {time} s after one at {self._last_time} s: times must rise and start at 0 or later"
+            )
+        # Frames closer together than a tick still follow each other.
+        tick = max(round(time * TICKS_PER_SECOND), self._last_tick + 1)
+        self._last_time, self._last_tick = time, tick
+        if self.width % 2 or self.height % 2:
+            rgb = np.pad(rgb, ((0, self.height % 2), (0, self.width % 2), (0, 0)), mode="edge")
+        frame = av.VideoFrame.from_numpy_buffer(np.ascontiguousarray(rgb), format="rgb24")
+        frame = frame.reformat(format="yuv420p", dst_colorspace=Colorspace.ITU709, dst_color_range=ColorRange.MPEG)
+        frame.pts, frame.time_base = tick, Fraction(1, TICKS_PER_SECOND)
+        self._encode(frame)
+
+    def close(self) -> None:
+        """Finishes the file and gives it its name.
+
+        Raises:
+            ValueError: where no frame was written.
+            OSError: where the file cannot be written.
+        """
+        if self._finished:
+            return
+        if self._last_tick < 0:
+            self.abort()
+            raise ValueError(f"{self.path}: a video needs at least one frame, none was written")
+        self._encode(None)
+        try:
+            self._output.close()
+            with written_whole(self.path) as whole:
+                if self._sound_from is None or not _add_sound(self._sound_from, self._temporary, whole):
+                    os.replace(self._temporary, whole)
+        except (OSError, av.FFmpegError) as error:
+            self._fail(error)
+        finally:
+            self._temporary.unlink(missing_ok=True)
+        self._finished = True
+
+    def abort(self) -> None:
+        """Gives up and deletes what was written so far."""
+        if self._output is not None:
+            with suppress(OSError, av.FFmpegError):  # the file is deleted anyway
+                self._output.close()
+        self._temporary.unlink(missing_ok=True)
+
+    def _open_stream(self, rate: Fraction) -> None:
+        self._output = av.open(str(self._temporary), "w", **MP4)
+        # Without B-frames the last frame in the file is the last one shown, so that the track's length comes out right
+        # at a varying frame rate too.
+        self._video = self._output.add_stream(
+            "libx264", rate=rate, options={"preset": "veryfast", "crf": "20", "bf": "0"}
+        )
+        encoder = self._video.codec_context
+        encoder.width, encoder.height = self.width + self.width % 2, self.height + self.height % 2
+        # A repeated column or row does not change the shape in which the picture is shown: 1 where there is none.
+        encoder.sample_aspect_ratio = Fraction(self.width * encoder.height, encoder.width * self.height)
+        encoder.pix_fmt = "yuv420p"
+        encoder.time_base = self._video.time_base = Fraction(1, TICKS_PER_SECOND)
+        encoder.colorspace = encoder.color_primaries = encoder.color_trc = BT709
+        encoder.color_range = ColorRange.MPEG
+
+    def _encode(self, frame: "av.VideoFrame | None") -> None:
+        """Writes one picture, or (None) those that the encoder still holds."""
+        try:
+            for packet in self._video.encode(frame):
+                packet.duration = self._frame_ticks
+                self._output.mux(packet)
+        except (OSError, av.FFmpegError) as error:
+            self._fail(error)
+
+    def _fail(self, error: "OSError | av.FFmpegError") -> None:
+        self.abort()
+        if error.errno in DISK_IS_FULL:
+            cure = "make room on the disk or write elsewhere"
+        elif error.errno in CANNOT_STORE:
+            cure = "write elsewhere"
+        else:
+            cure = f"H.264 takes no {self.width} x {self.height} pixels at {self._fps:g} frames per second, or the disk is at fault"
+        raise OSError(f"{self.path}: cannot be written ({error.strerror}); {cure}") from None
+
+
+def _add_sound(sound_from: str | os.PathLike, pictures: Path, target: Path) -> bool:
+    """Writes the pictures with the sound of a clip to `target`; False: the clip has none, or none that can be used.
+
+    Raises:
+        OSError: where `target` cannot be written.
+    """
+    faults: dict[str, None] = {}  # each once
+    for copied in (True, False):
+        try:
+            *_, ((done, told), _) = run_isolated(mux_with_sound, sound_from, str(pictures), str(target), copied)
+        except OSError as error:
+            if error.errno in CANNOT_STORE:
+                raise
+            faults[error.strerror] = None
+        except ValueError as error:
+            fault = str(error).removeprefix(f"{shown_path(sound_from)}: ").removeprefix(f"{shown_path(target)}: ")
+            faults[fault] = None
+        else:
+            if told:
+                warn_of_sound(sound_from, str(told))
+            if done is not None:
+                return bool(done)
+    warn_of_sound(sound_from, f"its sound was left out of the video, for it cannot be written ({'; '.join(faults)})")
+    return False
+
+
+def mux_with_sound(sound_from: str, pictures: str, target: str, copied: bool) -> Iterator[tuple]:
+    """Puts the sound of a clip to the pictures of an MP4; runs in a child process.
+
+    Args:
+        sound_from: the clip.
+        pictures: the MP4.
+        target: the MP4 to write.
+        copied: whether the sound is copied, or else encoded to AAC.
+
+    Returns:
+        An iterator over signs of life, and at the end `[done, told]`. done: whether there is a file with sound; False where the clip
+        has none, None where this way is not for its sound. told: what is wrong with the sound; empty: nothing.
+    """
+    clock = clock_of(sound_from)
+    with open_media(sound_from) as clip, av.open(pictures) as source:
+        _, audio = best_streams(clip)
+        if audio is None:
+            yield (
+                [False, "its sound was left out of the video, for it cannot be decoded" if clip.streams.audio else ""],
+            )
+            return
+        if copied and audio.codec_context.codec.canonical_name not in COPIED_SOUND:
+            yield ([None, ""],)
+            return
+        with av.open(target, "w", **MP4) as output:
+            stream = output.add_stream_from_template(source.streams.video[0])
+            sound = _Sound(clip, audio, clock, output, copied)
+            for number, packet in enumerate(source.demux(source.streams.video[0])):
+                if not packet.size:
+                    continue
+                # With the pictures up to there, so that the muxer has little to keep.
+                sound.mux_until(float(packet.dts * packet.time_base))
+                packet.stream = stream
+                output.mux(packet)
+                if number % SIGN_OF_LIFE == 0:
+                    yield ([None, ""],)
+            sound.mux_until(float("inf"))
+    _check_sound(target)  # copied packets may be anything
+    yield ([True, sound.told()],)
+
+
+def _check_sound(path: str) -> None:
+    with open_media(path) as container:
+        for packet in container.demux(audio=0) if container.streams.audio else ():
+            with suppress(av.FFmpegError):
+                if packet.decode():
+                    return
+    raise MediaError(f"{shown_path(path)}: its sound cannot be decoded")
+
+
+class _Sound:
+    """The sound track of a clip on its way into an output container."""
+
+    def __init__(
+        self,
+        clip: "av.container.InputContainer",
+        audio: "av.AudioStream",
+        clock: Clock,
+        output: "av.container.OutputContainer",
+        copied: bool,
+    ):
+        self._broken, self._silenced = 0, False
+        self._clip, self._audio, self._clock, self._output = clip, audio, clock, output
+        if copied:
+            self._packets = self._copied(output.add_stream_from_template(audio))
+        else:
+            rate = min(AAC_RATES, key=lambda rate: abs(rate - audio.rate))
+            layout = "mono" if audio.channels == 1 else "stereo"
+            self._packets = self._encoded(output.add_stream("aac", rate=rate, layout=layout))
+        self._next = next(self._packets, None)
+
+    def mux_until(self, time: float) -> None:
+        """Hands the packets up to a time (s) over to the muxer."""
+        while self._next is not None and float(self._next.dts * self._next.time_base) <= time:
+            # The muxer takes the packet's contents over: what comes after it is read first.
+            packet, self._next = self._next, next(self._packets, None)
+            try:
+                self._output.mux(packet)
+            except av.error.InvalidDataError:
+                self._broken += 1  # one packet, whose AAC frame cannot be unwrapped: left out
+
+    def told(self) -> str:
+        """What is wrong with it; empty: nothing."""
+        if self._silenced:
+            return SILENCED
+        return f"broken packets of its sound were left out of the video: {self._broken}" if self._broken else ""
+
+    def _copied(self, stream: "av.AudioStream") -> Iterator["av.Packet"]:
+        last = None
+        for packet in self._clock.on_clock(packets_of(self._clip, self._audio), SOUND):
+            dts = packet.dts if packet.dts is not None else packet.pts
+            if not packet.size or dts is None or (last is not None and dts <= last):
+                continue  # MP4 holds rising times only
+            last = packet.dts = packet.pts = dts
+            packet.stream = stream
+            yield packet
+
+    def _encoded(self, stream: "av.AudioStream") -> Iterator["av.Packet"]:
+        resampler = av.AudioResampler(format="fltp", layout=stream.layout, rate=stream.rate)
+        for frame in decode_stream(self._clip, self._audio, self._clock):
+            for resampled in resampler.resample(frame):
+                yield from stream.encode(self._sane(resampled))
+        for resampled in resampler.resample(None):
+            yield from stream.encode(self._sane(resampled))
+        yield from stream.encode(None)
+
+    def _sane(self, frame: "av.AudioFrame") -> "av.AudioFrame":
+        """The frame without samples that the encoder would refuse."""
+        samples = frame.to_ndarray()
+        if not silence_faults(samples):
+            return frame
+        self._silenced = True
+        sane = av.AudioFrame.from_ndarray(samples, format=frame.format.name, layout=frame.layout.name)
+        sane.sample_rate, sane.pts, sane.time_base = frame.sample_rate, frame.pts, frame.time_base
+        return sane

@@ -1,0 +1,308 @@
+"""Sound of a clip -> one VGGish log-mel example per frame.
+
+The front end is VGGish's own (lineage): 25 ms Hann windows every 10 ms, not centred and not padded; FFT of 512;
+magnitudes; 64 HTK mel bands, 125-7500 Hz, triangles drawn in mel space; log(x + 0.01); 96 columns = 0.96 s per
+example. What differs from VGGish (ours): which 0.96 s a frame hears is decided by the time of the frame (see
+`timeline_ccformer`), not by counting examples, and a silent or missing second is marked in `audio_mask` instead of
+passing as a spectrogram of zeros.
+
+Letters: `B` clips, `T` frames, `S` samples, `C` channels.
+"""
+
+import inspect
+import math
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from fractions import Fraction
+from numbers import Real
+from typing import Any
+
+import numpy as np
+import torch
+from torchaudio.functional import resample
+from transformers import BatchFeature, SequenceFeatureExtractor
+from transformers.audio_utils import mel_filter_bank
+
+from .settings_ccformer import refuse_misspelt
+from .timing_ccformer import EXAMPLE_COLUMNS, Timeline
+
+SAMPLING_RATE = 16000
+MEL_BANDS = 64
+MEL_LOW_HZ, MEL_HIGH_HZ = 125.0, 7500.0
+FFT_LENGTH = 512
+LOG_OFFSET = 0.01
+
+# Float PCM lies in -1..1 (decoders and resamplers overshoot a little); integers turned to float reach 32768.
+LARGEST_SAMPLE = 16.0
+# Below this it is no rate of sound but a slip: 0, a negative number, or kHz.
+LOWEST_RATE = 1000
+# torchaudio's kernel grows with both terms of the reduced ratio of rates: 44101 Hz would take gigabytes. The nearest
+# ratio of small numbers is exact for the common rates, 2e-6 off for 47952, 44056 and their like (5e-4 at the worst).
+LARGEST_DENOMINATOR = 1000
+# Examples transformed at once, so that memory does not grow with the number of frames.
+EXAMPLES_AT_ONCE = 64
+
+Waveform = np.ndarray | torch.Tensor | Sequence[float] | None
+
+
+class CCFormerFeatureExtractor(SequenceFeatureExtractor):
+    """Waveforms -> `input_features (B, T, 1, 96, 64)` and `audio_mask (B, T)`.
+
+    Args:
+        feature_size: mel bands; VGGish's 64 is the only one.
+        sampling_rate: samples per second the spectrogram is made from; VGGish's 16000 is the only one. Sound at any
+            other rate is resampled.
+        padding_value: value of the features where there is no sound.
+        alignment: which sound a frame hears, `"frame"` (ours) or `"avsbench"` (lineage), see `timeline_ccformer`.
+        silence_threshold: an example whose largest |sample| is below this counts as no sound (ours). 0 switches
+            it off.
+
+    Raises:
+        ValueError: for a feature size, sampling rate, alignment or threshold that cannot be.
+        TypeError: for a misspelt argument.
+    """
+
+    model_input_names = ["input_features", "audio_mask"]
+
+    def __init__(
+        self,
+        feature_size: int = MEL_BANDS,
+        sampling_rate: int = SAMPLING_RATE,
+        padding_value: float = 0.0,
+        alignment: str = "frame",
+        silence_threshold: float = 1e-4,
+        **kwargs,
+    ):
+        if (feature_size, sampling_rate) != (MEL_BANDS, SAMPLING_RATE):
+            raise ValueError(
+                f"feature_size={feature_size}, sampling_rate={sampling_rate}: VGGish's front end is fixed to "
+                f"{MEL_BANDS} bands at {SAMPLING_RATE} Hz. Leave both out; sound at another rate is resampled"
+            )
+        if not silence_threshold >= 0:
+            raise ValueError(f"silence_threshold is {silence_threshold}, it must be 0 (off) or greater")
+        super().__init__(feature_size=feature_size, sampling_rate=sampling_rate, padding_value=padding_value, **kwargs)
+        refuse_misspelt(kwargs, self.settings(), type(self).__name__)
+        timeline = Timeline(sampling_rate=sampling_rate, alignment=alignment)
+        self.alignment = alignment
+        self.silence_threshold = silence_threshold
+        # float64: beside a loud tone, float32 rounding of the FFT puts the quiet bands 3e-4 off (measured).
+        # The base class leaves these two names out of the saved JSON.
+        self.window = torch.hann_window(timeline.window_samples, periodic=True, dtype=torch.float64)
+        self.mel_filters = torch.from_numpy(
+            mel_filter_bank(
+                FFT_LENGTH // 2 + 1,
+                MEL_BANDS,
+                MEL_LOW_HZ,
+                MEL_HIGH_HZ,
+                sampling_rate,
+                norm=None,
+                mel_scale="htk",
+                triangularize_in_mel_space=True,
+            )
+        )
+
+    @classmethod
+    def from_dict(cls, feature_extractor_dict: dict[str, Any], **kwargs) -> "CCFormerFeatureExtractor":
+        """The last step of `from_pretrained`: refuses misspelt arguments."""
+        refuse_misspelt(kwargs, cls.settings(), cls.__name__)
+        return super().from_dict(feature_extractor_dict, **kwargs)
+
+    @classmethod
+    def settings(cls) -> set[str]:
+        """Names of all that can be set, of ours and of the base class."""
+        ours = set(inspect.signature(cls.__init__).parameters) - {"self", "kwargs"}
+        return ours | {"padding_side", "return_attention_mask"}
+
+    def log_mel(self, waveform: np.ndarray | torch.Tensor) -> torch.Tensor:
+        """VGGish's log-mel of mono sound at 16 kHz (lineage).
+
+        Args:
+            waveform: float samples in -1..1, `(S,)` or, for many pieces of one length, `(..., S)`.
+
+        Returns:
+            float32 `(columns, 64)` or `(..., columns, 64)`, `columns = 1 + (S - 400) // 160` (0 for S < 400).
+        """
+        samples = as_tensor(waveform).to(torch.float64)
+        timeline = Timeline(sampling_rate=self.sampling_rate)
+        if samples.shape[-1] < timeline.window_samples:
+            return torch.zeros(*samples.shape[:-1], 0, MEL_BANDS)
+        windows = samples.unfold(-1, timeline.window_samples, timeline.hop_samples) * self.window
+        magnitudes = torch.fft.rfft(windows, n=FFT_LENGTH).abs()
+        return torch.log(magnitudes @ self.mel_filters + LOG_OFFSET).to(torch.float32)
+
+    def __call__(
+        self,
+        audio: Waveform | Sequence[Waveform],
+        sampling_rate: int | Sequence[int | None] | None = None,
+        timestamps: Sequence[float] | Sequence[Sequence[float]] | None = None,
+        return_tensors: str | None = None,
+    ) -> BatchFeature:
+        """Turns the sound of one clip, or of several, into one log-mel example per frame.
+
+        Args:
+            audio: one clip: float samples in -1..1 as an array or tensor `(S,)`, `(C, S)` or `(S, C)` (the smaller
+                dimension is taken for the channels, which are averaged), a list of numbers, or None for a clip
+                without sound. Several clips: a list of those.
+            sampling_rate: samples per second of `audio`, or one per clip; required unless every clip is None.
+            timestamps: times (s, from the start of the sound) of the clip's frames; for several clips a list with one
+                sequence each. Left out: one frame per second, as AVSBench does.
+            return_tensors: `"pt"`, `"np"`, or None (NumPy arrays).
+
+        Returns:
+            `input_features` float32 `(B, T, 1, 96, 64)`, T the most frames of any clip; `audio_mask` bool `(B, T)`,
+            False where there is no sound: no track, silence, beyond the end, or the padding of a shorter clip. There
+            the features are `padding_value`.
+
+        Raises:
+            ValueError: for sound or times that cannot be used; the text says what to give instead.
+        """
+        several = is_batch_of_sounds(audio)
+        clips = list(audio) if several else [audio]
+        if not clips:
+            raise ValueError("audio is an empty list; give at least one clip (None for a clip without sound)")
+        rates = per_clip(sampling_rate, len(clips), "sampling_rate")
+        times = per_clip(timestamps, len(clips), "timestamps") if several else [timestamps]
+        clip_examples = []
+        for i, clip in enumerate(zip(clips, rates, times, strict=True)):
+            with naming_clip(i, len(clips) > 1):
+                clip_examples.append(self._examples(*clip))
+
+        num_frames = max(len(mask) for _, mask in clip_examples)
+        shape = (len(clips), num_frames, 1, EXAMPLE_COLUMNS, MEL_BANDS)
+        features = torch.full(shape, self.padding_value, dtype=torch.float32)
+        audio_mask = torch.zeros(shape[:2], dtype=torch.bool)
+        for row, (examples, mask) in enumerate(clip_examples):
+            features[row, : len(mask), 0][mask] = examples[mask]
+            audio_mask[row, : len(mask)] = mask
+        data = {"input_features": features.numpy(), "audio_mask": audio_mask.numpy()}
+        return BatchFeature(data, tensor_type=return_tensors)
+
+    def _examples(
+        self, audio: Waveform, rate: float | None, timestamps: Sequence[float] | None
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """One clip -> log-mel `(T, 96, 64)` and where it holds sound `(T,)`."""
+        waveform = None if audio is None else self._resampled_mono(audio, rate)
+        times = self._frame_times(waveform, timestamps)
+        if waveform is None:
+            return torch.zeros(len(times), EXAMPLE_COLUMNS, MEL_BANDS), torch.zeros(len(times), dtype=torch.bool)
+        timeline = Timeline(sampling_rate=self.sampling_rate, alignment=self.alignment)
+        starts = torch.from_numpy(np.round(timeline.sound_starts(times) * self.sampling_rate).astype(np.int64))
+        # Silence beyond the end: one example of zeros, and no start reaches further.
+        starts = starts.clamp(max=len(waveform))
+        waveform = torch.nn.functional.pad(waveform, (0, timeline.example_samples))
+        pieces = waveform.unfold(0, timeline.example_samples, 1)
+        examples, mask = [], []
+        for some_starts in starts.split(EXAMPLES_AT_ONCE):
+            sound = pieces[some_starts]  # (t, 15600)
+            examples.append(self.log_mel(sound))
+            mask.append(sound.abs().amax(dim=1) >= self.silence_threshold)
+        return torch.cat(examples), torch.cat(mask)
+
+    def _resampled_mono(self, audio: Waveform, rate: float | None) -> torch.Tensor:
+        waveform = as_tensor(audio)
+        _check_waveform(waveform)
+        _check_rate(rate)
+        waveform = waveform.to(torch.float32)
+        if waveform.ndim == 2:
+            waveform = waveform.mean(dim=0 if waveform.shape[0] < waveform.shape[1] else 1)
+        return resampled(waveform, rate, self.sampling_rate)
+
+    def _frame_times(self, waveform: torch.Tensor | None, timestamps: Sequence[float] | None) -> np.ndarray:
+        if timestamps is None:
+            if waveform is None:
+                raise ValueError(
+                    "a clip without sound needs timestamps, the times (s) of its frames: one example is made per frame"
+                )
+            timeline = Timeline(sampling_rate=self.sampling_rate)
+            return timeline.frame_times(timeline.num_frames(len(waveform) / self.sampling_rate))
+        times = np.asarray(timestamps, dtype=np.float64)
+        if times.ndim != 1 or not len(times) or not np.isfinite(times).all():
+            raise ValueError(
+                f"timestamps are {timestamps!r}; wanted is the time (s) of each frame, at least one, all finite"
+            )
+        return times
+
+
+def resampled(waveform: torch.Tensor, rate: float, wanted: float) -> torch.Tensor:
+    """Sound `(S,)` float32 of `rate` samples per second at the rate `wanted`."""
+    ratio = Fraction(wanted) / Fraction(rate)
+    if ratio == 1:
+        return waveform
+    ratio = ratio.limit_denominator(LARGEST_DENOMINATOR)
+    return resample(waveform, orig_freq=ratio.denominator, new_freq=ratio.numerator)
+
+
+def is_batch_of_sounds(audio: Waveform | Sequence[Waveform]) -> bool:
+    """Whether `audio` is several clips: a list or tuple of anything but plain numbers."""
+    return isinstance(audio, (list, tuple)) and not (audio and _is_sequence_of_numbers(audio))
+
+
+@contextmanager
+def naming_clip(index: int, several: bool) -> Iterator[None]:
+    """Of several clips, an error inside the block says which one it is about."""
+    try:
+        yield
+    except ValueError as error:
+        if several:
+            error.args = (f"clip {index}: {error}",)
+        raise
+
+
+def per_clip(value, num_clips: int, name: str) -> list:
+    """`value` as a list with one entry per clip; None or a single value goes to all of them."""
+    if value is None or isinstance(value, (Real, str)):
+        return [value] * num_clips
+    if len(value) != num_clips:
+        raise ValueError(f"{name} has {len(value)} entries for {num_clips} clip(s); give one entry per clip")
+    return list(value)
+
+
+def as_tensor(values: np.ndarray | torch.Tensor | Sequence[float]) -> torch.Tensor:
+    """`values` as a tensor on the CPU, apart from any gradient."""
+    if isinstance(values, torch.Tensor):
+        return values.detach().cpu()
+    array = np.ascontiguousarray(values)
+    if array.dtype.kind not in "fiub":
+        raise ValueError(
+            f"{type(values).__name__} is not an array of numbers; wanted is an array, a tensor or a list of floats"
+        )
+    # A copy: decoders hand out arrays that may not be written to, which torch warns about.
+    return torch.tensor(array)
+
+
+def _is_sequence_of_numbers(value) -> bool:
+    if isinstance(value, (np.ndarray, torch.Tensor)):
+        return value.ndim == 1
+    return isinstance(value, (list, tuple)) and all(isinstance(number, Real) for number in value)
+
+
+def _check_waveform(waveform: torch.Tensor) -> None:
+    shape = tuple(waveform.shape)
+    if waveform.ndim not in (1, 2):
+        raise ValueError(
+            f"the waveform has shape {shape}; wanted is (samples,), (channels, samples) or (samples, channels). "
+            "Give several clips as a list"
+        )
+    if not waveform.numel():
+        raise ValueError(f"the waveform is empty (shape {shape}); give None for a clip without sound")
+    if not waveform.is_floating_point():
+        raise ValueError(
+            f"the waveform is {str(waveform.dtype).removeprefix('torch.')}; wanted are floats in -1..1 "
+            "(16-bit integers: divide by 32768)"
+        )
+    if not torch.isfinite(waveform).all():
+        raise ValueError("the waveform holds NaN or infinite samples; wanted are finite floats in -1..1")
+    largest = waveform.abs().max().item()
+    if largest > LARGEST_SAMPLE:
+        raise ValueError(
+            f"the waveform reaches {largest:g}; wanted are floats in -1..1 (16-bit values: divide by 32768)"
+        )
+
+
+def _check_rate(rate: float | None) -> None:
+    if rate is None:
+        raise ValueError("sampling_rate is missing; give the samples per second of the waveform, for example 44100")
+    if not isinstance(rate, Real) or not math.isfinite(rate) or rate < LOWEST_RATE:
+        raise ValueError(
+            f"sampling_rate is {rate!r}; wanted are samples per second, at least {LOWEST_RATE}, for example 44100"
+        )

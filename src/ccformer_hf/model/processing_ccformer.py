@@ -1,0 +1,508 @@
+"""Clips -> inputs of the model, and its output -> maps at the size of the pictures.
+
+Picture and sound are aligned by the times of the frames (ours), never by equal lengths: each frame gets the sound
+around its own time, and clips of different lengths or picture sizes share a batch through padding and masks.
+
+Letters: `B` clips, `T` frames, `K` classes with background first, `H W` picture, `h w` the model's map.
+"""
+
+import warnings
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, TypedDict
+
+import numpy as np
+import torch
+from PIL import Image
+from transformers import BatchFeature, ProcessorMixin
+from transformers.processing_utils import ImagesKwargs, ProcessingKwargs, Unpack
+
+from .feature_extraction_ccformer import CCFormerFeatureExtractor, Waveform, is_batch_of_sounds, naming_clip, per_clip
+from .image_processing_ccformer import CCFormerImageProcessor
+from .media_ccformer import read_clip
+from .pictures_ccformer import SUFFIXES, read_labels, read_picture, rgb, upright
+from .settings_ccformer import refuse_misspelt
+from .timing_ccformer import Timeline
+
+IGNORE_LABEL = 255
+# Frames and sound of one clip differ in length by the rounding of a frame, or where one of them was cut off. Where they differ by
+# this factor and so many seconds, the frames were probably taken at another rate than the one assumed; by the larger, certainly.
+UNLIKELY_RATIO, UNLIKELY_GAP = 1.5, 1.0
+IMPOSSIBLE_RATIO = 4.0
+
+Array = np.ndarray | torch.Tensor
+Frame = Array | Image.Image | str | Path
+Clip = Array | Sequence[Frame] | str | Path
+
+
+class SoundKwargs(TypedDict, total=False):
+    """What the feature extractor can be told beside the sound.
+
+    Attributes:
+        sampling_rate: samples per second of the sound, one for all clips or one per clip.
+    """
+
+    sampling_rate: int | float | Sequence[int | float | None] | None
+
+
+class NoKwargs(TypedDict, total=False):
+    """Nothing: the arguments of a part that the processor does not have."""
+
+
+class AudioVisualProcessorKwargs(ProcessingKwargs, total=False):
+    """What a call of `AudioVisualProcessor` can be told beside the clips, by part as in any processor of transformers."""
+
+    images_kwargs: ImagesKwargs
+    audio_kwargs: SoundKwargs
+    videos_kwargs: NoKwargs
+    # The way that all supported versions of transformers know; newer ones also take attributes of the processor.
+    _defaults = {"common_kwargs": {"return_tensors": "pt"}}
+
+
+class AudioVisualProcessor(ProcessorMixin):
+    """Frames and sound of clips -> inputs of `CCFormerForAudioVisualSegmentation`, and its output -> maps.
+
+    Args:
+        image_processor: `CCFormerImageProcessor`; left out: one with its defaults.
+        feature_extractor: `CCFormerFeatureExtractor`, which also holds the alignment rule; left out: one with its
+            defaults.
+        fps: frames looked at per second, for video files and for frames given without their fps or timestamps.
+
+    Raises:
+        ValueError: for an fps that is not positive.
+        TypeError: for a misspelt argument, here or in `from_pretrained`.
+    """
+
+    valid_processor_kwargs = AudioVisualProcessorKwargs
+
+    def __init__(
+        self,
+        image_processor: CCFormerImageProcessor | None = None,
+        feature_extractor: CCFormerFeatureExtractor | None = None,
+        fps: float = 1.0,
+    ):
+        self.fps = Timeline(fps=fps).fps
+        super().__init__(image_processor or CCFormerImageProcessor(), feature_extractor or CCFormerFeatureExtractor())
+
+    @property
+    def model_input_names(self) -> list[str]:
+        return ["pixel_values", "input_features", "frame_mask", "audio_mask"]
+
+    @classmethod
+    def from_args_and_dict(cls, args, processor_dict: dict[str, Any], **kwargs) -> "AudioVisualProcessor":
+        """The last step of `from_pretrained`, after the parts: refuses misspelt arguments."""
+        refuse_misspelt(kwargs, {"fps", *cls.get_attributes()}, cls.__name__)
+        return super().from_args_and_dict(args, processor_dict, **kwargs)
+
+    def save_pretrained(self, save_directory: str | Path, push_to_hub: bool = False, **kwargs) -> list[str]:
+        """As in any processor of transformers; but saving leaves it equal to the one loaded from there."""
+        files = super().save_pretrained(save_directory, push_to_hub, **kwargs)
+        vars(self).pop("auto_map", None)
+        return files
+
+    def __call__(
+        self,
+        images: Clip | Sequence[Clip],
+        audio: Waveform | Sequence[Waveform] = None,
+        *,
+        timestamps: Sequence[float] | Sequence[Sequence[float] | None] | None = None,
+        segmentation_maps: Clip | Sequence[Clip] | None = None,
+        label_mask: Sequence[bool] | Sequence[Sequence[bool] | None] | None = None,
+        **kwargs: Unpack[AudioVisualProcessorKwargs],
+    ) -> BatchFeature:
+        """Prepares one clip or several. Whether it is one or several is read off `images`; all else has to follow.
+
+        Args:
+            images: frames. One clip is any of: a uint8 array or tensor `(T, H, W, 3)`; a list of frames, each a uint8
+                `(H, W, 3)` array or tensor, a PIL image, or the path of a picture (.png, .jpg, ...); the path of a
+                video. Several clips: a list of those, or a uint8 `(B, T, H, W, 3)`. Pictures may differ in size, clips
+                in length. Pictures and PIL images are turned upright as their EXIF orientation says.
+            audio: sound of the clip, see `CCFormerFeatureExtractor`; None: no sound, or for a video file its own
+                sound. Several clips: None, or a list with one entry per clip.
+            timestamps: times (s) of the frames, counted from the first sample of the sound, one per frame. Left out:
+                15/16 into each step of 1/fps, as AVSBench does. Not for video files, which have their own times.
+            segmentation_maps: class maps of the frames, 0 = background, 255 = ignore: an integer array or tensor
+                `(T, H, W)`, or a list of `(H, W)` arrays, PIL images holding class numbers, or paths of those. Several
+                clips: a list of those.
+            label_mask: one bool per frame, False where it is not annotated; left out: all are.
+            **kwargs: `fps`, frames per second, one for all or one per clip: at which the given frames were taken, or at
+                which a video file is looked at (`"all"`: every frame); left out: the processor's. `sampling_rate`, samples per second of
+                `audio`, one for all or one per clip, needed where there is `audio`. `return_tensors`, `"pt"` (the
+                default), `"np"` or None. Settings of the image processor for this call only, such as `size`. As in any
+                processor of transformers these may also come as `images_kwargs={...}` and `audio_kwargs={...}`.
+
+        Where frames come with sound but with neither `fps` nor `timestamps`, the processor's fps is assumed. Frames and
+        sound that hardly belong together at it are warned of; those that cannot are refused, see `check_assumed_rate`.
+
+        Returns:
+            `pixel_values` float32 `(B, T, 3, h, w)`, `input_features` float32 `(B, T, 1, 96, 64)`, `frame_mask` bool
+            `(B, T)` False on padding, `audio_mask` bool `(B, T)` False where there is no sound; with segmentation
+            maps also `labels` int64 `(B, T, h, w)` (nearest; 255 where padded or not annotated) and `label_mask` bool
+            `(B, T)`.
+
+        Raises:
+            ValueError: for frames, sound, times or maps that cannot be used; the text says which of several clips, which frame,
+                and what to give instead.
+            TypeError: for an argument that is not there.
+            MediaError: for a video that cannot be read (a ValueError too).
+            OSError: for a picture file that is not there.
+        """
+        image_settings, sampling_rate, fps = self._call_settings(kwargs)
+        return_tensors = image_settings.pop("return_tensors")
+        several = _is_several_clips(images)
+        clips = list(images) if several else [images]
+        if not clips:
+            raise ValueError("images holds no clip; give at least one")
+        sounds = self._sounds_per_clip(audio, len(clips), several)
+        rates = per_clip(sampling_rate, len(clips), "sampling_rate")
+        times = per_clip(timestamps, len(clips), "timestamps") if several else [timestamps]
+        frame_rates = per_clip(fps, len(clips), "fps")
+
+        pictures, assumed = [], []
+        for i, clip in enumerate(clips):
+            with naming_clip(i, several):
+                is_video = isinstance(clip, (str, Path))
+                assumed.append(not is_video and times[i] is None and frame_rates[i] is None)
+                if times[i] is not None and (is_video or frame_rates[i] is not None):
+                    what = f"the video {clip}, which has its own" if is_video else "a clip whose fps is given too"
+                    raise ValueError(f"timestamps are given for {what}; leave them out, and give fps alone")
+                rate = self.fps if frame_rates[i] is None else frame_rates[i]
+                if is_video:
+                    video = read_clip(clip, rate)
+                    pictures.append(video.frames)
+                    times[i] = video.timestamps
+                    if sounds[i] is None:
+                        sounds[i], rates[i] = video.waveform, video.sampling_rate
+                else:
+                    pictures.append(read_frames(clip))
+                    times[i] = _frame_times(Timeline(fps=rate), times[i], len(pictures[i]))
+
+        lengths = [len(clip) for clip in pictures]
+        data = {
+            "pixel_values": _padded(self._pixels(pictures, image_settings), 0.0),
+            **self.feature_extractor(sounds, sampling_rate=rates, timestamps=times, return_tensors="pt"),
+            "frame_mask": _padded([torch.ones(length, dtype=torch.bool) for length in lengths], False),
+        }
+        for i, sound in enumerate(sounds):
+            if assumed[i] and sound is not None:
+                with naming_clip(i, several):
+                    check_assumed_rate(lengths[i], self.fps, sound_seconds(sound, rates[i]))
+        if segmentation_maps is not None:
+            maps = segmentation_maps if several else [segmentation_maps]
+            masks = label_mask if several and label_mask is not None else [label_mask] * len(clips)
+            size = data["pixel_values"].shape[-2:]
+            data |= _labels(maps, masks, lengths, size)
+        elif label_mask is not None:
+            raise ValueError("label_mask is given without segmentation_maps; give the maps too, or leave it out")
+        if return_tensors != "pt":
+            data = {name: tensor.numpy() for name, tensor in data.items()}
+        return BatchFeature(data, tensor_type=return_tensors)
+
+    def post_process_scores(
+        self,
+        outputs,
+        target_sizes: Sequence[tuple[int, int]] | None = None,
+        num_frames: Sequence[int] | None = None,
+    ) -> list[torch.Tensor]:
+        """Probability of every class at every pixel.
+
+        Args:
+            outputs: what the model returned; its `logits (B, T, K, h, w)` are used.
+            target_sizes: (height, width) per clip, in pixels; left out: the size of the logits.
+            num_frames: real frames of each clip (`frame_mask.sum(1)`), to cut the padding off; left out: all.
+
+        Returns:
+            Per clip float32 `(T, K, H, W)`, 0..1, summing to 1 over K. All of it is in memory at once:
+            `post_process_semantic_segmentation` is the one for large pictures and many classes.
+
+        Raises:
+            ValueError: for sizes or frame counts that do not fit the outputs, or outputs that are NaN.
+        """
+        return [
+            _resized(probabilities, size)
+            for probabilities, size in _clip_probabilities(outputs, target_sizes, num_frames)
+        ]
+
+    def post_process_semantic_segmentation(
+        self,
+        outputs,
+        target_sizes: Sequence[tuple[int, int]] | None = None,
+        threshold: float = 0.5,
+        num_frames: Sequence[int] | None = None,
+    ) -> list[torch.Tensor]:
+        """The class that sounds at every pixel.
+
+        A pixel is not background where 1 - P(background) > threshold; there the likeliest of the other classes wins.
+
+        Args:
+            outputs: what the model returned; its `logits (B, T, K, h, w)` are used.
+            target_sizes: (height, width) per clip, in pixels; left out: the size of the logits.
+            threshold: 0..1, higher marks less.
+            num_frames: real frames of each clip (`frame_mask.sum(1)`), to cut the padding off; left out: all.
+
+        Returns:
+            Per clip uint8 `(T, H, W)`, 0 = background, K up to 255. Memory beyond that does not grow with T or K.
+
+        Raises:
+            ValueError: for a threshold outside 0..1, for sizes or frame counts that do not fit the outputs, or outputs that are
+                NaN.
+        """
+        if not 0 <= threshold <= 1:
+            raise ValueError(f"threshold is {threshold}, it must be from 0 (marks most) to 1 (marks nothing)")
+        return [
+            torch.stack([_class_map(frame, size, threshold) for frame in probabilities])
+            for probabilities, size in _clip_probabilities(outputs, target_sizes, num_frames)
+        ]
+
+    def _call_settings(self, kwargs: dict[str, Any]) -> tuple[dict[str, Any], Any, Any]:
+        """Keyword arguments of a call -> settings of the image processor with `return_tensors`, the sampling rate, fps."""
+        # By itself: to transformers, what a processor was made with is no keyword argument of its parts.
+        fps = kwargs.pop("fps", None)
+        parts = AudioVisualProcessorKwargs.__annotations__
+        ours = {part: set(parts[part].__annotations__) for part in ("images_kwargs", "audio_kwargs", "videos_kwargs")}
+        # The library warns of some of these, and passes over others.
+        unknown = set(kwargs).difference(parts, ["common_kwargs"], *ours.values())
+        for part, known in ours.items():
+            unknown |= set(kwargs.get(part, ())) - known
+        if unknown:
+            raise TypeError(
+                f"AudioVisualProcessor cannot be called with {', '.join(sorted(unknown))}; beside images, audio, "
+                "timestamps, segmentation_maps and label_mask it takes fps, sampling_rate, return_tensors and the settings "
+                "of its image processor"
+            )
+        merged = self._merge_kwargs(AudioVisualProcessorKwargs, **kwargs)
+        return merged["images_kwargs"], merged["audio_kwargs"].get("sampling_rate"), fps
+
+    def _pixels(self, pictures: list[list[np.ndarray]], settings: dict[str, Any]) -> list[torch.Tensor]:
+        """Frames of each clip -> its pixels `(T, 3, h, w)`, one h and w for all clips."""
+        settings = {**settings, "input_data_format": "channels_last", "return_tensors": None}
+        pixels = [self.image_processor(list(clip), **settings).pixel_values for clip in pictures]
+        sizes = {frame.shape[-2:] for clip in pixels for frame in clip}
+        if len(sizes) > 1:
+            raise ValueError(
+                f"the frames come out at different sizes, {sorted(sizes)}; leave do_resize on and give the image "
+                'processor one size, {"height": ..., "width": ...}'
+            )
+        return [torch.from_numpy(np.stack(clip)) for clip in pixels]
+
+    def _sounds_per_clip(self, audio, num_clips: int, several: bool) -> list[Waveform]:
+        if not several:
+            if is_batch_of_sounds(audio):
+                raise ValueError(
+                    "audio is a list of sounds but images is one clip; give the one waveform, or a list of clips"
+                )
+            return [audio]
+        if audio is None:
+            return [None] * num_clips
+        if not is_batch_of_sounds(audio) or len(audio) != num_clips:
+            given = f"{len(audio)} sounds" if is_batch_of_sounds(audio) else "one waveform"
+            raise ValueError(
+                f"audio is {given} for {num_clips} clips; give a list with one entry per clip, None for no sound"
+            )
+        return list(audio)
+
+
+def _frame_times(timeline: Timeline, timestamps: Sequence[float] | None, num_frames: int) -> np.ndarray:
+    if timestamps is None:
+        return timeline.frame_times(num_frames)
+    times = np.asarray(timestamps, dtype=np.float64)
+    if times.shape != (num_frames,):
+        raise ValueError(
+            f"timestamps have shape {times.shape} for a clip of {num_frames} frames; give one time (s) per frame"
+        )
+    return times
+
+
+def _is_several_clips(images) -> bool:
+    """Whether `images` is a list of clips (or an array with one more dimension) and not one clip."""
+    if isinstance(images, (str, Path)):
+        if _is_picture_path(images):
+            raise ValueError(f"images is one picture, {images}; put it into a list to make it a clip of one frame")
+        return False
+    if isinstance(images, (np.ndarray, torch.Tensor)):
+        if images.ndim not in (4, 5):
+            raise ValueError(
+                f"images have shape {tuple(images.shape)}; wanted is (frames, height, width, 3) for one clip, "
+                "one dimension more for several"
+            )
+        return images.ndim == 5
+    if not isinstance(images, (list, tuple)):
+        raise ValueError(
+            f"images is a {type(images).__name__}; wanted is an array or tensor, a list of frames or clips, or a path"
+        )
+    are_clips = {_is_clip(item) for item in images}
+    if len(are_clips) == 2:
+        raise ValueError("images mixes single frames with whole clips; give a list of the ones or of the others")
+    return True in are_clips
+
+
+def _is_clip(item) -> bool:
+    if isinstance(item, (str, Path)):
+        return not _is_picture_path(item)
+    if isinstance(item, (np.ndarray, torch.Tensor)):
+        return item.ndim == 4
+    return isinstance(item, (list, tuple))
+
+
+def _is_picture_path(path: str | Path) -> bool:
+    return Path(path).suffix.lower() in SUFFIXES
+
+
+def read_frames(clip: Array | Sequence[Frame]) -> list[np.ndarray]:
+    """The frames of one clip, each uint8 `(H, W, 3)`."""
+    if not len(clip):
+        raise ValueError("a clip has no frames; give at least one")
+    return [_read_frame(frame, f"frame {index}") for index, frame in enumerate(clip)]
+
+
+def _read_frame(frame: Frame, name: str) -> np.ndarray:
+    if isinstance(frame, (str, Path)):
+        frame = read_picture(frame)
+    elif isinstance(frame, Image.Image):
+        frame = rgb(frame, name)
+    frame = _as_array(frame)
+    if frame.ndim != 3 or frame.shape[-1] != 3:
+        raise ValueError(f"{name} has shape {frame.shape}; expected (height, width, 3), RGB, channels last")
+    if frame.dtype != np.uint8:
+        nan = " and holds NaN or infinite values" if frame.dtype.kind == "f" and not np.isfinite(frame).all() else ""
+        raise ValueError(
+            f"{name} is {frame.dtype}{nan}; expected uint8, 0..255 (floats of 0..1: (frames * 255).round() as uint8)"
+        )
+    if not frame.size:
+        raise ValueError(f"{name} has shape {frame.shape}, no pixels at all; expected (height, width, 3)")
+    return frame
+
+
+def check_assumed_rate(num_frames: int, fps: float, seconds: float) -> None:
+    """Warns of an assumed frame rate at which frames and sound of a clip hardly belong together, and refuses an impossible one.
+
+    A single frame is left alone: it says nothing of a rate.
+
+    Args:
+        num_frames: of the clip.
+        fps: frames per second that are assumed, as nobody said otherwise.
+        seconds: of sound.
+
+    Raises:
+        ValueError: says at what rate they would fit.
+    """
+    lasting = num_frames / fps
+    shorter, longer = sorted((lasting, seconds))
+    if num_frames == 1 or longer - shorter <= UNLIKELY_GAP or longer <= UNLIKELY_RATIO * shorter:
+        return
+    told = (
+        f"{num_frames} frames at {fps:g} per second, which is assumed, last {lasting:g} s, but the sound lasts {seconds:.3g} s; "
+        f"give fps={num_frames / seconds:.3g} if they belong together, or timestamps, or fps={fps:g} if it really is so"
+    )
+    if longer >= IMPOSSIBLE_RATIO * shorter:
+        raise ValueError(told)
+    warnings.warn(told, stacklevel=3)
+
+
+def sound_seconds(audio: Waveform, sampling_rate: float) -> float:
+    """Seconds of a waveform of any form that the feature extractor takes; the longer of two dimensions holds the samples."""
+    return max(np.shape(audio)) / sampling_rate
+
+
+def _as_array(values) -> np.ndarray:
+    return values.detach().cpu().numpy() if isinstance(values, torch.Tensor) else np.asarray(values)
+
+
+def _padded(clips: Sequence[torch.Tensor], value: float) -> torch.Tensor:
+    """Tensors `(T_i, ...)` -> `(B, max T, ...)`, filled up with `value`."""
+    return torch.nn.utils.rnn.pad_sequence(list(clips), batch_first=True, padding_value=value)
+
+
+def _labels(maps, masks, lengths: list[int], size: tuple[int, int]) -> dict[str, torch.Tensor]:
+    """Class maps and annotated-frame masks, one entry per clip -> `labels (B, T, h, w)`, `label_mask (B, T)`."""
+    for name, entries in (("segmentation_maps", maps), ("label_mask", masks)):
+        if len(entries) != len(lengths):
+            raise ValueError(f"{name} has {len(entries)} entries for {len(lengths)} clips; give one entry per clip")
+    labels, label_masks = [], []
+    for clip_maps, mask, length in zip(maps, masks, lengths, strict=True):
+        if len(clip_maps) != length:
+            raise ValueError(
+                f"{len(clip_maps)} segmentation maps are given for a clip of {length} frames; give one per frame"
+            )
+        mask = np.ones(length, dtype=bool) if mask is None else _as_array(mask).astype(bool)
+        if mask.shape != (length,):
+            raise ValueError(
+                f"label_mask has shape {mask.shape} for a clip of {length} frames; give one bool per frame"
+            )
+        clip_labels = torch.from_numpy(np.stack([_read_map(class_map, size) for class_map in clip_maps]))
+        label_masks.append(torch.from_numpy(mask))
+        clip_labels[~label_masks[-1]] = IGNORE_LABEL
+        labels.append(clip_labels)
+    return {"labels": _padded(labels, IGNORE_LABEL), "label_mask": _padded(label_masks, False)}
+
+
+def _read_map(class_map: Frame, size: tuple[int, int]) -> np.ndarray:
+    """One class map of any form, nearest to `size`, int64 `(h, w)`."""
+    if isinstance(class_map, (str, Path)):
+        class_map = read_labels(class_map)
+    elif isinstance(class_map, Image.Image):
+        class_map = upright(class_map)
+    class_map = _as_array(class_map)
+    if class_map.ndim != 2 or class_map.dtype.kind not in "biu" or not class_map.size:
+        raise ValueError(
+            f"a segmentation map has shape {class_map.shape} and type {class_map.dtype}; wanted are class numbers as "
+            "integers, (height, width), 0 = background"
+        )
+    rows, columns = (
+        ((np.arange(wanted) + 0.5) * given / wanted).astype(np.int64)
+        for wanted, given in zip(size, class_map.shape, strict=True)
+    )
+    return class_map[rows[:, None], columns].astype(np.int64)
+
+
+def _clip_probabilities(outputs, target_sizes, num_frames) -> list[tuple[torch.Tensor, tuple[int, int]]]:
+    """Per clip: its probabilities `(T, K, h, w)` without padded frames, and the size they are wanted at."""
+    logits = outputs.logits
+    num_clips, most_frames = logits.shape[:2]
+    sizes = (
+        [tuple(logits.shape[-2:])] * num_clips if target_sizes is None else [_as_size(size) for size in target_sizes]
+    )
+    lengths = [most_frames] * num_clips if num_frames is None else [int(length) for length in num_frames]
+    for name, entries in (("target_sizes", sizes), ("num_frames", lengths)):
+        if len(entries) != num_clips:
+            raise ValueError(f"{name} has {len(entries)} entries for {num_clips} clips; give one entry per clip")
+    if not all(1 <= length <= most_frames for length in lengths):
+        raise ValueError(f"num_frames is {lengths}, but the outputs hold 1..{most_frames} frames per clip")
+    clips = [logits[i, :length].float().softmax(dim=1) for i, length in enumerate(lengths)]
+    for i, probabilities in enumerate(clips):
+        wrong = probabilities.isnan().flatten(1).any(1)  # (T,)
+        if wrong.any():
+            raise ValueError(
+                f"the model's output for clip {i} holds NaN in frame {int(wrong.nonzero()[0])}; its weights are damaged, or they "
+                "overflow in this precision: load them again, or run it in float32 or bfloat16"
+            )
+    return list(zip(clips, sizes, strict=True))
+
+
+def _as_size(size: Sequence[int]) -> tuple[int, int]:
+    values = tuple(int(value) for value in size) if isinstance(size, (tuple, list, torch.Tensor, np.ndarray)) else ()
+    if len(values) != 2 or min(values) < 1:
+        raise ValueError(
+            f"an entry of target_sizes is {size!r}; wanted is a list of (height, width) in pixels, one per clip"
+        )
+    return values
+
+
+def _resized(probabilities: torch.Tensor, size: tuple[int, int]) -> torch.Tensor:
+    """`(N, K, h, w)` -> `(N, K, H, W)`. Bilinear weights sum to 1, so the probabilities still do."""
+    return torch.nn.functional.interpolate(probabilities, size=size, mode="bilinear", align_corners=False)
+
+
+def _class_map(probabilities: torch.Tensor, size: tuple[int, int], threshold: float) -> torch.Tensor:
+    """One frame `(K, h, w)` -> uint8 `(H, W)`, class by class: all 71 of AVSS at 1280 x 720 would take 260 MB."""
+    sounding = 1 - _resized(probabilities[None, :1], size)[0, 0] > threshold
+    # Where the others together exceed the threshold, the likeliest of them exceeds its K-th part.
+    candidates = probabilities.amax(dim=(1, 2)) > threshold / len(probabilities)
+    best = torch.zeros(size, device=probabilities.device)
+    classes = torch.zeros(size, device=probabilities.device, dtype=torch.uint8)
+    for number in range(1, len(probabilities)):
+        if candidates[number]:
+            probability = _resized(probabilities[None, number, None], size)[0, 0]
+            classes.masked_fill_(sounding & (probability > best), number)
+            best = torch.maximum(best, probability)
+    return classes

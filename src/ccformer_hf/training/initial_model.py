@@ -1,0 +1,112 @@
+"""The model a training run starts with: new, or from weights for parts of it, or from a whole model with other labels."""
+
+import os
+from collections.abc import Iterable, Sequence
+from dataclasses import fields
+from pathlib import Path
+from typing import Any
+
+from huggingface_hub.errors import StrictDataclassError
+from transformers import PreTrainedConfig
+from transformers.models.auto import CONFIG_MAPPING
+
+from ..inference.loading import load
+from ..model.configuration_ccformer import CCFormerConfig
+from ..model.feature_extraction_ccformer import CCFormerFeatureExtractor
+from ..model.image_processing_ccformer import CCFormerImageProcessor
+from ..model.modeling_ccformer import CCFormerForAudioVisualSegmentation
+from ..model.processing_ccformer import AudioVisualProcessor
+from .pretrained_weights import differences, load_weights, read_tensors
+from .recipe import Recipe
+
+LABEL_LAYER = "model.mtm.head.label."  # the only one that knows the labels
+
+
+def start_model(
+    recipe: Recipe, class_names: Sequence[str]
+) -> tuple[CCFormerForAudioVisualSegmentation, AudioVisualProcessor]:
+    """The model and the processor that a recipe describes, with the labels of the data. Set the seed before.
+
+    Raises:
+        OSError: for weights that are not there.
+        ValueError: for weights that do not fit, the text names the first that does not; for a `model` that cannot be.
+    """
+    labels = dict(enumerate(class_names))
+    images = CCFormerImageProcessor(size={"height": recipe.size, "width": recipe.size})
+    processor = AudioVisualProcessor(images, CCFormerFeatureExtractor(alignment=recipe.alignment))
+    if recipe.start_from:
+        return _with_labels(recipe.start_from, labels), processor
+    model = CCFormerForAudioVisualSegmentation(_config(recipe.model, labels))
+    if recipe.backbone_weights:
+        load_backbone_weights(model, recipe.backbone_weights)
+    if recipe.audio_weights:
+        load_audio_weights(model, recipe.audio_weights)
+    return model, processor
+
+
+def load_backbone_weights(model: CCFormerForAudioVisualSegmentation, weights: str | os.PathLike) -> None:
+    """Loads ImageNet weights into the visual backbone: a Hub id, a folder or a file, of transformers, timm, torchvision (ResNet) or
+    the authors of PVT-v2.
+
+    Raises:
+        OSError: where there are no such weights.
+        ValueError: for weights of another backbone; the text lists what is missing, left over or of another shape.
+    """
+    load_weights(model.model.backbone, weights)
+
+
+def load_audio_weights(model: CCFormerForAudioVisualSegmentation, path: str | os.PathLike) -> None:
+    """Loads the public `vggish-10086976.pth` into the audio backbone, key for key.
+
+    Raises:
+        FileNotFoundError: where there is no such file.
+        ValueError: for a file of other weights.
+    """
+    if not Path(path).is_file():
+        raise FileNotFoundError(f"{path}: there is no such file; audio_weights wants the public vggish-10086976.pth")
+    wanted = "expected vggish-10086976.pth, at the default widths of CCFormerConfig"
+    try:
+        weights = read_tensors(Path(path))
+    except ValueError as error:
+        raise ValueError(f"{error}; {wanted}") from None
+    backbone = model.model.audio_backbone
+    given, known = ({name: tensor.shape for name, tensor in of.items()} for of in (weights, backbone.state_dict()))
+    wrong = differences(given, known)
+    if wrong:
+        raise ValueError(f"{path}: does not fit the audio backbone: {wrong}; {wanted}")
+    backbone.load_state_dict(weights)
+
+
+def _config(values: dict[str, Any], labels: dict[int, str]) -> CCFormerConfig:
+    """The configuration of a recipe; transformers itself takes names that nobody knows for attributes."""
+    common = {entry.name for entry in fields(PreTrainedConfig)}
+    _refuse_unknown("model", values, {entry.name for entry in fields(CCFormerConfig)} - common)
+    backbone = values.get("backbone_config")
+    if isinstance(backbone, dict) and backbone.get("model_type") in CONFIG_MAPPING:
+        kind = CONFIG_MAPPING[backbone["model_type"]]
+        known = {entry.name for entry in fields(kind)} | set(kind.attribute_map)
+        known = known - common | {"model_type", "out_features", "out_indices"}
+        _refuse_unknown("model.backbone_config", backbone, known)
+    try:
+        return CCFormerConfig(**values, id2label=labels)
+    except StrictDataclassError as error:
+        raise ValueError(f"model of the recipe: {' '.join(str(error).split())}") from None
+
+
+def _refuse_unknown(where: str, names: Iterable[str], known: set[str]) -> None:
+    unknown = [name for name in names if name not in known]
+    if unknown:
+        raise ValueError(f"{where} of the recipe knows no {unknown[0]}; expected one of {', '.join(sorted(known))}")
+
+
+def _with_labels(name: str, labels: dict[int, str]) -> CCFormerForAudioVisualSegmentation:
+    """The model `name` with other labels: what depends on their number is made anew, all else is kept."""
+    old, _ = load(name, "cpu")
+    if old.config.id2label == labels:
+        return old
+    config = type(old.config).from_dict(old.config.to_dict() | {"id2label": labels, "label2id": None})
+    model = CCFormerForAudioVisualSegmentation(config)
+    kept = {key: value for key, value in old.state_dict().items() if not key.startswith(LABEL_LAYER)}
+    fresh = {key: value for key, value in model.state_dict().items() if key.startswith(LABEL_LAYER)}
+    model.load_state_dict(kept | fresh)
+    return model

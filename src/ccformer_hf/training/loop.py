@@ -1,0 +1,514 @@
+"""The training loop, on `accelerate`: the same steps for any number of processes, and the same again after a stop (ours)."""
+
+import json
+import math
+import os
+import shutil
+import signal
+import time
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from hashlib import blake2b
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from accelerate import Accelerator
+from accelerate.utils import DistributedType, ProjectConfiguration, broadcast_object_list
+from datasets import Dataset
+from PIL import Image
+from safetensors import SafetensorError
+from safetensors.torch import save_file
+from torch.utils.data import DataLoader
+from tqdm import tqdm
+
+from ..atomic import WholeFolder, replace_folder
+from ..data.training_clips import ClipOrder, ShareOfSteps, TrainingClips, collate
+from ..data.workers import leave_signals_to_the_main_process
+from ..evaluation.evaluate import evaluate_avsbench
+from ..model.loss_ccformer import FramePairs
+from ..model.modeling_ccformer import CCFormerForAudioVisualSegmentation
+from ..model.processing_ccformer import AudioVisualProcessor
+from ..model_card import model_card, package_commit
+from .batch_norms import share_batch_norms, training_batch_norms, uncounted
+from .ema import WeightAverage
+from .recipe import Recipe
+from .report import model_record, prediction_sheets, write_report
+from .run_folder import RunFolder
+from .state import Progress, TrainingState
+
+SMOOTHED = 50  # steps whose mean loss is shown
+
+
+def parameter_groups(model: CCFormerForAudioVisualSegmentation, recipe: Recipe) -> list[dict[str, Any]]:
+    """The backbones and the rest, each in two: matrices and kernels are decayed; norms, biases, tokens and queries are not."""
+    embeddings = {id(module.weight) for module in model.modules() if isinstance(module, torch.nn.Embedding)}
+    backbones = {id(p) for part in (model.model.backbone, model.model.audio_backbone) for p in part.parameters()}
+    groups = {(part, decayed): [] for part in ("backbone", "rest") for decayed in (True, False)}
+    for parameter in model.parameters():
+        part = "backbone" if id(parameter) in backbones else "rest"
+        groups[part, parameter.ndim >= 2 and id(parameter) not in embeddings].append(parameter)
+    return [
+        {"params": parameters, "part": part, "weight_decay": recipe.weight_decay if decayed else 0.0}
+        for (part, decayed), parameters in groups.items()
+        if parameters
+    ]
+
+
+def learning_rate_factor(step: int, steps: int, frozen: int, recipe: Recipe, part: str) -> float:
+    """Share of the learning rate at a step (from 0): warm-up, then a cosine down to 0; the backbones later and lower.
+
+    Frozen backbones get no rate rather than no gradient: taking them out would need another distributed set-up for each phase,
+    and the phase after it sets what memory is needed anyway.
+    """
+    if part == "backbone" and step < frozen:
+        return 0.0
+    if step < recipe.warmup_steps:
+        factor = (step + 1) / recipe.warmup_steps
+    else:
+        factor = 0.5 * (1 + math.cos(math.pi * (step - recipe.warmup_steps) / max(1, steps - recipe.warmup_steps)))
+    return factor * (recipe.backbone_rate if part == "backbone" else 1.0)
+
+
+def train(
+    recipe: Recipe,
+    model: CCFormerForAudioVisualSegmentation,
+    processor: AudioVisualProcessor,
+    clips: Dataset,
+    validation: Dataset | None,
+    output: str | os.PathLike,
+    resume: bool = False,
+    tracker: str | None = None,
+    workers: int = 2,
+    compile_model: bool = False,
+    mixed_precision: str | None = None,
+    command: str = "",
+) -> Progress:
+    """Trains a model. In `output`, each whole or not there at all:
+
+        recipe.json        the recipe
+        states/step-N/     what `resume` needs; the newest few
+        best/              model folder with its card: the weights that scored best on `validation`
+        last/              the same of the weights at the end
+        pictures/          predictions for a few clips of `validation`, the latest
+        logs/              of the tracker
+        report.md          losses and validations, with their curves
+        bad-batch-N/       the clips of a step whose loss was no number
+
+    A step is the same for any number of processes and, as long as no batch norms train (`frozen_norms`) and there is no dropout, for
+    any number of accumulated parts. Dropout draws by seed, step and part, whichever process has that part.
+
+    Launch it with `accelerate launch` or `torchrun` for several processes; `accelerate config` sets DDP, FSDP and precision.
+
+    Args:
+        model: with the labels of the data.
+        processor: of that model; goes into the model folders.
+        clips: to train on, as `load_avsbench` gives them.
+        validation: to choose the best weights by; None: `best` is not made.
+        resume: go on from the newest state in `output`; where there is none, start at step 0 and say so.
+        tracker: `"tensorboard"`, `"trackio"` or None.
+        workers: processes that make clips ready, for each training process.
+        compile_model: whether to `torch.compile` the network.
+        mixed_precision: `"no"`, `"bf16"`, `"fp16"`; None: as `accelerate` is configured.
+        command: that started the run, for the cards.
+
+    Returns:
+        Losses and validations.
+
+    Raises:
+        ValueError: for a batch that cannot be shared out, an `output` that belongs to another recipe, a state that is not whole, fewer
+            epochs than are done, or a clip that cannot be used.
+        FileExistsError: for an `output` with a run in it, without `resume`.
+        FloatingPointError: when the loss is no longer a finite number.
+        KeyboardInterrupt: after SIGTERM or Ctrl-C, once the state is saved.
+        OSError: for a clip that cannot be read, or a full disk; the states saved before stay.
+    """
+    run = RunFolder(output)
+    accelerator = Accelerator(
+        cpu=not torch.cuda.is_available(),
+        gradient_accumulation_steps=recipe.accumulate,
+        mixed_precision=mixed_precision,
+        log_with=tracker,
+        project_config=ProjectConfiguration(project_dir=str(run.path), logging_dir=str(run.logs)),
+        step_scheduler_with_optimizer=False,
+    )
+    if accelerator.distributed_type == DistributedType.FSDP and recipe.average:
+        raise ValueError(
+            "average is kept whole in one process, which FSDP's shards are not; set average: 0, or use DDP"
+        )
+    with accelerator.main_process_first():
+        changed = run.begin(recipe, resume, f"{len(clips)} clips, ids {_fingerprint(clips)}")
+
+    steps_per_epoch = len(clips) / recipe.batch_size
+    steps = max(1, round(recipe.epochs * steps_per_epoch))
+    frozen = round(recipe.frozen_epochs * steps_per_epoch)
+    validate_every = max(1, round(recipe.validate_every * steps_per_epoch))
+
+    if accelerator.num_processes > 1 and not recipe.frozen_norms:
+        share_batch_norms(model.model.backbone)
+    optimizer = torch.optim.AdamW(parameter_groups(model, recipe), lr=recipe.learning_rate)
+    if recipe.gradient_checkpointing:
+        model.gradient_checkpointing_enable()
+    if compile_model:
+        model.model.compile()
+    model, optimizer = accelerator.prepare(model, optimizer)
+    average = WeightAverage(accelerator.unwrap_model(model), recipe.average)
+    state = TrainingState(model, optimizer, average, Progress(), accelerator.scaler)
+    loop = _Loop(accelerator, state, processor, recipe, run, steps, frozen, command, package_commit())
+    newest = run.newest_state() if resume else None
+    if newest is not None:
+        state.read(newest)
+    done = state.progress.step
+    if done > steps:
+        raise ValueError(
+            f"epochs is {recipe.epochs}, which is {steps} steps, but {done} are done in {run.path}; expected are "
+            f"{done / steps_per_epoch:g} epochs or more"
+        )
+    loader = loop.loader(clips, workers)
+    loop.set_training()
+    if resume and newest is None:
+        accelerator.print(f"nothing to resume in {run.path}: starting from step 0")
+    elif newest is not None:
+        accelerator.print(f"going on from {newest}: {done} of {steps} steps are done")
+    for name, (old, new) in changed.items():
+        accelerator.print(f"{name} was {old}, from here on it is {new}")
+    for line in loop.described():
+        accelerator.print(line)
+    if tracker:
+        accelerator.init_trackers("ccformer", config={"recipe": json.dumps(recipe.as_dict())})
+    with StopSignals() as stopped:
+        loop.run(loader, validate_every, validation, workers, stopped)
+    return state.progress
+
+
+class StopSignals:
+    """Remembers SIGTERM and Ctrl-C, so that the step at hand is finished and the state saved; a second Ctrl-C stops at once."""
+
+    def __init__(self):
+        self.asked = False
+
+    def __enter__(self) -> "StopSignals":
+        self._before = {number: signal.signal(number, self._ask) for number in (signal.SIGTERM, signal.SIGINT)}
+        return self
+
+    def __exit__(self, *exc_info: object) -> None:
+        for number, handler in self._before.items():
+            signal.signal(number, handler)
+
+    def _ask(self, number: int, frame: object) -> None:
+        if self.asked and number == signal.SIGINT:
+            raise KeyboardInterrupt
+        self.asked = True
+
+
+@dataclass
+class _Loop:
+    accelerator: Accelerator
+    state: TrainingState
+    processor: AudioVisualProcessor
+    recipe: Recipe
+    run_folder: RunFolder
+    steps: int
+    frozen: int  # steps in which the backbones do not learn
+    command: str
+    commit: str
+
+    @property
+    def model(self) -> torch.nn.Module:
+        return self.state.model
+
+    @property
+    def progress(self) -> Progress:
+        return self.state.progress
+
+    @property
+    def network(self) -> CCFormerForAudioVisualSegmentation:
+        return self.accelerator.unwrap_model(self.state.model)
+
+    def loader(self, clips: Dataset, workers: int) -> DataLoader:
+        recipe, accelerator = self.recipe, self.accelerator
+        share = ShareOfSteps(
+            ClipOrder(len(clips), recipe.batch_size, recipe.seed),
+            range(self.progress.step, self.steps),
+            accelerator.process_index,
+            accelerator.num_processes,
+            recipe.accumulate,
+        )
+        cache = self.run_folder.path / "log-mel"
+        return DataLoader(
+            TrainingClips(clips, self.processor, recipe.augmentation, recipe.seed, recipe.batch_size, cache),
+            batch_sampler=share,
+            num_workers=workers,
+            collate_fn=collate,
+            worker_init_fn=leave_signals_to_the_main_process,
+            generator=torch.Generator(),  # its own, so that torch's is left alone
+            pin_memory=accelerator.device.type == "cuda",
+            persistent_workers=workers > 0,
+        )
+
+    def described(self) -> Iterator[str]:
+        """What a user wants to see before hours are spent: where it runs, and what a batch is made of."""
+        recipe, processes = self.recipe, self.accelerator.num_processes
+        part = recipe.batch_size // (processes * recipe.accumulate)
+        yield (
+            f"training on {self.accelerator.device.type}, {processes} process(es), mixed precision "
+            f"{self.accelerator.mixed_precision}; batch_size {recipe.batch_size} = {processes} process(es) x {recipe.accumulate} "
+            f"accumulated part(s) x {part} clip(s); {self.steps} steps"
+        )
+        if processes == 1 and several_were_asked_for(os.environ):
+            yield (
+                "warning: the launcher was asked for several processes, but this is one by itself, as `accelerate launch --cpu` starts "
+                "it. On CPUs take: ACCELERATE_USE_CPU=true torchrun --nproc_per_node 2 examples/train.py ..."
+            )
+        if recipe.accumulate > 1 and training_batch_norms(self.network):
+            yield (
+                f"batch norms train (frozen_norms: false): each of the {recipe.accumulate} accumulated parts is normalised by itself, so "
+                "that a step depends on their number"
+            )
+
+    def run(
+        self, loader: DataLoader, validate_every: int, validation: Dataset | None, workers: int, stopped: StopSignals
+    ) -> None:
+        progress, main, steps = self.progress, self.accelerator.is_main_process, self.steps
+        bar = tqdm(total=steps, initial=progress.step, desc="training", unit="step", disable=not main, mininterval=2)
+        waited = 0.0
+        begun, begun_at, seconds = time.perf_counter(), progress.step, progress.seconds
+        saved = begun
+        parts = self._parts(loader)
+        while progress.step < steps:
+            start = time.perf_counter()
+            step_parts = next(parts)
+            waited += time.perf_counter() - start
+            due = main and time.perf_counter() - saved >= 60 * self.recipe.save_minutes
+            found, stop, save = self.step(step_parts, stopped.asked, due)
+            self._show(bar, found, waited / (time.perf_counter() - begun), begun, begun_at)
+            last = progress.step == steps
+            validate = validation is not None and (progress.step % validate_every == 0 or last)
+            if validate:
+                self.validate(validation, workers)
+            progress.seconds = seconds + time.perf_counter() - begun
+            if save or validate or last or stop:
+                self.save_state()
+                saved = time.perf_counter()
+            if stop and not last:
+                bar.close()
+                raise KeyboardInterrupt(
+                    f"stopped at step {progress.step} of {steps}; --resume goes on from {self.run_folder.newest_state()}"
+                )
+        bar.close()
+        with self.state.average.swapped_in():
+            self.save_model(self.run_folder.last)
+        if main:
+            write_report(self.run_folder.path, progress.losses, progress.validations, progress.seconds)
+        self.accelerator.end_training()
+
+    def _parts(self, loader: DataLoader) -> Iterator[list[dict[str, torch.Tensor]]]:
+        """The accumulated parts of each step."""
+        parts = []
+        for part in loader:
+            if isinstance(part, Exception):
+                raise part
+            parts.append(part)
+            if len(parts) == self.recipe.accumulate:
+                yield parts
+                parts = []
+
+    def step(
+        self, parts: list[dict[str, torch.Tensor]], asked_to_stop: bool, save_is_due: bool
+    ) -> tuple[dict[str, float], bool, bool]:
+        """One optimizer step.
+
+        Returns:
+            Its losses, the mean over everything; whether any process was asked to stop, and whether for any a state is due.
+        """
+        accelerator, device, optimizer = self.accelerator, self.accelerator.device, self.state.optimizer
+        parts = [{name: tensor.to(device, non_blocking=True) for name, tensor in part.items()} for part in parts]
+        names = ("labels", "frame_mask", "audio_mask", "label_mask")
+        counts = sum(self.network.count_loss_items(**{name: part[name] for name in names}) for part in parts)
+        counts = accelerator.reduce(counts, "sum")
+        pairs = self._frame_pairs(parts)
+        for group in optimizer.param_groups:
+            factor = learning_rate_factor(self.progress.step, self.steps, self.frozen, self.recipe, group["part"])
+            group["lr"] = self.recipe.learning_rate * factor
+        found: dict[str, torch.Tensor] = {}
+        for number, part in enumerate(parts):
+            with accelerator.accumulate(self.model):
+                self._seed(number)
+                # One seed for all parts: the points at which masks are read are then the same for every split of the batch.
+                output = self.model(
+                    **part,
+                    loss_counts=counts,
+                    loss_seed=self.recipe.seed + self.progress.step,
+                    loss_others=pairs[:number] + pairs[number + 1 :],
+                )
+                for name, value in ({"loss": output.loss.detach()} | output.loss_dict).items():
+                    found[name] = found.get(name, 0) + value.float()
+                # `backward` divides by the number of parts, but the counts have done so already.
+                accelerator.backward(output.loss * len(parts))
+                if accelerator.sync_gradients:
+                    found["gradient"] = accelerator.clip_grad_norm_(self.model.parameters(), self.recipe.max_grad_norm)
+                    self._check_finite(found["loss"], parts)
+                optimizer.step()
+                optimizer.zero_grad()
+        self.state.average.update()
+        found |= {"stop": torch.tensor(float(asked_to_stop)), "save": torch.tensor(float(save_is_due))}
+        mean = accelerator.reduce(
+            torch.stack([torch.as_tensor(v, device=device).float() for v in found.values()]), "mean"
+        )
+        values = dict(zip(found, mean.tolist(), strict=True))
+        stop, save = values.pop("stop") > 0, values.pop("save") > 0
+        self.progress.step += 1
+        self.progress.losses.append(values["loss"])
+        return values, stop, save
+
+    def _seed(self, part: int) -> None:
+        """What dropout draws depends on seed, step and part alone: the same after a stop, and whichever process has the part."""
+        part += self.accelerator.process_index * self.recipe.accumulate
+        seed = np.random.SeedSequence([self.recipe.seed, self.progress.step, part])
+        torch.manual_seed(int(seed.generate_state(1)[0]))
+
+    @torch.no_grad()
+    def _frame_pairs(self, parts: list[dict[str, torch.Tensor]]) -> tuple[FramePairs, ...]:
+        """What the contrastive loss of each part needs to know of the others (*lineage*: GradCache); nothing where there is one."""
+        if len(parts) == 1 or not self.network.config.contrastive_weight:
+            return ()
+        pairs = []
+        with uncounted(self.network):
+            for number, part in enumerate(parts):
+                self._seed(number)  # dropout in the backbones draws as it will in the pass with gradients
+                pairs.append(self.model(**part, only_frame_pairs=True).frame_pairs)
+        return tuple(pairs)
+
+    def _check_finite(self, loss: torch.Tensor, parts: list[dict[str, torch.Tensor]]) -> None:
+        """Stops all processes before a loss that is no number reaches the weights, and keeps the batch that made it."""
+        whole = self.accelerator.reduce(loss, "mean")
+        if torch.isfinite(whole):
+            return
+        step = self.progress.step + 1
+        folder = self.run_folder.path / f"bad-batch-{step}"
+        if not torch.isfinite(loss):
+            folder.mkdir(parents=True, exist_ok=True)
+            tensors = {
+                f"{number}.{name}": tensor for number, part in enumerate(parts) for name, tensor in part.items()
+            }
+            save_file(tensors, folder / f"process-{self.accelerator.process_index}.safetensors")
+            (folder / "weights.txt").write_text(f"as in {self.run_folder.newest_state()}, some steps later\n")
+        self.accelerator.wait_for_everyone()
+        raise FloatingPointError(
+            f"the loss is {whole.item()} at step {step}; the batch is kept in {folder}, saved states are as they were. Try a lower "
+            "learning_rate, more warmup_steps, or bf16 instead of fp16"
+        )
+
+    def set_training(self) -> None:
+        """Training mode; batch norms of the backbone keep their statistics where the recipe says so."""
+        self.model.train()
+        if self.recipe.frozen_norms:
+            for module in self.network.model.backbone.modules():
+                if isinstance(module, torch.nn.modules.batchnorm._BatchNorm):
+                    module.eval()
+
+    def validate(self, validation: Dataset, workers: int) -> None:
+        """Scores the (averaged) weights on the validation split and keeps them where they are the best so far."""
+        accelerator, progress = self.accelerator, self.progress
+        self.model.eval()
+        with self.state.average.swapped_in():
+            network = self.network
+            result = evaluate_avsbench(network, self.processor, validation, size=self.recipe.size, workers=workers)
+            (scores,) = broadcast_object_list([result.scores if accelerator.is_main_process else None])
+            score = _selection_score(scores)
+            progress.validations.append({"step": progress.step, **scores})
+            if progress.best is None or score > progress.best:
+                progress.best = score
+                self.save_model(self.run_folder.best)
+            if accelerator.is_main_process:
+                self._show_predictions(prediction_sheets(result, network, self.processor, validation))
+            accelerator.wait_for_everyone()
+        shown = {f"validation/{name}": value for name, value in scores.items() if value is not None}
+        accelerator.log(shown, progress.step)
+        accelerator.print(f"step {progress.step}: validation mIoU {score:.4f}, the best so far {progress.best:.4f}")
+        self.set_training()
+
+    def save_model(self, folder: Path) -> None:
+        """A model folder for `from_pretrained`, of the weights that are in the model now."""
+        weights = self.accelerator.get_state_dict(self.model)
+        if self.accelerator.is_main_process:
+            with WholeFolder(folder) as temporary:
+                self.network.save_pretrained(temporary, state_dict=weights)
+                self.processor.save_pretrained(temporary)
+                self._write_card(temporary)
+        self.accelerator.wait_for_everyone()
+
+    def _write_card(self, folder: Path) -> None:
+        """The card of the weights of this step, and the record it is made from; scores only if these weights were validated."""
+        progress = self.progress
+        validated = progress.validations and progress.validations[-1]["step"] == progress.step
+        scores = progress.validations[-1] if validated else {}
+        record = model_record(self.recipe, self.run_folder.data(), progress.step, scores, self.command, self.commit)
+        record.write(folder)
+        title = self.run_folder.path.resolve().name
+        (folder / "README.md").write_text(model_card(record, self.network, self.processor, title), encoding="utf-8")
+
+    def _show_predictions(self, sheets: dict[str, Image.Image]) -> None:
+        with WholeFolder(self.run_folder.path / "pictures") as folder:
+            for name, sheet in sheets.items():
+                sheet.save(folder / f"{name.replace('/', '_')}.png")
+        for tracker in self.accelerator.trackers:
+            if tracker.name == "tensorboard":
+                images = {f"predictions/{name}": np.asarray(sheet)[None] for name, sheet in sheets.items()}
+                tracker.log_images(images, step=self.progress.step, dataformats="NHWC")
+
+    def save_state(self) -> None:
+        """Everything that `resume` needs, whole or not at all; the oldest states beyond those to keep are removed."""
+        target = self.run_folder.state(self.progress.step)
+        temporary = self.run_folder.temporary(target)
+        if self.accelerator.is_main_process:
+            shutil.rmtree(temporary, ignore_errors=True)
+        self.accelerator.wait_for_everyone()
+        try:
+            self.state.write(temporary, self.accelerator.is_main_process)
+        except (OSError, SafetensorError) as error:
+            shutil.rmtree(temporary, ignore_errors=True)
+            raise OSError(
+                f"{target}: the state could not be saved ({error}); make room, then --resume goes on from "
+                f"{self.run_folder.newest_state()}"
+            ) from error
+        self.accelerator.wait_for_everyone()
+        if self.accelerator.is_main_process:
+            replace_folder(temporary, target)
+            self.run_folder.prune(self.recipe.keep_states)
+        self.accelerator.wait_for_everyone()
+
+    def _show(self, bar: tqdm, found: dict[str, float], wait: float, begun: float, begun_at: int) -> None:
+        progress = self.progress
+        recent = progress.losses[-SMOOTHED:]
+        per_second = (progress.step - begun_at) * self.recipe.batch_size / (time.perf_counter() - begun)
+        rate = max(group["lr"] for group in self.state.optimizer.param_groups)
+        parts = {name: f"{value:.3f}" for name, value in found.items() if name not in ("loss", "gradient")}
+        shown = {
+            "loss": f"{sum(recent) / len(recent):.3f}",
+            **parts,
+            "lr": f"{rate:.1e}",
+            "clips/s": f"{per_second:.1f}",
+        }
+        if self.accelerator.device.type == "cuda":
+            shown["GB"] = f"{torch.cuda.max_memory_allocated() / 2**30:.1f}"
+        bar.set_postfix(shown | {"waiting": f"{wait:.0%}"}, refresh=False)
+        bar.update()
+        about = {"learning_rate": rate, "clips_per_second": per_second, "waiting": wait}
+        self.accelerator.log({f"training/{name}": value for name, value in (found | about).items()}, progress.step)
+
+
+def several_were_asked_for(environment: Mapping[str, str]) -> bool:
+    """Whether a launcher's variables speak of several processes: `accelerate launch --cpu --num_processes 2` sets an address at which
+    they would meet, but starts one, without a word."""
+    return int(environment.get("WORLD_SIZE", 1 + ("MASTER_ADDR" in environment))) > 1
+
+
+def _fingerprint(clips: Dataset) -> str:
+    return blake2b("\n".join(clips["id"][:]).encode(), digest_size=8).hexdigest()
+
+
+def _selection_score(scores: dict[str, float | None]) -> float:
+    """mIoU of a validation; of several classes over those seen, since few sets show all."""
+    return scores.get("miou_seen", scores["miou"]) or 0.0

@@ -1,0 +1,293 @@
+"""A training recipe: a YAML file that says what decides a run, beside the folder of the data (ours).
+
+A recipe names another one as its `base` and says only what differs. Unknown names and values of a wrong kind are refused, so that a
+misspelt line cannot be trained past.
+"""
+
+import math
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field, fields, replace
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from ..model.timing_ccformer import ALIGNMENTS
+
+SETTINGS = ("s4", "ms3", "avss", "own")
+
+
+@dataclass(frozen=True)
+class Augmentation:
+    """What is changed at random in training clips; every frame of a clip alike. The defaults change nothing.
+
+    Args:
+        flip: share of clips that are mirrored.
+        scale: smallest and largest factor by which the picture is enlarged before a part of the old size is cut out;
+            below 1 it is shrunk and what is beside it ignored.
+        colour: largest change of brightness, contrast and saturation, as a share.
+        frames: numbers of frames of which one is drawn per step; longer clips are cut to so many; empty: all frames.
+        gain: largest change of loudness, in dB.
+        noise: share of clips that get white noise, 10 to 40 dB below their sound.
+        mix: share of clips that get the sound of another clip with no class in common, 5 to 20 dB below their own; none where
+            the classes of a clip are not known (ms3 without AVSBench's `metadata.csv`).
+        shift: largest shift (s) of sound against picture; small enough for the labels to stay true.
+        silence, noise_only, off_screen: shares of clips whose sound is replaced: by silence; by white noise, pink noise, mains hum or
+            bleeps that nothing makes, by turns at random (ours); by the sound of another clip with no class in common (silence where
+            there is none, see `mix`). Nothing of them is to be marked (*lineage*: AVSBench-Robust's negatives).
+
+    Official log-mel files without their wav cannot be mixed, shifted, made louder or noisy; their clips can be replaced.
+    """
+
+    flip: float = 0.0
+    scale: tuple[float, float] = (1.0, 1.0)
+    colour: float = 0.0
+    frames: tuple[int, ...] = ()
+    gain: float = 0.0
+    noise: float = 0.0
+    mix: float = 0.0
+    shift: float = 0.0
+    silence: float = 0.0
+    noise_only: float = 0.0
+    off_screen: float = 0.0
+
+    def __post_init__(self):
+        for name in ("flip", "noise", "mix", "silence", "noise_only", "off_screen"):
+            _need(0 <= getattr(self, name) <= 1, f"augmentation.{name}", getattr(self, name), "a share, 0 to 1")
+        negatives = self.silence + self.noise_only + self.off_screen
+        _need(negatives < 1, "augmentation's silence + noise_only + off_screen", negatives, "below 1")
+        _need(0 <= self.colour < 1, "augmentation.colour", self.colour, "a share, 0 to below 1")
+        _need(
+            len(self.scale) == 2 and 0 < self.scale[0] <= self.scale[1],
+            "augmentation.scale",
+            self.scale,
+            "the smallest and the largest factor, such as [0.75, 1.5]",
+        )
+        _need(
+            all(number >= 1 and number == int(number) for number in self.frames),
+            "augmentation.frames",
+            self.frames,
+            "whole numbers of frames, 1 or more",
+        )
+        for name in ("gain", "shift"):
+            _need(getattr(self, name) >= 0, f"augmentation.{name}", getattr(self, name), "0 or more")
+
+    @property
+    def changes_sound(self) -> bool:
+        """Whether the sound of a clip is not the same every time."""
+        return any((self.gain, self.noise, self.mix, self.shift, self.noise_only, self.off_screen))
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """What decides a training run.
+
+    Args:
+        setting: of the data: `"s4"`, `"ms3"`, `"avss"` or `"own"`.
+        size: side (pixels) of the square frames, a multiple of 32.
+        alignment: which sound belongs to a frame, see `ccformer_hf.model.timing_ccformer`.
+        model: fields of `CCFormerConfig`; the labels follow from the data.
+        backbone_weights: ImageNet weights of the backbone: a Hub id, a folder or a file, see `ccformer_hf.training.pretrained_weights`.
+        audio_weights: the public `vggish-10086976.pth`.
+        start_from: model folder or Hub id to start from, which brings its own architecture and weights: `model`, `backbone_weights`
+            and `audio_weights` are not looked at then. What tells its labels apart is made anew where the data has others.
+        epochs: how often each clip is seen. A run that is resumed may get more: the cosine of `learning_rate` is that of the longer
+            run from then on.
+        batch_size: clips per optimizer step, over all processes.
+        accumulate: parts in which each process works through its share of a batch, to save memory. Changes no result, as long as
+            batch norms do not train (`frozen_norms`), which normalise each part by itself, and nothing is dropped at random, which is
+            drawn for each part. The contrastive loss sees all parts, which takes one more pass through the backbones.
+        learning_rate: of AdamW after the warm-up; then along a cosine to 0.
+        backbone_rate: factor of the backbone's learning rate.
+        frozen_epochs: epochs in which the two backbones do not learn.
+        frozen_norms: whether the backbone's batch norms keep their statistics, as pretrained ones should; otherwise they normalise by
+            the frames of all processes.
+        weight_decay: of matrices and kernels.
+        warmup_steps: in which the learning rate rises from 0.
+        max_grad_norm: gradients are clipped to this norm.
+        average: decay of the moving average of the weights that is validated and kept; 0: the weights themselves.
+        gradient_checkpointing: computes activations twice, to save memory.
+        seed: of weights, order and augmentation.
+        validate_every: epochs between validations; the best one by mIoU on the validation split is kept.
+        save_minutes: minutes between saved states; one is saved at each validation and at the end as well.
+        keep_states: how many of them are kept.
+        augmentation: see `Augmentation`.
+    """
+
+    setting: str = "avss"
+    size: int = 224
+    alignment: str = "frame"
+    model: dict[str, Any] = field(default_factory=dict)
+    backbone_weights: str | None = None
+    audio_weights: str | None = None
+    start_from: str | None = None
+    epochs: float = 30.0
+    batch_size: int = 8
+    accumulate: int = 1
+    learning_rate: float = 1e-4
+    backbone_rate: float = 0.1
+    frozen_epochs: float = 0.0
+    frozen_norms: bool = True
+    weight_decay: float = 0.05
+    warmup_steps: int = 500
+    max_grad_norm: float = 1.0
+    average: float = 0.0
+    gradient_checkpointing: bool = False
+    seed: int = 0
+    validate_every: float = 1.0
+    save_minutes: float = 5.0
+    keep_states: int = 2
+    augmentation: Augmentation = field(default_factory=Augmentation)
+
+    def __post_init__(self):
+        _need(self.setting in SETTINGS, "setting", self.setting, f"one of {', '.join(SETTINGS)}")
+        _need(self.size > 0 and self.size % 32 == 0, "size", self.size, "a multiple of 32")
+        _need(self.alignment in ALIGNMENTS, "alignment", self.alignment, f"one of {', '.join(ALIGNMENTS)}")
+        for name in ("epochs", "batch_size", "accumulate", "learning_rate", "max_grad_norm", "validate_every"):
+            _need(getattr(self, name) > 0, name, getattr(self, name), "more than 0")
+        _need(self.keep_states >= 1, "keep_states", self.keep_states, "1 or more")
+        for name in ("backbone_rate", "frozen_epochs", "weight_decay", "warmup_steps", "seed", "save_minutes"):
+            _need(getattr(self, name) >= 0, name, getattr(self, name), "0 or more")
+        _need(0 <= self.average < 1, "average", self.average, "a decay from 0 to below 1, such as 0.999")
+
+    def as_dict(self) -> dict[str, Any]:
+        """Plain values, for JSON and for `recipe_from`."""
+        return asdict(self)
+
+
+def read_recipe(path: str | os.PathLike, changes: Sequence[str] = ()) -> Recipe:
+    """Reads a recipe, its bases first.
+
+    Args:
+        changes: `name=value` each, for single values; `augmentation.flip=0.5` and `model.hidden_size=128` reach inside.
+
+    Raises:
+        FileNotFoundError: where the file or a base of it is missing.
+        ValueError: for a name no recipe has, or a value of another kind.
+    """
+    values = _read(Path(path), ())
+    for change in changes:
+        name, equals, text = change.partition("=")
+        if not equals:
+            raise ValueError(f"{change!r} changes nothing; expected name=value, such as batch_size=4")
+        inner = values
+        *groups, last = name.split(".")
+        for group in groups:
+            inner = inner.setdefault(group, {})
+            if not isinstance(inner, dict):
+                raise ValueError(f"{change!r} reaches into {group}, which is {inner!r} and holds no names")
+        inner[last] = _parsed(text, repr(change))
+    return recipe_from(values, str(path))
+
+
+def recipe_from(values: Mapping[str, Any], where: str) -> Recipe:
+    """A recipe of plain values; `where` they come from is told in errors.
+
+    Raises:
+        ValueError: for a name no recipe has, or a value of another kind.
+    """
+    values = dict(values)
+    augmentation = values.pop("augmentation", {})
+    if not isinstance(augmentation, Mapping):
+        raise ValueError(f"{where}: augmentation is {augmentation!r}; expected names and values")
+    try:
+        recipe = _typed(Recipe, values, "")
+        return replace(recipe, augmentation=_typed(Augmentation, augmentation, "augmentation."))
+    except ValueError as error:
+        raise ValueError(f"{where}: {error}") from None
+
+
+def _read(path: Path, seen: tuple[Path, ...]) -> dict[str, Any]:
+    if not path.is_file():
+        asked = f"which {seen[-1]} names as its base" if seen else "those of the project lie in examples/recipes/"
+        raise FileNotFoundError(f"{path}: there is no such recipe; {asked}")
+    path = path.resolve()
+    if path in seen:
+        raise ValueError(f"{path}: is its own base, by way of {', '.join(map(str, seen))}")
+    values = _parsed(path.read_bytes(), str(path)) or {}
+    if not isinstance(values, dict):
+        raise ValueError(f"{path}: holds a {type(values).__name__}; expected lines of name: value")
+    base = values.pop("base", None)
+    if base is None:
+        return values
+    if not isinstance(base, str):
+        raise ValueError(f"{path}: base is {base!r}; expected the name of another recipe")
+    return _merged(_read(path.parent / base, (*seen, path)), values)
+
+
+class _Loader(yaml.SafeLoader):
+    """Refuses a name that is given twice; YAML itself keeps the last one."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+        seen = set()
+        for key, _ in node.value:
+            name = str(key.value)
+            if name in seen:
+                raise yaml.constructor.ConstructorError(None, None, f"{name!r} is given twice", key.start_mark)
+            seen.add(name)
+        return super().construct_mapping(node, deep)
+
+
+def _parsed(text: str | bytes, where: str) -> Any:
+    try:
+        return yaml.load(text, _Loader)
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise ValueError(f"{where}: is no YAML ({' '.join(str(error).split())})") from None
+
+
+def _merged(base: Mapping[str, Any], values: Mapping[str, Any]) -> dict[str, Any]:
+    merged = dict(base)
+    for name, value in values.items():
+        # A backbone is replaced as a whole: settings of one kind mean nothing to another.
+        inside = isinstance(value, Mapping) and isinstance(merged.get(name), Mapping) and name != "backbone_config"
+        merged[name] = _merged(merged[name], value) if inside else value
+    return merged
+
+
+def _typed(kind: type, values: Mapping[str, Any], prefix: str):
+    defaults = kind()
+    known = {entry.name: getattr(defaults, entry.name) for entry in fields(kind)}
+    unknown = [name for name in values if name not in known]
+    if unknown:
+        raise ValueError(f"knows no {prefix}{unknown[0]}; expected one of {', '.join(known)}")
+    return kind(**{name: _value(prefix + name, value, known[name]) for name, value in values.items()})
+
+
+def _value(name: str, value: Any, default: Any) -> Any:
+    if isinstance(default, tuple):
+        _need(isinstance(value, (list, tuple)) and all(map(_is_number, value)), name, value, "a list of numbers")
+        return tuple(value)
+    if default is None:
+        _need(value is None or isinstance(value, str), name, value, "a text, or null")
+        return value
+    if isinstance(default, bool):
+        _need(isinstance(value, bool), name, value, "true or false")
+        return value
+    if isinstance(default, float):
+        number = _number(value)
+        _need(number is not None, name, value, "a number")
+        return number
+    if isinstance(default, int):
+        _need(_is_number(value) and value == int(value), name, value, "a whole number")
+        return int(value)
+    _need(isinstance(value, type(default)), name, value, "names and values" if isinstance(default, dict) else "a text")
+    return value
+
+
+def _number(value: Any) -> float | None:
+    # YAML 1.1 reads 1e-4 as a text; 1.0e-4 would be a number.
+    try:
+        value = float(value) if isinstance(value, str) else value
+    except ValueError:
+        return None
+    return float(value) if _is_number(value) else None
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)
+
+
+def _need(holds: bool, name: str, value: Any, wanted: str) -> None:
+    if not holds:
+        raise ValueError(f"{name} is {value!r}; expected {wanted}")

@@ -1,0 +1,129 @@
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from hub_server import running_hub
+from PIL import Image
+
+from ccformer_hf.cli import main as cli
+from ccformer_hf.data.synthetic.clips import write_made_up_set
+
+
+@pytest.fixture(scope="module")
+def made_up(tmp_path_factory):
+    root = tmp_path_factory.mktemp("sets") / "ms3"
+    return write_made_up_set(root, "ms3", clips=6, seed=0, workers=1, progress=False, size=32)
+
+
+# check ---------------------------------------------------------------------------------------------------------------
+
+
+def test_check_of_a_whole_set(made_up, capsys):
+    assert cli.main(["data", "check", str(made_up)]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert [line.split() for line in lines[:4]] == [
+        ["setting", "split", "clips", "whole", "missing", "unreadable", "odd"],
+        ["ms3", "train", "4", "4", "0", "0", "0"],
+        ["ms3", "validation", "1", "1", "0", "0", "0"],
+        ["ms3", "test", "1", "1", "0", "0", "0"],
+    ]
+    assert len({len(line) for line in lines[:4]}) == 1, "the columns are aligned"
+    assert lines[-1] == "All is fine."
+
+
+def test_check_counts_names_and_tells_how_to_mend(made_up, tmp_path, capsys):
+    root = shutil.copytree(made_up, tmp_path / "ms3")
+    masks = sorted((root / "Multi-sources/ms3_data/gt_masks/test").glob("*/*.png"))
+    for path in masks[:4]:
+        path.unlink()
+    Image.new("L", (8, 8)).save(masks[4])
+    (root / "Multi-sources/ms3_data/audio_wav/test" / f"{masks[0].parent.name}.wav").write_bytes(b"")
+    assert cli.main(["data", "check", str(root), "--setting", "ms3"]) == 1
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[3].split() == ["ms3", "test", "1", "0", "4", "1", "1"]
+    at = lines.index("missing, ms3 test: files that are not there; copy or unpack them again, or take their clips out")
+    assert lines[at + 1 : at + 5] == [*(f"  {path.relative_to(root)}" for path in masks[:3]), "  and 1 more"]
+    assert sum(line.startswith("odd, ms3 test: ") for line in lines) == 1
+    assert f"{masks[0].parent.name}.wav (it is empty)" in "\n".join(lines)
+    assert lines[-1] != "All is fine."
+
+
+def test_check_of_a_wrong_folder_is_one_line(made_up, tmp_path, capsys):
+    for root, told in ((tmp_path, "holds no s4_meta_data.csv"), (tmp_path / "no", "is no folder")):
+        assert cli.main(["data", "check", str(root)]) == 2
+        told_all = capsys.readouterr()
+        assert told_all.out == "" and told in told_all.err and len(told_all.err.splitlines()) == 1
+    assert cli.main(["data", "check", str(made_up), "--setting", "own"]) == 2
+    assert "classes.txt: there is no such file" in capsys.readouterr().err
+
+
+# convert -------------------------------------------------------------------------------------------------------------
+
+
+def convert_arguments(tmp_path: Path) -> list[str]:
+    root = write_made_up_set(tmp_path / "in", "ms3", 3, seed=0, workers=1, progress=False, size=48)
+    return ["data", "convert", str(root), str(tmp_path / "out"), "--workers", "1"]
+
+
+def test_convert(tmp_path, capsys):
+    arguments = convert_arguments(tmp_path)
+    assert cli.main([*arguments, "--setting", "ms3"]) == 0
+    printed = capsys.readouterr()
+    assert (
+        printed.out
+        == f"ms3: whole in {tmp_path / 'out'}; read with datasets.load_dataset('{tmp_path / 'out'}', 'ms3')\n"
+    )
+    assert "3/3" in printed.err and (tmp_path / "out" / "README.md").is_file()
+    assert cli.main(arguments) == 0
+    assert capsys.readouterr().err == ""  # nothing is left to convert
+
+
+def test_convert_tells_what_is_missing(tmp_path, capsys):
+    arguments = convert_arguments(tmp_path)
+    next((tmp_path / "in").rglob("gt_masks/test/*/*_1.png")).unlink()
+    assert cli.main(arguments) == 2
+    printed = capsys.readouterr().err
+    assert printed.count("\n") == 1 and "lack files" in printed and "ccformer data check" in printed
+    assert cli.main([*arguments, "--push-to-hub", "no owner"]) == 2
+    assert "no owner: is no name of a repository" in capsys.readouterr().err
+
+
+def test_convert_pushes_to_a_private_repository(tmp_path):
+    """In a process of its own: `huggingface_hub` reads the address of the Hub when it is imported."""
+    arguments = convert_arguments(tmp_path)
+    script = f"""
+import os
+from ccformer_hf.cli import main
+arguments = {arguments!r} + ["--push-to-hub"]
+print(main(arguments + ["tester/set"]))
+os.environ["HF_TOKEN"] = "reads-only"
+print(main(arguments + ["tester/other"]))
+del os.environ["HF_TOKEN"]
+print(main(arguments + ["tester/other"]))
+"""
+    with running_hub(readers=("reads-only",)) as hub:
+        environment = os.environ | {
+            "HF_ENDPOINT": hub.address,
+            "HF_TOKEN": "any",
+            "HF_HOME": str(tmp_path / "home"),
+            "HF_HUB_DISABLE_XET": "1",
+        }
+        done = subprocess.run([sys.executable, "-c", script], env=environment, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    out = tmp_path / "out"
+    lines = done.stdout.splitlines()
+    assert lines[1:3] == [f"uploaded to {hub.address}/datasets/tester/set", "0"]
+    assert [lines[4], lines[6]] == ["2", "2"]
+    errors = [line for line in done.stderr.splitlines() if line.startswith("ccformer: error: ")]
+    assert len(errors) == 2
+    assert "tester/other: you have no right to write there" in errors[0] and "that may write there" in errors[0]
+    assert "tester/other: the Hub does not know who you are" in errors[1] and "hf auth login" in errors[1]
+    assert list(hub.repositories) == [("dataset", "tester/set")]
+    assert hub.repositories["dataset", "tester/set"].private
+    assert len(hub.repositories["dataset", "tester/set"].trees) == 2  # the empty one, and one upload
+    assert hub.files("dataset", "tester/set") == {
+        path.relative_to(out).as_posix(): path.read_bytes() for path in out.rglob("*") if path.is_file()
+    }

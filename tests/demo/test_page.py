@@ -1,0 +1,166 @@
+import importlib
+import os
+import signal
+import sys
+import tempfile
+import time
+from functools import partial
+from types import SimpleNamespace
+
+import gradio
+import planted
+import pytest
+from ccformer_hf.inference.loading import BUILT_IN_MODEL
+from gradio_client import Client, handle_file
+from made_media import make_video
+
+from ccformer_hf.demo import app as module
+from ccformer_hf.demo import zero_gpu
+from ccformer_hf.demo.app import EXAMPLES, OTHER, OWN, SILENT, Demo, launch
+from ccformer_hf.demo.limits import Limits
+from ccformer_hf.demo.models import Models
+from ccformer_hf.inference import contained_media
+from ccformer_hf.stop_signals import Stopped
+
+
+@pytest.fixture
+def demo(folder, tmp_path) -> Demo:
+    (tmp_path / "looks").mkdir()
+    return Demo(Models(str(folder), "cpu"), Limits(seconds=5), tmp_path / "looks")
+
+
+def looks(demo) -> list:
+    return list(demo._root.iterdir())
+
+
+def test_a_look_and_the_same_pictures_under_other_sounds(demo, video, tmp_path):
+    *steps, own = demo.look(str(video), "")
+    assert steps == [0.25, 0.5, 0.75, 1] and own.heard == OWN and own.info.has_audio
+    *_, silent = demo.look_again(own, SILENT)
+    *_, other = demo.look_again(own, OTHER, str(make_video(tmp_path / "other.mp4", 1.0)))
+    assert (silent.heard, other.heard) == (SILENT, "the sound of other.mp4")
+    assert silent.clip == other.clip == own.clip and len(looks(demo)) == 3
+    assert not silent.info.has_audio and silent.sound is None and other.sound.name == "sound.wav"
+    drawn = demo.draw(other, 0.5, 0.5)
+    assert drawn.segments["model"]["name"] == demo.models.own
+    assert "<figure>" in demo.second(own, 3, 0.5)
+    *_, at_once = demo.look(str(video), "", SILENT)
+    assert (at_once.sounding(1) == silent.sounding(1)).all()
+
+
+def test_a_clip_without_sound_says_so(demo, tmp_path):
+    *_, own = demo.look(str(make_video(tmp_path / "quiet.mp4", 2.0, sound=False)), "")
+    assert own.heard == "no sound (the clip has none)" and own.loudness is None
+
+
+def test_a_look_that_is_stopped_or_fails_leaves_nothing(demo, video, tmp_path, monkeypatch):
+    steps = demo.look(str(video), "")
+    assert next(steps) == 0.25 and len(looks(demo)) == 1
+    steps.close()
+    assert looks(demo) == []
+    with pytest.raises(gradio.Error, match="quiet.mp4 has no sound to lend"):
+        list(demo.look(str(video), "", OTHER, str(make_video(tmp_path / "quiet.mp4", 1.0, sound=False))))
+    monkeypatch.setattr(module, "look", lambda *_: (_ for _ in ()).throw(MemoryError))
+    with pytest.raises(MemoryError):
+        list(demo.look(str(video), ""))
+    assert looks(demo) == []
+
+
+def test_what_the_user_is_told(demo, video, tmp_path):
+    with pytest.raises(gradio.Error, match="Choose a clip first"):
+        list(demo.look(None, ""))
+    with pytest.raises(gradio.Error, match="lasts 7 seconds, at most 5"):
+        list(demo.look(str(make_video(tmp_path / "long.mp4", 7.0)), ""))
+    with pytest.raises(gradio.Error, match="&lt;b&gt;: is no name of a model on the Hub"):
+        list(demo.look(str(video), "<b>"))
+    *_, own = demo.look(str(video), "")
+    for threshold, opacity in ((2, 0.5), (0.5, -1), ("0.5", 0.5), (None, 0.5), (float("nan"), 0.5)):
+        with pytest.raises(gradio.Error, match="must be a number from 0 to 1"):
+            demo.draw(own, threshold, opacity)
+
+
+@pytest.mark.skipif(os.name != "posix", reason="has no such signals")
+def test_a_clip_that_crashes_after_the_check_is_told_and_leaves_nothing(demo, video, monkeypatch):
+    with monkeypatch.context() as patch, pytest.raises(gradio.Error, match="^.clip.mp4: reading it crashed"):
+        patch.setattr(contained_media, "_frames_at", planted.crash)
+        list(demo.look(str(video), ""))
+    assert looks(demo) == []
+    *_, own = demo.look(str(video), "")
+    with monkeypatch.context() as patch, pytest.raises(gradio.Error, match="^.clip.mp4: reading it crashed"):
+        patch.setattr(contained_media, "_frames", planted.crash_in_frames)
+        demo.draw(own, 0.5, 0.5)
+    demo.draw(own, 0.5, 0.5)
+
+
+def test_a_clip_that_takes_too_long_is_told(folder, tmp_path, video, monkeypatch):
+    monkeypatch.setattr(contained_media, "_frames", planted.endless_frames)
+    (tmp_path / "looks").mkdir()
+    demo = Demo(Models(str(folder), "cpu"), Limits(shown=64, reading=0.5), tmp_path / "looks")
+    with pytest.raises(gradio.Error, match="clip.mp4: reading it took more than"):
+        list(demo.look(str(video), ""))
+    assert looks(demo) == []
+
+
+@pytest.mark.parametrize(
+    "given, environment, wanted",
+    [(None, None, BUILT_IN_MODEL), (None, "me/hub", "me/hub"), ("me/given", "me/hub", "me/given")],
+)
+def test_the_checkpoint_is_the_one_given_else_that_of_the_environment(given, environment, wanted, monkeypatch):
+    class Stop(Exception):
+        pass
+
+    def models(name):
+        raise Stop(name)
+
+    monkeypatch.setattr(module, "Models", models)
+    monkeypatch.delenv("CCFORMER_MODEL", raising=False)
+    if environment:
+        monkeypatch.setenv("CCFORMER_MODEL", environment)
+    with pytest.raises(Stop, match=wanted):
+        launch(given)
+
+
+@pytest.mark.skipif(os.name != "posix", reason="has no such signals")
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+def test_each_stop_signal_is_as_ctrl_c(monkeypatch, number):
+    monkeypatch.setattr(module, "Models", lambda name: signal.raise_signal(number))
+    with pytest.raises(Stopped, match=signal.Signals(number).name):
+        launch("any")
+
+
+def test_uploads_and_results_are_removed_in_time(folder, video, tmp_path, monkeypatch):
+    monkeypatch.setenv("GRADIO_TEMP_DIR", "restored at the end")
+    monkeypatch.setattr(module.tempfile, "mkdtemp", partial(tempfile.mkdtemp, dir=tmp_path))
+    address = launch(str(folder), limits=Limits(kept=6), block=False)
+    try:
+        client = Client(address, verbose=False, download_files=str(tmp_path / "downloads"))
+        client.predict(handle_file(str(video)), "own", None, 0.5, 0.5, api_name="/segment")
+        (kept,) = tmp_path.glob("ccformer-demo-*")
+
+        def names() -> set[str]:
+            return {path.name for path in kept.rglob("*") if path.is_file()}
+
+        assert {"clip.mp4", "overlay.mp4", "masks.zip", "probabilities.npy", "000000.jpg"} <= names()
+        end = time.monotonic() + 60
+        while names() != {path.name for path in EXAMPLES} and time.monotonic() < end:
+            time.sleep(0.5)
+        assert names() == {path.name for path in EXAMPLES}
+    finally:
+        gradio.close_all()
+
+
+def test_zero_gpu_is_used_where_it_is(monkeypatch):
+    asked = []
+
+    def gpu(duration):
+        asked.append(duration)
+        return lambda function: lambda *given: ("on the GPU", function(*given))
+
+    assert zero_gpu.on_gpu(abs) is abs  # nothing is needed elsewhere
+    monkeypatch.setitem(sys.modules, "spaces", SimpleNamespace(GPU=gpu))
+    try:
+        assert importlib.reload(zero_gpu).on_gpu(abs)(-1) == ("on the GPU", 1)
+        assert asked == [zero_gpu.SECONDS]
+    finally:
+        monkeypatch.delitem(sys.modules, "spaces")
+        importlib.reload(zero_gpu)

@@ -1,0 +1,65 @@
+from dataclasses import replace
+
+import numpy as np
+import planted
+import pytest
+from made_media import make_video
+
+from ccformer_hf.inference import contained_media
+from ccformer_hf.model import media_ccformer
+from ccformer_hf.model.media_ccformer import MediaError, MediaWarning, SoundReader
+
+TIMES = [0.0, 0.34, 0.34, 2.0, 9.0]
+
+
+def test_everything_is_as_in_one_process(video, monkeypatch):
+    info = media_ccformer.probe(video)
+    frames, shown = list(media_ccformer.iter_frames(video)), list(media_ccformer.iter_frames_at(video, TIMES))
+    times = {fps: media_ccformer.frame_times(info, fps) for fps in (1.0, "all")}
+    with SoundReader(video, 16000) as sound:
+        sounds = [sound.read(start, 1000) for start in TIMES[1:]]
+    # From here on nothing is read here.
+    monkeypatch.setattr(media_ccformer, "open_media", lambda path: pytest.fail("the file was opened here"))
+    assert contained_media.probe(video) == info
+    for (time, picture), (same, expected) in zip(contained_media.iter_frames(video), frames, strict=True):
+        assert time == same and (picture == expected).all()
+    for picture, expected in zip(contained_media.iter_frames_at(video, TIMES), shown, strict=True):
+        assert (picture == expected).all()
+    for fps, expected in times.items():
+        assert contained_media.frame_times(info, fps).tolist() == expected.tolist()
+    for samples, expected in zip(contained_media.iter_sounds(video, TIMES[1:], 1000, 16000), sounds, strict=True):
+        assert samples.dtype == np.float32 and (samples == expected).all()
+
+
+def test_errors_and_warnings_come_over(tmp_path):
+    with pytest.raises(MediaError, match="^nowhere.mp4: there is no such file; check the name$"):
+        contained_media.probe("nowhere.mp4")
+    with pytest.raises(MediaError, match="silent.mp4: has no sound track"):
+        next(contained_media.run_isolated(planted.only_sound, make_video(tmp_path / "silent.mp4", 0.5, sound=False)))
+    with pytest.warns(MediaWarning, match="^clip.mp4: is odd$") as told:
+        assert [value for value, _ in contained_media.run_isolated(planted.warned, "clip.mp4")] == [1, 2]
+    assert len(told) == 2
+
+
+@pytest.mark.parametrize("value", [None, {}, {"path": 1}, "width"])
+def test_what_a_file_is_said_to_hold_is_checked(video, monkeypatch, value):
+    info = vars(media_ccformer.probe(video))
+    answer = {**info, "width": "96"} if value == "width" else value
+    monkeypatch.setattr(contained_media, "run_isolated", lambda *_: iter([(answer, [])]))
+    with pytest.raises(MediaError, match="clip.mp4: reading it gave something else"):
+        contained_media.probe(video)
+
+
+@pytest.mark.parametrize(
+    "array", [np.zeros((4, 4), np.uint8), np.zeros((4, 4, 4), np.uint8), np.zeros((4, 4, 3), np.float32)]
+)
+def test_pictures_and_sounds_are_checked(video, monkeypatch, array):
+    info = replace(media_ccformer.probe(video), fps=1.0)
+    monkeypatch.setattr(contained_media, "run_isolated", lambda *_, **__: iter([(0.0, [array])]))
+    for reading in (contained_media.iter_frames(video), contained_media.iter_frames_at(video, [0.0])):
+        with pytest.raises(MediaError, match="gave something else"):
+            next(reading)
+    with pytest.raises(MediaError, match="gave something else"):
+        contained_media.frame_times(info, "all")
+    with pytest.warns(MediaWarning, match="gave something else"):
+        assert list(contained_media.iter_sounds(video, [0.0], 1000, 16000)) == [None]

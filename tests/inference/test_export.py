@@ -1,0 +1,112 @@
+"""What `examples/export_model.py` writes gives what the model gives, at sizes, lengths and masks it was not made with."""
+
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+from ccformer_hf.inference.loading import load
+from small_model import random_inputs, small_model
+
+from ccformer_hf.data.synthetic.clips import make_clip
+from ccformer_hf.inference.export import export_program
+
+onnxruntime = pytest.importorskip("onnxruntime")
+pytest.importorskip("onnxscript")
+
+EXAMPLE = Path(__file__).parents[1] / "examples" / "export_model.py"
+CASES = [(1, 1, 64, 96), (2, 3, 128, 64), (1, 7, 128, 128), "made-up clip"]
+
+
+@pytest.fixture(scope="module")
+def example(tmp_path_factory) -> tuple[Path, str]:
+    """Folder of the exported built-in checkpoint, and what the example printed. Exporting takes most of this module's time."""
+    folder = tmp_path_factory.mktemp("exported")
+    result = subprocess.run(
+        [sys.executable, str(EXAMPLE), "--output", str(folder), "--clips", "2"],
+        capture_output=True,
+        text=True,
+        env={**os.environ, "OMP_NUM_THREADS": "1"},
+        timeout=900,
+    )
+    assert result.returncode == 0, result.stderr[-3000:]
+    return folder, result.stdout
+
+
+@pytest.fixture(scope="module")
+def model():
+    return load("ccformer-tiny", "cpu")[0]
+
+
+@pytest.fixture(scope="module", params=CASES, ids=str)
+def inputs(request) -> dict[str, torch.Tensor]:
+    """What the processor makes of a clip (sure of itself: many tiny probabilities), or random clips `(B, T, H, W)`.
+
+    In these the first frame is silent, and the last of several frames of the last clip is padding.
+    """
+    if request.param == "made-up clip":
+        clip = make_clip("ms3", 1_000_000, 0)
+        return dict(load("ccformer-tiny", "cpu")[1](clip.frames, audio=clip.waveform, sampling_rate=16000))
+    inputs = random_inputs(*request.param, seed=1)
+    inputs["frame_mask"] = torch.ones(request.param[:2], dtype=torch.bool)
+    inputs["frame_mask"][-1, -1] = request.param[1] == 1
+    inputs["audio_mask"] = inputs["frame_mask"].clone()
+    inputs["audio_mask"][0, 0] = False
+    return inputs
+
+
+def check(logits: torch.Tensor, model, inputs: dict[str, torch.Tensor], tolerance: float) -> None:
+    """Equal on real frames, and not only because nothing changes."""
+    with torch.no_grad():
+        expected = model(**inputs).logits
+    assert logits.shape == expected.shape and logits.dtype == expected.dtype
+    real = inputs["frame_mask"]
+    torch.testing.assert_close(logits[real].exp(), expected[real].exp(), atol=tolerance / 100, rtol=0)
+    # Where P is tiny it is what is left of 1 - P(all else), which float32 knows to 1e-3 of itself, the model's own too.
+    torch.testing.assert_close(logits[real], expected[real], atol=tolerance, rtol=tolerance)
+    assert expected[real].std(dim=(-2, -1)).max() > 0.1
+
+
+@pytest.fixture(scope="module")
+def program(example):
+    return torch.export.load(example[0] / "model.pt2").module()
+
+
+def test_program_equals_model(program, model, inputs):
+    with torch.no_grad():
+        check(program(**inputs), model, inputs, 1e-4)
+
+
+@pytest.fixture(scope="module")
+def session(example):
+    return onnxruntime.InferenceSession(example[0] / "model.onnx", providers=["CPUExecutionProvider"])
+
+
+def test_onnx_equals_model(session, model, inputs):
+    (logits,) = session.run(["logits"], {name: value.numpy() for name, value in inputs.items()})
+    check(torch.from_numpy(logits), model, inputs, 1e-3)
+
+
+def test_table_of_the_example(example):
+    folder, printed = example
+    rows = re.findall(r"^  (\w[\w ]*?) +([\d.]+) +([\d.]+) +([\d.]+) +([\d.]+)% +(\S+)$", printed, flags=re.MULTILINE)
+    table = {name: tuple(map(float, values)) for name, *values in rows}
+    assert list(table) == ["float32", "bfloat16", "float16", "torch program", "ONNX", "ONNX int8"]
+    at_most = {"bfloat16": 0.5, "float16": 0.5, "ONNX int8": 3}  # % of the cells; the others: none
+    for name, (_, milliseconds, miou, changed, difference) in table.items():
+        assert milliseconds > 0 and miou > 0.5, name
+        assert changed <= at_most.get(name, 0), f"{name}: {changed} % of the cells changed"
+        # What is less exact is another computation, and what should be the same is the same.
+        assert difference > 1e-4 if name in at_most else difference < 1e-4, name
+    for half in ("bfloat16", "float16"):
+        assert table[half][0] == pytest.approx(table["float32"][0] / 2, rel=0.02)
+    assert table["ONNX int8"][0] < 0.85 * table["ONNX"][0]
+    assert {path.name for path in folder.iterdir()} == {"model.pt2", "model.onnx", "model-int8.onnx"}
+
+
+def test_training_mode_is_refused():
+    with pytest.raises(ValueError, match="training mode"):
+        export_program(small_model().train())

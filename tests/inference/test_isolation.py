@@ -1,0 +1,223 @@
+import json
+import os
+import subprocess
+import sys
+import threading
+import time
+
+import numpy as np
+import planted
+import pytest
+
+from ccformer_hf.inference import isolation
+from ccformer_hf.inference.isolation import run_isolated
+from ccformer_hf.model.media_ccformer import MediaError
+
+posix = pytest.mark.skipif(os.name != "posix", reason="has neither such signals nor limits")
+
+
+@pytest.fixture(autouse=True)
+def started():
+    """A child for clip.mp4 is there already: however busy the machine, its start takes no part of a time limit."""
+    list(run_isolated(planted.fine, "clip.mp4", 0))
+    yield
+    isolation._end_idle()
+
+
+def fault(function, *arguments, **limits) -> str:
+    """What is told of a file called clip.mp4 when it is read by `function`; the child is gone then."""
+    with pytest.raises(MediaError) as error:
+        list(run_isolated(function, "clip.mp4", *arguments, **limits))
+    assert isolation._idle == [] or isolation._idle[-1].file[0] != "clip.mp4"
+    told = str(error.value)
+    assert told.startswith("clip.mp4: reading it ") and "another program" in told and "\n" not in told
+    return told
+
+
+def runs(process: int) -> bool:
+    try:
+        os.kill(process, 0)
+    except ProcessLookupError:
+        return False
+    return True
+
+
+def test_values_and_arrays_come_over():
+    messages = list(run_isolated(planted.fine, "clip.mp4", 3))
+    assert [value for value, _ in messages] == [{"number": 0}, {"number": 1}, {"number": 2}]
+    for number, (_, (picture, samples)) in enumerate(messages):
+        assert picture.dtype == np.uint8 and samples.dtype == np.float32
+        assert picture.tolist() == [[number] * 3] * 2 and samples.tolist() == list(range(number))
+        picture[0, 0] = 9  # they can be written to
+    assert list(run_isolated(planted.fine, "clip.mp4", 0)) == []
+
+
+def test_the_child_is_light_and_serves_one_file(tmp_path, monkeypatch):
+    def child(path):
+        (((process, heavy), _),) = run_isolated(planted.process, path)
+        assert heavy == [] and process != os.getpid()
+        return process
+
+    first = child("a.mp4")
+    assert child("a.mp4") == first  # what it prints disturbs nobody
+    assert child("b.mp4") != first
+    monkeypatch.chdir(tmp_path)
+    assert child("a.mp4") != first  # another file of this name
+
+
+@posix
+def test_a_crash_costs_one_file():
+    assert "crashed (SIGSEGV)" in fault(planted.crash)
+    assert len(list(run_isolated(planted.fine, "clip.mp4", 2))) == 2
+
+
+def test_a_child_that_hangs_is_stopped(monkeypatch):
+    monkeypatch.setattr(isolation, "SILENCE", 0.3)
+    assert "made no progress for 0 s and was stopped" in fault(planted.hang)
+
+
+def test_silence_may_be_longer_for_a_large_file(tmp_path, monkeypatch):
+    monkeypatch.setattr(isolation, "SILENCE", 0.1)
+    large = tmp_path / "large.mp4"
+    large.write_bytes(bytes(1_000_000))
+    start = time.monotonic()
+    with pytest.raises(MediaError, match="no progress for 1 s"):
+        list(run_isolated(planted.hang, large))
+    assert time.monotonic() - start > 1
+
+
+def test_a_time_in_all():
+    seen = 0
+    with pytest.raises(MediaError, match="took more than 1 s"):
+        for _ in run_isolated(planted.slow, "clip.mp4", seconds=0.6):
+            seen += 1
+    assert seen > 1
+
+
+def test_the_parent_may_take_its_time(monkeypatch):
+    monkeypatch.setattr(isolation, "SILENCE", 0.2)
+    for _ in run_isolated(planted.fine, "clip.mp4", 3):
+        time.sleep(0.3)
+
+
+@posix
+def test_a_child_that_wants_all_memory(monkeypatch):
+    monkeypatch.setattr(isolation, "MEMORY", 1 << 30)
+    isolation._end_idle()
+    assert "needs more than 1 GiB of memory" in fault(planted.hungry)
+
+
+@posix
+def test_a_child_that_the_system_kills():
+    assert "stopped by the system, mostly for want of memory" in fault(planted.killed)
+
+
+@posix
+@pytest.mark.parametrize(
+    "line, more",
+    [
+        ("no JSON", 0),
+        ("[1]", 0),
+        ('"end"', 0),
+        ("[" * 100_000, 0),
+        ("x" * (2 << 20), 0),
+        ('{"value": 1}', 0),
+        ('{"value": 1, "arrays": [["object", [1]]]}', 8),
+        ('{"value": 1, "arrays": [["uint8", [-1]]]}', 8),
+        ('{"value": 1, "arrays": [["uint8", [true]]]}', 8),
+        ('{"value": 1, "arrays": [["uint8", [1099511627776]]]}', 8),
+        ('{"value": 1, "arrays": [["float64", [65536, 65536]]]}', 8),
+        ('{"error": ["MediaError"]}', 0),
+    ],
+)
+def test_what_is_no_message_is_refused(line, more):
+    assert "unknown message" in fault(planted.say, line, more)
+
+
+@posix
+def test_an_array_that_breaks_off(monkeypatch):
+    monkeypatch.setattr(isolation, "SILENCE", 0.3)
+    assert "made no progress" in fault(planted.say, '{"value": 1, "arrays": [["uint8", [1000000]]]}', 10)
+
+
+def test_errors_keep_their_kind():
+    with pytest.raises(MediaError, match="^clip.mp4: is odd$"):
+        list(run_isolated(planted.raise_error, "clip.mp4", "media"))
+    with pytest.raises(ValueError, match="^a number$"):
+        list(run_isolated(planted.raise_error, "clip.mp4", "value"))
+    with pytest.raises(MediaError, match="^clip.mp4: cannot be read .*lost.*another program"):
+        list(run_isolated(planted.raise_error, "clip.mp4", "other"))
+
+
+@pytest.mark.skipif(not os.path.exists("/dev/full"), reason="no /dev/full, which stands for a full disk")
+def test_a_full_disk_keeps_its_number():
+    with pytest.raises(OSError, match="No space left") as error:
+        list(run_isolated(planted.full_disk, "clip.mp4"))
+    assert error.value.errno == 28
+
+
+@posix
+def test_reading_in_another_thread_can_be_ended():
+    faults = []
+
+    def read():
+        with pytest.raises(MediaError) as error:
+            list(run_isolated(planted.hang, "clip.mp4"))
+        faults.append(str(error.value))
+
+    thread = threading.Thread(target=read)
+    thread.start()
+    while isolation._idle:  # until it has taken the one that was started
+        time.sleep(0.01)
+    isolation.end_children()
+    thread.join(20)
+    assert len(faults) == 1 and faults[0].startswith("clip.mp4: reading it was stopped")
+
+
+def test_leaving_early_ends_the_child():
+    messages = run_isolated(planted.slow, "clip.mp4")
+    next(messages)
+    before = len(isolation._idle)
+    messages.close()
+    assert len(isolation._idle) == before
+
+
+def test_a_python_that_cannot_be_started(monkeypatch):
+    monkeypatch.setattr(isolation, "_START", "raise SystemExit(3)")
+    isolation._end_idle()
+    with pytest.raises(OSError, match="clip.mp4: cannot be read.*exit code 3.*can import ccformer_hf"):
+        list(run_isolated(planted.fine, "clip.mp4", 1))
+
+
+@posix
+def test_a_parent_that_is_killed_takes_its_child_along():
+    """The child is in the middle of a loop that never ends."""
+    code = f"""
+import sys; sys.path[:] = {json.dumps(sys.path)}
+import planted
+from ccformer_hf.isolation import run_isolated
+(((process, _), _),) = run_isolated(planted.process, "clip.mp4")
+hanging = run_isolated(planted.hang, "clip.mp4")
+next(hanging)
+print(process, flush=True)
+next(hanging)
+"""
+    with subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True) as parent:
+        process = int(parent.stdout.readline())
+        assert runs(process)
+        parent.kill()
+    end = time.monotonic() + 20
+    while runs(process) and time.monotonic() < end:
+        time.sleep(0.02)
+    assert not runs(process)
+
+
+@posix
+def test_a_forked_process_leaves_the_children_of_its_parent_alone():
+    list(run_isolated(planted.fine, "clip.mp4", 1))
+    assert isolation._idle
+    child = os.fork()
+    if child == 0:
+        os._exit(0 if isolation._idle == [] else 1)
+    assert os.waitpid(child, 0)[1] == 0
+    assert isolation._idle[-1].alive()

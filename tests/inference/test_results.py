@@ -1,0 +1,356 @@
+import errno
+import json
+import os
+import warnings
+from dataclasses import replace
+from pathlib import Path
+
+import av
+import numpy as np
+import planted
+import pytest
+from made_media import SIZE, SoundTrack, VideoTrack, make_video, write_media
+from PIL import Image
+from scipy import ndimage
+
+from ccformer_hf.inference import contained_media
+from ccformer_hf.inference import results as module
+from ccformer_hf.inference.results import FORMATS, segment_video
+from ccformer_hf.inference.segmenting import iter_segments
+from ccformer_hf.inference.visualize import PALETTE, Overlay
+from ccformer_hf.model.media_ccformer import MediaError, MediaWarning, SoundReader, iter_frames, probe
+
+posix = pytest.mark.skipif(os.name != "posix", reason="names are text there")
+MEDIA = Path(__file__).resolve().parents[2] / "shared" / "media"
+
+
+def names(folder: Path) -> list[str]:
+    """What a user sees in a folder."""
+    return sorted(item.name for item in folder.iterdir() if not item.name.startswith("."))
+
+
+@pytest.fixture(scope="module")
+def result(loaded, video, threshold, tmp_path_factory):
+    return segment_video(video, tmp_path_factory.mktemp("out") / "deep" / "er", loaded, threshold=threshold)
+
+
+def test_the_four_outputs(result, video, loaded, threshold):
+    assert result.folder.name == "clip"
+    assert names(result.folder) == sorted(FORMATS.values())
+    made, source = probe(result.video), probe(video)
+    assert (made.width, made.height) == SIZE
+    assert abs(made.duration - source.duration) <= 1 / source.fps
+    assert made.has_audio and made.audio_rate == 16000
+    assert len(list(iter_frames(result.video))) == 40
+    segments = list(iter_segments(video, *loaded, threshold=threshold))
+    files = sorted(result.masks.iterdir())
+    assert [file.name for file in files] == [f"{i:06d}.png" for i in range(4)]
+    for frame, file in zip(segments, files, strict=True):
+        with Image.open(file) as image:
+            assert image.mode == "P"
+            assert (np.array(image) == frame.class_map).all()
+            assert np.array(image.getpalette()).reshape(-1, 3)[3].tolist() == PALETTE[3].tolist()
+    with Image.open(result.sheet) as sheet:
+        assert sheet.width == 1400 and sheet.height > 400
+
+
+def test_json_says_what_the_masks_show(result, video, threshold):
+    segments = json.loads(result.json.read_text())
+    assert segments == result.segments
+    assert set(segments) == {"model", "source", "fps", "threshold", "has_sound", "classes", "frames"}
+    assert segments["model"] == {"name": "small", "trained_on": None}
+    source = segments["source"]
+    assert (source["file"], source["width"], source["height"], source["fps"]) == ("clip.mp4", 96, 64, 10)
+    assert source["duration"] == pytest.approx(4.0, abs=0.03) and source["has_audio"] is True
+    assert segments["threshold"] == threshold
+    assert segments["classes"] == {"0": "background", "1": "bell", "2": "dog", "3": "drum"}
+    assert [frame["index"] for frame in segments["frames"]] == [0, 1, 2, 3]
+    boxes = 0
+    for frame in segments["frames"]:
+        assert set(frame) == {"index", "time", "start", "end", "sounding"}
+        ids = np.array(Image.open(result.masks / f"{frame['index']:06d}.png"))
+        assert {entry["id"] for entry in frame["sounding"]} == set(np.unique(ids).tolist()) - {0}
+        for entry in frame["sounding"]:
+            assert set(entry) == {"class", "id", "score", "area", "boxes"}
+            mask = ids == entry["id"]
+            assert segments["classes"][str(entry["id"])] == entry["class"]
+            assert entry["area"] == pytest.approx(mask.mean(), abs=1e-6)
+            assert 0 < entry["score"] <= 1
+            for x0, y0, x1, y1 in entry["boxes"]:
+                assert mask[y0:y1, [x0, x1 - 1]].any(axis=0).all() and mask[[y0, y1 - 1], x0:x1].any(axis=1).all()
+                boxes += 1
+            covered = np.zeros_like(mask)
+            for x0, y0, x1, y1 in entry["boxes"]:
+                covered[y0:y1, x0:x1] = True
+            assert (mask & ~covered).mean() < 0.01  # specks only
+    assert boxes > 0
+
+
+def test_every_frame_gets_its_own_mask(loaded, tmp_path):
+    times = [0, 0.1, 0.15, 0.5, 1.2]
+    path = write_media(tmp_path / "clip.mkv", VideoTrack(size=SIZE, times=times), SoundTrack(seconds=2))
+    shown = []
+    with pytest.MonkeyPatch.context() as patch:
+        read = module._read_mask
+        patch.setattr(module, "_read_mask", lambda masks, index: shown.append(index) or read(masks, index))
+        made = segment_video(path, tmp_path / "out", loaded, fps="all", formats=("video", "json"))
+    assert shown == [0, 1, 2, 3, 4]
+    assert made.segments["fps"] == pytest.approx(probe(path).fps)
+    assert [time for time, _ in iter_frames(made.video)] == pytest.approx(times, abs=0.002)
+
+
+def test_boxes_by_hand():
+    mask = np.zeros((100, 100), dtype=bool)
+    mask[10:20, 30:35] = True
+    mask[50:80, 50:90] = True
+    mask[0, 0] = mask[99, 99] = mask[0, 99] = True
+    mask[98:, :2] = True  # 4 pixels: 0.04 %
+    mask[90, 10:16] = True
+    assert module._boxes(mask) == [[50, 50, 90, 80], [30, 10, 35, 20], [10, 90, 16, 91]]
+    many = np.zeros((100, 100), dtype=bool)
+    many[::10, 0:8] = many[::10, 20:28] = many[::10, 40:48] = True
+    assert ndimage.label(many)[1] == 30
+    assert len(module._boxes(many)) == 20
+
+
+def test_the_overlay_shows_the_mask_of_its_second(loaded, video, tmp_path, monkeypatch):
+    def alternating(info, frames, *_):
+        for index, _frame in enumerate(frames):
+            class_map = np.zeros((64, 96), dtype=np.uint8)
+            class_map[:, 48 * (index % 2) : 48 * (index % 2) + 48] = 3
+            scores = {3: 0.9}
+            yield module.FrameSegmentation(index, index + 0.9375, index, index + 1.0, class_map, scores, True)
+
+    monkeypatch.setattr(module, "segment_frames", alternating)
+    result = segment_video(video, tmp_path, loaded, formats=["video"])
+    for (time, before), (same, after) in zip(iter_frames(video), iter_frames(result.video), strict=True):
+        assert same == pytest.approx(time, abs=0.001)
+        change = np.abs(after.astype(int) - before)[20:].mean(axis=(0, 2))
+        left, right = change[4:44].mean(), change[52:92].mean()
+        assert (left > 5 * right) if int(time + 1e-6) % 2 == 0 else (right > 5 * left)
+
+
+def test_formats_and_a_second_run_replaces_the_first(loaded, video, tmp_path):
+    first = segment_video(video, tmp_path, loaded, formats=["json", "masks"], threshold=0.0)
+    assert names(first.folder) == ["masks", "segments.json"]
+    assert first.video is None and first.sheet is None
+    second = segment_video(video, tmp_path, loaded, formats=["sheet"])
+    assert names(second.folder) == ["contact_sheet.png"]
+    assert os.listdir(tmp_path) == ["clip"]
+
+
+@pytest.mark.parametrize("broken", ["_save_mask", "_write_video", "_sheet"])
+@pytest.mark.parametrize("error", [OSError("disk full"), KeyboardInterrupt()])
+def test_nothing_half_written(monkeypatch, loaded, video, tmp_path, broken, error):
+    def fail(*_):
+        raise error
+
+    earlier = segment_video(video, tmp_path / "earlier", loaded, formats=["json"])
+    content = earlier.json.read_bytes()
+    with monkeypatch.context() as patch, pytest.raises(type(error)):
+        patch.setattr(module, broken, fail)
+        segment_video(video, tmp_path / "new" / "deep", loaded)
+    assert not (tmp_path / "new").exists()
+    with monkeypatch.context() as patch, pytest.raises(type(error)):
+        patch.setattr(module, broken, fail)
+        segment_video(video, tmp_path / "earlier", loaded)
+    assert os.listdir(tmp_path / "earlier") == ["clip"]
+    assert names(earlier.folder) == ["segments.json"] and earlier.json.read_bytes() == content
+
+
+def test_only_a_result_of_the_same_video_is_replaced(loaded, video, tmp_path):
+    (tmp_path / "out" / "clip").mkdir(parents=True)
+    (tmp_path / "out" / "clip" / "diary.txt").write_text("mine")
+    other = make_video(tmp_path / "clip.mp4", 0.5)
+    for path, name in ((video, "clip.mp4"), (other, "clip.mp4 (2)"), (video, "clip.mp4")):
+        result = segment_video(path, tmp_path / "out", loaded, formats=["json"])
+        assert result.folder.name == name and result.json.parent == result.folder
+    assert sorted(os.listdir(tmp_path / "out")) == ["clip", "clip.mp4", "clip.mp4 (2)"]
+    assert (tmp_path / "out" / "clip" / "diary.txt").read_text() == "mine"
+    lengths = [
+        json.loads((tmp_path / "out" / name / "segments.json").read_text())["source"]["duration"]
+        for name in ("clip.mp4", "clip.mp4 (2)")
+    ]
+    assert lengths == pytest.approx([4.0, 0.5], abs=0.1)
+    assert str(tmp_path) not in (result.folder / ".source").read_text()
+
+
+def test_what_someone_put_into_a_result_is_not_lost(tmp_path):
+    source = tmp_path / "clip.mp4"
+    folder = tmp_path / "out" / "clip"
+    folder.mkdir(parents=True)
+    (folder / ".source").write_text(module._checksum(source))
+    assert module.result_folder(tmp_path / "out", source) == folder
+    (folder / "diary.txt").write_text("mine")
+    assert module.result_folder(tmp_path / "out", source).name == "clip.mp4"
+    inside = tmp_path / "overlay" / "overlay.mp4"
+    inside.parent.mkdir()
+    inside.write_bytes(b"")
+    (inside.parent / ".source").write_text(module._checksum(inside))
+    assert module.result_folder(tmp_path, inside).name == "overlay.mp4"
+
+
+def test_two_runs_at_once_do_not_replace_each_other(loaded, tmp_path, monkeypatch):
+    path = make_video(tmp_path / "clip.mp4", 0.5)
+    save = module._save_mask
+
+    def while_another_finishes(*given):
+        (tmp_path / "out" / "clip").mkdir(exist_ok=True)
+        save(*given)
+
+    monkeypatch.setattr(module, "_save_mask", while_another_finishes)
+    assert segment_video(path, tmp_path / "out", loaded, formats=["json"]).folder.name == "clip.mp4"
+    assert sorted(os.listdir(tmp_path / "out")) == ["clip", "clip.mp4"]
+
+
+@pytest.mark.parametrize(
+    "name, wanted",
+    [
+        ("clip.tar.mp4", "clip.tar"),
+        ("clip", "clip"),
+        ("..mp4", "video"),
+        ("...mp4", "video"),
+        (".mp4", "mp4"),
+        ("clip. .mp4", "clip"),
+        ("CON.mp4", "_CON"),
+        ("lpt1.a.mp4", "_lpt1.a"),
+        ("connie.mp4", "connie"),
+        ("\u65e5" * 82 + "ab.mp4", "\u65e5" * 82 + "ab"),
+    ],
+)
+def test_names_of_results(tmp_path, name, wanted):
+    assert module.result_folder(tmp_path, Path(name)) == tmp_path / wanted
+
+
+def test_the_longest_names(tmp_path):
+    source = Path("\u65e5" * 83 + "ab.mp4")  # 255 bytes
+    for expected in (251, 255, 3 * 81 + 4, 3 * 81 + 4):
+        folder = module.result_folder(tmp_path, source)
+        assert len(os.fsencode(folder.name)) == expected
+        folder.mkdir()
+    assert folder.name.endswith(" (3)")
+
+
+@posix
+def test_a_name_that_is_no_utf8_and_one_that_is_long(loaded, tmp_path):
+    for name in (b"caf\xe9", "\u65e5".encode() * 82 + b"ab"):
+        path = make_video(tmp_path / "clip.mp4", 0.5).rename(
+            os.fsdecode(os.fsencode(tmp_path) + b"/" + name + b".mp4")
+        )
+        result = segment_video(path, tmp_path / "out", loaded)
+        assert os.fsencode(result.folder.name) == name and names(result.folder) == sorted(FORMATS.values())
+        file = json.loads(result.json.read_text(encoding="utf-8"))["source"]["file"]
+        assert file == ("caf\\xe9.mp4" if name[:3] == b"caf" else path.name)
+    assert module.readable_name("a/line\nand \x1b[31mred.mp4") == "line\\nand \\x1b[31mred.mp4"
+
+
+def test_an_output_folder_that_cannot_be(loaded, video, tmp_path):
+    (tmp_path / "file").write_text("")
+    with pytest.raises(OSError, match="cannot be written to"):
+        segment_video(video, tmp_path / "file", loaded)
+    assert os.listdir(tmp_path) == ["file"]
+
+
+@pytest.mark.skipif(not MEDIA.exists(), reason="needs the shared media")
+@pytest.mark.parametrize("name", ["friday.mp4", "nasa_13013.mp4", "s4_p04SYXuBSQ_dog.mp4"])
+def test_real_videos(loaded, tmp_path, name):
+    result = segment_video(MEDIA / name, tmp_path, loaded, formats=["video", "json", "masks"])
+    made, source = probe(result.video), probe(MEDIA / name)
+    assert abs(made.duration - source.duration) <= 1 / source.fps
+    assert (made.width, made.height) == (source.width, source.height)
+    assert (made.audio_rate, made.audio_channels) == (source.audio_rate, source.audio_channels)
+    with Image.open(result.masks / "000000.png") as image:
+        assert image.size == (source.width, source.height)
+    assert replace(made, path="", duration=0, fps=0) == replace(source, path="", duration=0, fps=0, rotation=0)
+
+
+def test_an_unknown_format_is_refused(loaded, video, tmp_path):
+    with pytest.raises(ValueError, match="formats is"):
+        segment_video(video, tmp_path / "out", loaded, formats=["gif"])
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_video_without_sound_works_and_is_told(loaded, tmp_path):
+    path = make_video(tmp_path / "mute.mp4", 2.0, sound=False)
+    result = segment_video(path, tmp_path / "out", loaded, threshold=0.0)
+    assert result.segments["has_sound"] is False and result.segments["source"]["has_audio"] is False
+    assert json.loads(result.json.read_text())["has_sound"] is False
+    assert not probe(result.video).has_audio
+    assert result.sheet.exists()
+
+
+def test_two_classes_of_one_name_stay_apart(loaded, video, tmp_path, monkeypatch):
+    model, processor = loaded
+    monkeypatch.setattr(model.config, "id2label", {0: "background", 1: "dog", 2: "cat", 3: "dog"})
+
+    def both(info, frames, *_):
+        for index, _frame in enumerate(frames):
+            class_map = np.zeros((64, 96), dtype=np.uint8)
+            class_map[:32], class_map[32:] = 1, 3
+            yield module.FrameSegmentation(
+                index, index + 0.9375, index, index + 1.0, class_map, {3: 0.9, 1: 0.8}, True
+            )
+
+    legends = []
+    monkeypatch.setattr(module, "segment_frames", both)
+    monkeypatch.setattr(module, "Overlay", lambda *given: legends.append(given[2]) or Overlay(*given))
+    result = segment_video(video, tmp_path, loaded, formats=["video", "json", "sheet"])
+    for frame in result.segments["frames"]:
+        assert [(e["class"], e["id"], e["area"]) for e in frame["sounding"]] == [("dog", 3, 0.5), ("dog", 1, 0.5)]
+    assert legends == [{3: "dog (3)", 1: "dog (1)"}] * 4
+
+
+@posix
+def test_a_crash_in_the_middle_names_the_file_and_leaves_nothing(loaded, video, tmp_path, monkeypatch):
+    monkeypatch.setattr(contained_media, "_frames", planted.crash_in_frames)
+    with pytest.raises(MediaError, match=f"^{video}: reading it crashed"):
+        segment_video(video, tmp_path / "out", loaded, formats=["video"])
+    assert not (tmp_path / "out").exists()
+
+
+@posix
+def test_sound_that_crashes_is_left_out_and_said_so(loaded, video, tmp_path, monkeypatch):
+    monkeypatch.setattr(contained_media, "_sounds", planted.crash_in_sounds)
+    with pytest.warns(MediaWarning, match=f"{video}: its sound cannot be read to its end .*reading it crashed"):
+        result = segment_video(video, tmp_path, loaded, formats=["json", "sheet"], threshold=0.0)
+    assert len(result.segments["frames"]) == 4 and result.segments["has_sound"]
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf, 1e37])
+def test_samples_that_are_no_numbers(loaded, tmp_path, value):
+    waveform = np.random.default_rng(0).normal(0, 0.1, 16000).astype(np.float32)
+    waveform[4000:4100] = value
+    path = write_media(tmp_path / "odd.mkv", VideoTrack(size=SIZE), SoundTrack(waveform=waveform, codec="pcm_f32le"))
+    with warnings.catch_warnings(record=True) as told:
+        warnings.simplefilter("default")
+        result = segment_video(path, tmp_path / "out", loaded)
+    assert [str(w.message) for w in told] == [f"{path}: {contained_media.SILENCED}"]
+    assert result.segments["has_sound"] and probe(result.video).has_audio
+    with SoundReader(result.video) as sound:
+        samples = sound.read(0, 16000)
+    assert np.isfinite(samples).all() and 0.05 < np.abs(samples[6000:]).max() < 1
+
+
+def test_sound_of_garbage_is_left_out_and_said_so(loaded, tmp_path):
+    path = write_media(tmp_path / "odd.mkv", VideoTrack(size=SIZE), SoundTrack(codec="ac3", rate=48000))
+    content = path.read_bytes()
+    with av.open(str(path)) as container:
+        for packet in container.demux(audio=0):
+            content = content.replace(bytes(packet), b"\x55" * packet.size) if packet.size else content
+    path.write_bytes(content)
+    with warnings.catch_warnings(record=True) as told:
+        warnings.simplefilter("default")
+        result = segment_video(path, tmp_path / "out", loaded)
+    assert [str(w.message) for w in told] == [f"{path}: its sound cannot be decoded and is left out"]
+    assert not result.segments["source"]["has_audio"] and not result.segments["has_sound"]
+
+
+@pytest.mark.skipif(os.name != "posix", reason="the disk is filled by a limit of POSIX")
+def test_a_full_disk_is_told_with_the_name_of_the_result(loaded, video, tmp_path, monkeypatch):
+    def full(*_):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(module, "_save_mask", full)
+    with pytest.raises(OSError, match=r"out/clip: cannot be written \(No space left on device\); make room"):
+        segment_video(video, tmp_path / "out", loaded)
+    assert not (tmp_path / "out").exists()

@@ -1,0 +1,81 @@
+import pytest
+import torch
+
+from ccformer_hf import AudioVisualProcessor
+from ccformer_hf.model.media_ccformer import probe, read_clip
+from ccformer_hf.model.sliding_window_ccformer import (
+    class_probabilities,
+    frame_times,
+    frames_looked_at,
+    iter_windows,
+    join_windows,
+    look_at_arrays,
+    look_at_video,
+    sounds_heard,
+    window_spans,
+)
+
+INPUTS = ("pixel_values", "input_features", "audio_mask", "frame_mask")
+
+
+@pytest.mark.parametrize(
+    ("num_frames", "window", "overlap", "spans"),
+    [
+        (1, 4, 1, [(0, 1)]),
+        (4, 4, 1, [(0, 4)]),
+        (9, 4, 1, [(0, 3), (3, 5), (5, 9)]),
+        (5, 4, 0, [(0, 1), (1, 5)]),
+        (3, 1, 0, [(0, 1), (1, 2), (2, 3)]),
+    ],
+)
+def test_spans(num_frames, window, overlap, spans):
+    assert window_spans(num_frames, window, overlap) == spans
+
+
+def test_frames_come_out_of_their_windows_as_they_went_in():
+    """What a frame says of itself stays, and probabilities are those of both windows where two overlap."""
+    spans = window_spans(9, 4, 1)
+    looks = ({"number": torch.tensor([[i]])} for i in range(9))
+    windows = [window["number"] for window in iter_windows(looks, spans, 4)]
+    assert [window.tolist() for window in windows] == [[[0, 1, 2, 3]], [[3, 4, 5, 6]], [[5, 6, 7, 8]]]
+    windows[-1] = torch.nn.functional.pad(windows[-1], (0, 2))  # as in a batch with a longer window
+    parts = [
+        {"number": window[0], "probabilities": torch.full((window.shape[1], 2, 1, 1), 0.1 * place)}
+        for place, window in enumerate(windows, 1)
+    ]
+    frames = list(join_windows(parts, spans))
+    assert [frame["number"].item() for frame in frames] == list(range(9))
+    probabilities = [frame["probabilities"][0].item() for frame in frames]
+    assert probabilities == pytest.approx([0.1] * 3 + [0.15, 0.2] + [0.2 + 0.1 / 3, 0.2 + 0.2 / 3, 0.3, 0.3])
+
+
+@pytest.mark.parametrize("alignment", ["frame", "avsbench"])
+def test_sound_of_each_frame_follows_the_processors_rule(loaded, video, alignment):
+    processor = loaded[1]
+    extractor = type(processor.feature_extractor)(alignment=alignment)
+    processor = AudioVisualProcessor(processor.image_processor, extractor)
+    info, whole, clip = probe(video), processor(str(video)), read_clip(video)
+    times = frame_times(info, 1.0)
+    for looks in (
+        look_at_video(frames_looked_at(info, 1.0), sounds_heard(info, processor, times), processor),
+        look_at_arrays(clip.frames, clip.waveform, clip.sampling_rate, processor, times),
+    ):
+        looks = list(looks)
+        for name in INPUTS:
+            assert torch.allclose(
+                torch.cat([look[name] for look in looks], dim=1).float(), whole[name].float(), atol=1e-4
+            )
+        assert [look["size"].tolist() for look in looks] == [[[[info.height, info.width]]]] * 4
+
+
+def test_probabilities_in_the_precision_of_the_model(loaded, video):
+    model, processor = loaded
+    inputs = {**processor(str(video)), "size": torch.zeros(1, 4, 2, dtype=torch.int64)}
+    exact = class_probabilities(model, inputs)
+    assert exact.shape[:3] == (1, 4, 4) and torch.allclose(exact.sum(dim=2), torch.ones(1), atol=1e-5)
+    model.double()
+    try:
+        double = class_probabilities(model, inputs)
+        assert double.dtype == torch.float32 and (double - exact).abs().max() < 1e-4
+    finally:
+        model.float()

@@ -1,0 +1,116 @@
+import os
+import subprocess
+
+import pytest
+
+from ccformer_hf.atomic import WholeFolder, replace_folder, temporary_name, written_whole
+
+
+def names(folder):
+    return sorted(path.name for path in folder.iterdir())
+
+
+def test_a_file_appears_at_the_end(tmp_path):
+    for content in ("one", "two"):
+        with written_whole(tmp_path / "file") as path:
+            path.write_text(content)
+            assert path.parent == tmp_path and path.name != "file"
+        assert names(tmp_path) == ["file"] and (tmp_path / "file").read_text() == content
+
+
+def test_an_error_leaves_the_old_file(tmp_path):
+    (tmp_path / "file").write_text("old")
+    with pytest.raises(OSError, match="full"), written_whole(tmp_path / "file") as path:
+        path.write_text("half")
+        raise OSError("the disk is full")
+    assert names(tmp_path) == ["file"] and (tmp_path / "file").read_text() == "old"
+
+
+def test_a_folder_is_replaced(tmp_path):
+    for name in ("new", "old"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / name).write_text(name)
+    replace_folder(tmp_path / "new", tmp_path / "old")
+    assert names(tmp_path) == ["old"] and names(tmp_path / "old") == ["new"]
+
+
+def test_a_whole_folder_replaces_at_the_end(tmp_path):
+    target = tmp_path / "deep" / "best"
+    for content in ("one", "two"):
+        with WholeFolder(target) as folder:
+            (folder / content).write_text(content)
+            assert not (target / content).exists()
+        assert names(target) == [content]
+    assert names(target.parent) == ["best"]
+
+
+def test_an_error_leaves_what_was_there(tmp_path):
+    target = tmp_path / "best"
+    with pytest.raises(OSError, match="full"), WholeFolder(target) as folder:
+        raise OSError("the disk is full")
+    assert names(tmp_path) == []
+    with WholeFolder(target) as folder:
+        (folder / "old").write_text("old")
+    with pytest.raises(KeyboardInterrupt), WholeFolder(target) as folder:
+        (folder / "new").write_text("new")
+        raise KeyboardInterrupt
+    assert names(tmp_path) == ["best"] and names(target) == ["old"]
+
+
+def test_leftovers_of_a_killed_writer_are_removed_and_those_of_others_stay(tmp_path):
+    with subprocess.Popen(["true"]) as dead:
+        pass
+    for name in (f".best.{dead.pid}-0.partial", f".best.{os.getppid()}-0.partial", f".other.{dead.pid}-0.partial"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "half").write_text("")
+    with WholeFolder(tmp_path / "best") as folder:
+        (folder / "new").write_text("new")
+    assert names(tmp_path / "best") == ["new"]
+    assert names(tmp_path) == sorted([f".best.{os.getppid()}-0.partial", f".other.{dead.pid}-0.partial", "best"])
+
+
+@pytest.mark.parametrize("name", ["a" * 255, "\u65e5" * 85, "\u65e5" * 22, "a.mp4"])
+def test_temporary_names_are_short(tmp_path, name):
+    """255 bytes are what a name may have."""
+    one, other = temporary_name(tmp_path / name), temporary_name(tmp_path / name)
+    assert one.parent == tmp_path and one != other
+    assert len(os.fsencode(one.name)) < 110 and one.name.startswith(f".{name[:5]}") and one.name.endswith(".partial")
+    with written_whole(tmp_path / name) as path:
+        path.write_text("one")
+    (tmp_path / name).unlink()
+    for content in ("one", "two"):
+        with WholeFolder(tmp_path / name) as folder:
+            (folder / "file").write_text(content)
+    assert names(tmp_path) == [name] and (tmp_path / name / "file").read_text() == "two"
+
+
+def test_long_names_that_begin_alike_have_temporary_names_of_their_own(tmp_path):
+    one, other = (temporary_name(tmp_path / ("a" * 200 + end)).name.rsplit(".", 2)[0] for end in "bc")
+    assert one != other
+
+
+def test_writers_of_one_target_at_once(tmp_path):
+    with written_whole(tmp_path / "file") as one, written_whole(tmp_path / "file") as other:
+        one.write_text("one")
+        other.write_text("other")
+    assert names(tmp_path) == ["file"] and (tmp_path / "file").read_text() == "one"
+
+
+def test_another_place_may_be_named_before_the_end(tmp_path):
+    whole = WholeFolder(tmp_path / "one")
+    with whole as folder:
+        (folder / "file").write_text("")
+        whole.target = tmp_path / "other"
+    assert names(tmp_path) == ["other"]
+
+
+def test_folders_that_were_made_are_gone_after_an_error(tmp_path):
+    (tmp_path / "file").write_text("")
+    with (
+        pytest.raises(OSError, match="cannot be written to.*another folder"),
+        WholeFolder(tmp_path / "file" / "deep" / "best"),
+    ):
+        pass
+    with pytest.raises(KeyboardInterrupt), WholeFolder(tmp_path / "deep" / "er" / "best"):
+        raise KeyboardInterrupt
+    assert names(tmp_path) == ["file"]

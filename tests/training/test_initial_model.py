@@ -1,0 +1,274 @@
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+from ccformer_hf.inference.loading import load
+from safetensors.torch import load_file, save_file
+from small_model import SMALL_RESNET, small_config, small_model
+from transformers import (
+    PvtV2Config,
+    PvtV2ForImageClassification,
+    ResNetConfig,
+    ResNetForImageClassification,
+    ResNetModel,
+)
+
+from ccformer_hf.training.initial_model import (
+    LABEL_LAYER,
+    _config,
+    load_audio_weights,
+    load_backbone_weights,
+    start_model,
+)
+from ccformer_hf.training.recipe import Recipe, read_recipe
+
+SIZES = {
+    name: getattr(small_config(), name)
+    for name in (
+        "audio_hidden_sizes",
+        "audio_fc_size",
+        "audio_embed_size",
+        "hidden_size",
+        "num_heads",
+        "feed_forward_size",
+        "decoder_layers",
+        "num_queries",
+    )
+}
+RECIPE = Recipe(size=64, alignment="avsbench", model={"backbone_config": SMALL_RESNET, **SIZES})
+NAMES = ("background", "cat", "dog")
+RESNET = {name: value for name, value in SMALL_RESNET.items() if name != "model_type"}
+PVT = {
+    "hidden_sizes": [8, 8, 16, 16],
+    "depths": [1, 1, 1, 1],
+    "num_attention_heads": [1, 1, 2, 2],
+    "mlp_ratios": [2, 2, 2, 2],
+}
+
+
+def randomised(model):
+    """Every tensor differs from what a fresh model has, statistics of batch norms too."""
+    generator = torch.Generator().manual_seed(7)
+    with torch.no_grad():
+        for tensor in model.state_dict().values():
+            if tensor.is_floating_point():
+                tensor.copy_(torch.rand(tensor.shape, generator=generator) + 2)
+            else:
+                tensor.fill_(9)
+    return model
+
+
+def same(one: dict, two: dict) -> bool:
+    return one.keys() == two.keys() and all(torch.equal(one[name], two[name]) for name in one)
+
+
+def one_line(error) -> str:
+    assert "\n" not in str(error.value)
+    return str(error.value)
+
+
+def test_a_new_model_has_the_labels_of_the_data_and_the_sizes_of_the_recipe():
+    model, processor = start_model(RECIPE, NAMES)
+    assert model.config.id2label == {0: "background", 1: "cat", 2: "dog"}
+    assert model.config.hidden_size == 16 and model.config.backbone_config.hidden_sizes == [8, 8, 8, 16]
+    assert model.get_parameter(LABEL_LAYER + "weight").shape == (3, 16)
+    assert processor.image_processor.size["height"] == processor.image_processor.size["width"] == 64
+    assert processor.feature_extractor.alignment == "avsbench"
+
+
+def test_the_seed_decides_a_new_model():
+    weights = []
+    for seed in (0, 0, 1):
+        torch.manual_seed(seed)
+        weights.append(start_model(RECIPE, NAMES)[0].state_dict())
+    assert same(weights[0], weights[1]) and not same(weights[0], weights[2])
+
+
+@pytest.mark.parametrize("name", ["s4-resnet50", "avss-pvt-v2-b5", "ms3-tiny", "made-up-tiny"])
+def test_the_models_of_the_recipes_can_be(name):
+    recipe = read_recipe(Path(__file__).parents[1] / "examples" / "recipes" / f"{name}.yaml")
+    config = _config(recipe.model, {0: "background", 1: "bell"})
+    assert config.backbone_config.model_type == recipe.model["backbone_config"]["model_type"]
+    assert len(config.backbone_config.out_features) == 4
+
+
+@pytest.mark.parametrize(
+    ("values", "told"),
+    [
+        ({"hiden_size": 3}, "model of the recipe knows no hiden_size; expected one of .*hidden_size"),
+        ({"id2label": {0: "a"}}, "model of the recipe knows no id2label"),
+        (
+            {"backbone_config": {"model_type": "resnet", "depth": 3}},
+            "model.backbone_config of the recipe knows no depth;",
+        ),
+        ({"backbone_config": {"model_type": "resnets"}}, "backbone_config has model_type 'resnets'"),
+        ({"backbone_config": 3}, "model of the recipe: .*backbone_config"),
+        ({"hidden_size": "big"}, "model of the recipe: .*hidden_size.*'big'"),
+        ({"hidden_size": 30}, "hidden_size is 30, it must be a multiple of num_heads"),
+    ],
+)
+def test_a_model_that_cannot_be_is_refused(values, told):
+    with pytest.raises(ValueError, match=told) as error:
+        start_model(Recipe(model=values), NAMES)
+    one_line(error)
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("trained") / "best"
+    model, processor = start_model(RECIPE, NAMES)
+    randomised(model).save_pretrained(folder)
+    processor.save_pretrained(folder)
+    return folder
+
+
+@pytest.mark.parametrize("names", [("background", "bell", "drum", "horn", "flute"), ("background", "dog", "cat")])
+def test_with_other_labels_all_but_the_label_layer_is_kept(trained, names):
+    old = load(trained, "cpu")[0].state_dict()
+    model, processor = start_model(Recipe(size=96, start_from=str(trained)), names)
+    new = model.state_dict()
+    assert model.config.id2label == dict(enumerate(names)) and model.config.num_labels == len(names)
+    assert model.config.label2id is None  # as in every CCFormer; none of the old names are left
+    assert processor.image_processor.size["height"] == 96
+    of_labels = {name for name in new if name.startswith(LABEL_LAYER)}
+    assert of_labels == {LABEL_LAYER + "weight", LABEL_LAYER + "bias"}
+    assert same(
+        {n: t for n, t in old.items() if n not in of_labels}, {n: t for n, t in new.items() if n not in of_labels}
+    )
+    assert new[LABEL_LAYER + "weight"].shape == (len(names), 16)
+    assert new[LABEL_LAYER + "weight"].abs().max() < 1  # those of the old model lie between 2 and 3
+    before, after = load(trained, "cpu")[0].config.to_dict(), model.config.to_dict()
+    unlike = {name for name in after if after[name] != before[name]}
+    assert unlike <= {"id2label", "label2id", "architectures"}
+
+
+def test_with_the_same_labels_everything_is_kept(trained):
+    model, _ = start_model(Recipe(start_from=str(trained)), NAMES)
+    assert same(model.state_dict(), load(trained, "cpu")[0].state_dict())
+
+
+def test_a_model_with_other_labels_survives_saving(trained, tmp_path):
+    model, processor = start_model(Recipe(start_from=str(trained)), ("background", "bell"))
+    model.save_pretrained(tmp_path)
+    processor.save_pretrained(tmp_path)
+    again, _ = load(tmp_path, "cpu")
+    assert again.config.id2label == {0: "background", 1: "bell"} and same(again.state_dict(), model.state_dict())
+
+
+def test_no_model_to_start_from(tmp_path):
+    with pytest.raises(OSError, match="there is no such model folder"):
+        start_model(Recipe(start_from=str(tmp_path / "none")), NAMES)
+
+
+@pytest.mark.parametrize("kind", [ResNetModel, ResNetForImageClassification])
+def test_every_tensor_of_the_backbone_is_that_of_the_weights(kind, tmp_path):
+    source = randomised(kind(ResNetConfig(**RESNET)))
+    source.save_pretrained(tmp_path)
+    model, _ = start_model(replace(RECIPE, backbone_weights=str(tmp_path)), NAMES)
+    encoder = source if kind is ResNetModel else source.resnet
+    assert same(model.model.backbone.state_dict(), encoder.state_dict())
+    assert model.config.backbone_config.name_or_path == ""
+
+
+def test_loading_a_backbone_changes_nothing_else(tmp_path):
+    randomised(ResNetModel(ResNetConfig(**RESNET))).save_pretrained(tmp_path)
+    model = small_model()
+    before, config = {name: tensor.clone() for name, tensor in model.state_dict().items()}, model.config.to_dict()
+    load_backbone_weights(model, tmp_path)
+    after = model.state_dict()
+    assert model.config.to_dict() == config
+    changed = {name for name in after if not torch.equal(before[name], after[name])}
+    assert changed == {name for name in after if name.startswith("model.backbone.")}
+
+
+def test_pvt_weights_fit_a_pvt_backbone(tmp_path):
+    source = randomised(PvtV2ForImageClassification(PvtV2Config(**PVT)))
+    source.save_pretrained(tmp_path)
+    model = small_model(backbone_config={"model_type": "pvt_v2", **PVT})
+    load_backbone_weights(model, tmp_path)
+    assert same(model.model.backbone.state_dict(), source.pvt_v2.state_dict())
+
+
+@pytest.mark.parametrize(
+    ("change", "first"),
+    [
+        (
+            {"hidden_sizes": [8, 8, 8, 8]},
+            "15 of another shape .encoder.stages.3.layers.0.layer.0.convolution.weight has",
+        ),
+        ({"depths": [1, 1, 1, 2]}, "12 left over .resnet.encoder.stages.3.layers.1.layer.0.convolution.weight"),
+        ({"embedding_size": 4}, "6 left over .*, 6 of another shape .embedder.embedder.convolution.weight has"),
+    ],
+)
+def test_weights_of_another_resnet_are_refused(tmp_path, change, first):
+    ResNetForImageClassification(ResNetConfig(**{**RESNET, **change})).save_pretrained(tmp_path)
+    with pytest.raises(ValueError, match=f"resnet of transformers, which does not fit .* recipe: {first}") as error:
+        load_backbone_weights(small_model(), tmp_path)
+    assert one_line(error).startswith(f"{tmp_path}: ")
+
+
+def test_weights_that_lack_layers_or_are_of_another_kind_are_refused(tmp_path):
+    ResNetModel(ResNetConfig(**RESNET)).save_pretrained(tmp_path / "shallow")
+    PvtV2ForImageClassification(PvtV2Config(**PVT)).save_pretrained(tmp_path / "pvt")
+    deeper = small_model(backbone_config={**SMALL_RESNET, "depths": [1, 1, 2, 1]})
+    with pytest.raises(ValueError, match="12 missing .encoder.stages.2.layers.1.layer.0.convolution.weight, "):
+        load_backbone_weights(deeper, tmp_path / "shallow")
+    with pytest.raises(ValueError, match="holds a pvt_v2 of transformers, the backbone of the recipe is a resnet"):
+        load_backbone_weights(small_model(), tmp_path / "pvt")
+
+
+def test_only_the_head_of_the_classes_may_be_left_over(tmp_path):
+    ResNetForImageClassification(ResNetConfig(**RESNET)).save_pretrained(tmp_path)
+    weights = load_file(tmp_path / "model.safetensors")
+    save_file({**weights, "resnet.neck.weight": torch.ones(1)}, tmp_path / "model.safetensors", {"format": "pt"})
+    with pytest.raises(ValueError, match=r"recipe: 1 left over \(resnet.neck.weight\);"):
+        load_backbone_weights(small_model(), tmp_path)
+    save_file(weights, tmp_path / "alone.safetensors")  # a file by itself is as good as a folder
+    load_backbone_weights(small_model(), tmp_path / "alone.safetensors")
+
+
+def test_no_backbone_weights(tmp_path):
+    with pytest.raises(OSError):
+        load_backbone_weights(small_model(), tmp_path)
+
+
+def test_audio_weights_are_loaded_key_for_key(tmp_path):
+    source = randomised(small_model()).model.audio_backbone.state_dict()
+    torch.save(source, tmp_path / "vggish.pth")
+    model, _ = start_model(replace(RECIPE, audio_weights=str(tmp_path / "vggish.pth")), NAMES)
+    assert same(model.model.audio_backbone.state_dict(), source)
+
+
+def test_other_audio_weights_are_refused(tmp_path):
+    path = tmp_path / "vggish.pth"
+    model = small_model()
+    before = {name: tensor.clone() for name, tensor in model.state_dict().items()}
+    weights = model.model.audio_backbone.state_dict()
+    others = {
+        r"5 of another shape \(embeddings.0.bias has \(32,\), wanted is \(16,\), ": small_model(
+            audio_fc_size=32
+        ).model.audio_backbone.state_dict(),
+        r"does not fit the audio backbone: 1 missing \(features.0.bias\); expected vggish": {
+            name: tensor for name, tensor in weights.items() if name != "features.0.bias"
+        },
+        r"1 left over \(more\);": {**weights, "more": torch.ones(1)},
+        "holds no tensors with names": torch.ones(3),
+    }
+    for told, content in others.items():
+        torch.save(content, path)
+        with pytest.raises(ValueError, match=told) as error:
+            load_audio_weights(model, path)
+        assert one_line(error).startswith(f"{path}: ") and "vggish-10086976.pth" in one_line(error)
+    for content in (b"", b"no weights", b"PK\x03\x04 cut short"):
+        path.write_bytes(content)
+        with pytest.raises(ValueError, match="cannot be read as tensors; .*; expected vggish-10086976.pth"):
+            load_audio_weights(model, path)
+    assert same(model.state_dict(), before)
+
+
+def test_no_audio_weights(tmp_path):
+    with pytest.raises(
+        FileNotFoundError, match="none.pth: there is no such file; audio_weights wants the public vggish"
+    ):
+        load_audio_weights(small_model(), tmp_path / "none.pth")
