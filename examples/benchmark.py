@@ -12,9 +12,9 @@ import statistics
 import time
 
 import torch
-from ccformer_hf.inference.loading import load
 
 from ccformer_hf import CCFormerConfig, CCFormerForAudioVisualSegmentation
+from ccformer_hf.inference.loading import load
 from ccformer_hf.model.layers_ccformer import sine_code
 
 

@@ -18,12 +18,12 @@ from pathlib import Path
 import numpy as np
 import onnxruntime
 import torch
-from ccformer_hf.inference.loading import load
 from torch import Tensor
 
 from ccformer_hf import CCFormerForAudioVisualSegmentation
 from ccformer_hf.data.synthetic.clips import make_clip
 from ccformer_hf.inference.export import export_onnx, export_program, quantize_int8
+from ccformer_hf.inference.loading import load
 from ccformer_hf.metrics.binary import binary_iou
 from ccformer_hf.model.modeling_ccformer import CCFormerOutput
 

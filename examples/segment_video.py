@@ -9,7 +9,6 @@ way for those who want the masks themselves.
 import sys
 
 from ccformer_hf.inference.loading import load
-
 from ccformer_hf.inference.segmenting import iter_segments
 
 model, processor = load("ccformer-tiny")  # or a model folder, or a Hub id

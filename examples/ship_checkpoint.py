@@ -14,11 +14,10 @@ import sys
 from dataclasses import asdict
 from pathlib import Path
 
-from ccformer_hf.inference.loading import BUILT_IN_MODEL
-
 from ccformer_hf import load
 from ccformer_hf.evaluation.synthetic import evaluate_made_up
 from ccformer_hf.hub import model_folder
+from ccformer_hf.inference.loading import BUILT_IN_MODEL
 from ccformer_hf.model_card import ModelRecord, model_card, read_record
 
 ROOT = Path(__file__).resolve().parents[1]

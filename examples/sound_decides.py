@@ -7,9 +7,8 @@ python examples/sound_decides.py --model runs/tiny/last --clips 50
 import argparse
 from dataclasses import asdict
 
-from ccformer_hf.inference.loading import load
-
 from ccformer_hf.evaluation.synthetic import evaluate_made_up
+from ccformer_hf.inference.loading import load
 from ccformer_hf.model_card import FIGURES
 
 

@@ -6,12 +6,12 @@ from pathlib import Path
 
 import pytest
 import torch
-from ccformer_hf.inference.loading import BUILT_IN_MODEL, CHECKPOINTS
 from huggingface_hub import ModelCard
 from small_model import small_model
 
 from ccformer_hf import AudioVisualProcessor, CCFormerImageProcessor, load
 from ccformer_hf.data.synthetic.clips import CLASS_NAMES
+from ccformer_hf.inference.loading import BUILT_IN_MODEL, CHECKPOINTS
 from ccformer_hf.model_card import FIGURES, model_card, read_record
 
 FOLDER = CHECKPOINTS / BUILT_IN_MODEL

@@ -9,7 +9,7 @@ import pytest
 ROOT = Path(__file__).resolve().parents[1]
 PACKAGE = ROOT / "src" / "ccformer_hf"
 MODULES = sorted(PACKAGE.rglob("*.py"))
-TRAVELLING = sorted(PACKAGE.glob("*_ccformer.py"))
+TRAVELLING = sorted((PACKAGE / "model").glob("*_ccformer.py"))
 NAMES = [str(path.relative_to(PACKAGE)) for path in MODULES]
 
 
@@ -18,10 +18,10 @@ def imports(tree: ast.AST) -> list[ast.Import | ast.ImportFrom]:
 
 
 def test_the_travelling_files_are_there():
-    assert {"configuration_ccformer", "modeling_ccformer", "loss_ccformer", "timeline_ccformer"} <= {
+    assert {"configuration_ccformer", "modeling_ccformer", "loss_ccformer", "timing_ccformer"} <= {
         p.stem for p in TRAVELLING
     }
-    assert [path for path in PACKAGE.rglob("*_ccformer.py") if path.parent != PACKAGE] == []
+    assert [path for path in PACKAGE.rglob("*_ccformer.py") if path not in TRAVELLING] == []
 
 
 @pytest.mark.parametrize("path", TRAVELLING, ids=lambda path: path.name)

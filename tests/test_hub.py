@@ -9,7 +9,6 @@ from pathlib import Path
 
 import pytest
 import torch
-from ccformer_hf.inference.loading import load
 from hub_server import Hub, running_hub
 from huggingface_hub import ModelCard
 from made_media import make_video
@@ -18,6 +17,7 @@ from small_model import random_inputs, save_small_model
 
 from ccformer_hf import hub as module
 from ccformer_hf.hub import files_to_upload, made_ready
+from ccformer_hf.inference.loading import load
 from ccformer_hf.model_card import ModelRecord
 
 PUBLISH = """
@@ -174,7 +174,7 @@ def published(run, older_dataset, dataset, space, tmp_path_factory):
         yield told, hub
 
 
-CODE = {path.name for path in Path(module.__file__).parent.glob("*_ccformer.py")}
+CODE = {path.name for path in (Path(module.__file__).parent / "model").glob("*_ccformer.py")}
 
 
 def test_a_model_goes_up_in_one_commit_and_nothing_else_with_it(published):

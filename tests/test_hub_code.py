@@ -49,7 +49,7 @@ def code_in(folder: Path) -> dict[str, bytes]:
 
 def test_save_pretrained_writes_the_code_and_names_it(folder):
     package = Path(sys.modules["ccformer_hf"].__file__).parent
-    assert code_in(folder) == {path.name: path.read_bytes() for path in package.glob("*_ccformer.py")}
+    assert code_in(folder) == {path.name: path.read_bytes() for path in (package / "model").glob("*_ccformer.py")}
     config = json.loads((folder / "config.json").read_text())
     assert set(config["auto_map"]) == {"AutoConfig", "AutoModel", "AutoModelForSemanticSegmentation"}
     assert config["custom_pipelines"][TASK]["impl"] == "pipeline_ccformer.AudioVisualSegmentationPipeline"

@@ -11,18 +11,18 @@ from .registration import register_with_transformers
 __version__ = "0.1.0"
 
 _HOMES = {
-    "AudioVisualProcessor": "processing_ccformer",
-    "AudioVisualSegmentationPipeline": "pipeline_ccformer",
-    "CCFormerConfig": "configuration_ccformer",
-    "CCFormerFeatureExtractor": "feature_extraction_ccformer",
-    "CCFormerForAudioVisualSegmentation": "modeling_ccformer",
-    "CCFormerImageProcessor": "image_processing_ccformer",
-    "CCFormerModel": "modeling_ccformer",
-    "iter_segments": "inference",
-    "load": "inference",
+    "AudioVisualProcessor": "model.processing_ccformer",
+    "AudioVisualSegmentationPipeline": "model.pipeline_ccformer",
+    "CCFormerConfig": "model.configuration_ccformer",
+    "CCFormerFeatureExtractor": "model.feature_extraction_ccformer",
+    "CCFormerForAudioVisualSegmentation": "model.modeling_ccformer",
+    "CCFormerImageProcessor": "model.image_processing_ccformer",
+    "CCFormerModel": "model.modeling_ccformer",
+    "iter_segments": "inference.segmenting",
+    "load": "inference.loading",
     "load_avsbench": "data.loading",
     "load_metric": "metrics",
-    "segment_video": "segmentation",
+    "segment_video": "inference.results",
 }
 __all__ = ["__version__", *_HOMES]
 

@@ -27,7 +27,7 @@ from ccformer_hf.hub import made_ready
 from ccformer_hf.inference.results import segment_video
 from ccformer_hf.model.media_ccformer import iter_frames, probe
 
-SPACE = Path(__file__).resolve().parents[1] / "space"
+SPACE = Path(__file__).resolve().parents[2] / "space"
 _, DRUM, DOG = EXAMPLES
 CHROMIUM = Path("/usr/bin/chromium")
 PATIENCE = 120_000  # ms: on two busy cores everything takes its time

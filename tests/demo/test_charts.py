@@ -6,7 +6,6 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
-from ccformer_hf.inference.loading import BUILT_IN_MODEL
 from PIL import Image
 
 from ccformer_hf.demo.charts import (
@@ -20,6 +19,7 @@ from ccformer_hf.demo.charts import (
     second_html,
     table_html,
 )
+from ccformer_hf.inference.loading import BUILT_IN_MODEL
 from ccformer_hf.inference.segmenting import FrameSegmentation
 from ccformer_hf.inference.visualize import PALETTE, probability_picture
 

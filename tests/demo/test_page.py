@@ -10,7 +10,6 @@ from types import SimpleNamespace
 import gradio
 import planted
 import pytest
-from ccformer_hf.inference.loading import BUILT_IN_MODEL
 from gradio_client import Client, handle_file
 from made_media import make_video
 
@@ -20,6 +19,7 @@ from ccformer_hf.demo.app import EXAMPLES, OTHER, OWN, SILENT, Demo, launch
 from ccformer_hf.demo.limits import Limits
 from ccformer_hf.demo.models import Models
 from ccformer_hf.inference import contained_media
+from ccformer_hf.inference.loading import BUILT_IN_MODEL
 from ccformer_hf.stop_signals import Stopped
 
 

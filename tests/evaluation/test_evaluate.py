@@ -9,7 +9,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from ccformer_hf.inference.loading import load
 from datasets import Value
 from PIL import Image
 
@@ -19,13 +18,14 @@ from ccformer_hf.data.loading import load_avsbench
 from ccformer_hf.data.synthetic.clips import write_made_up_set
 from ccformer_hf.evaluation.clips import ClipFeed
 from ccformer_hf.evaluation.evaluate import evaluate_avsbench, even_share, match_labels, predict
+from ccformer_hf.inference.loading import load
 from ccformer_hf.metrics.binary import BinarySegmentation
 from ccformer_hf.metrics.dataset_level import DatasetLevelSegmentation
 from ccformer_hf.metrics.robust import ceiling, global_score
 from ccformer_hf.metrics.semantic import SemanticSegmentation
 from ccformer_hf.model.timing_ccformer import Timeline
 
-EXAMPLE = Path(__file__).parents[1] / "examples" / "evaluate.py"
+EXAMPLE = Path(__file__).parents[2] / "examples" / "evaluate.py"
 SIZE = 48
 
 

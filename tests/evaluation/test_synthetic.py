@@ -2,7 +2,6 @@
 
 import numpy as np
 import pytest
-from ccformer_hf.inference.loading import load
 
 from ccformer_hf.data.synthetic.clips import make_clip
 from ccformer_hf.evaluation.synthetic import (
@@ -12,6 +11,7 @@ from ccformer_hf.evaluation.synthetic import (
     predict,
     sounds_of_nothing_visible,
 )
+from ccformer_hf.inference.loading import load
 from ccformer_hf.model.configuration_ccformer import CCFormerConfig
 
 

@@ -8,16 +8,16 @@ from pathlib import Path
 
 import pytest
 import torch
-from ccformer_hf.inference.loading import load
 from small_model import random_inputs, small_model
 
 from ccformer_hf.data.synthetic.clips import make_clip
 from ccformer_hf.inference.export import export_program
+from ccformer_hf.inference.loading import load
 
 onnxruntime = pytest.importorskip("onnxruntime")
 pytest.importorskip("onnxscript")
 
-EXAMPLE = Path(__file__).parents[1] / "examples" / "export_model.py"
+EXAMPLE = Path(__file__).parents[2] / "examples" / "export_model.py"
 CASES = [(1, 1, 64, 96), (2, 3, 128, 64), (1, 7, 128, 128), "made-up clip"]
 
 

@@ -21,7 +21,7 @@ from ccformer_hf.inference.visualize import PALETTE, Overlay
 from ccformer_hf.model.media_ccformer import MediaError, MediaWarning, SoundReader, iter_frames, probe
 
 posix = pytest.mark.skipif(os.name != "posix", reason="names are text there")
-MEDIA = Path(__file__).resolve().parents[2] / "shared" / "media"
+MEDIA = Path(__file__).resolve().parents[3] / "shared" / "media"
 
 
 def names(folder: Path) -> list[str]:

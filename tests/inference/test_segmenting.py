@@ -6,12 +6,12 @@ import numpy as np
 import planted
 import pytest
 import torch
-from ccformer_hf.inference.loading import load, trained_on
 from made_media import SIZE, SoundTrack, VideoTrack, make_video, write_media
 from safetensors.torch import load_file, save_file
 
 from ccformer_hf.inference import contained_media
 from ccformer_hf.inference import segmenting as module
+from ccformer_hf.inference.loading import load, trained_on
 from ccformer_hf.inference.segmenting import iter_segments
 from ccformer_hf.model.media_ccformer import MediaError
 

@@ -14,7 +14,7 @@ from ccformer_hf.inference.contained_media import SILENCED
 from ccformer_hf.inference.video_writer import VideoWriter
 from ccformer_hf.model.media_ccformer import MediaError, MediaWarning, SoundReader, best_streams, iter_frames, probe
 
-SHARED_MEDIA = Path(__file__).resolve().parents[2] / "shared" / "media"
+SHARED_MEDIA = Path(__file__).resolve().parents[3] / "shared" / "media"
 
 
 def rewrite(source: Path, target: Path) -> Path:

@@ -34,7 +34,7 @@ from ccformer_hf.model.media_ccformer import (
     read_clip,
 )
 
-SHARED_MEDIA = Path(__file__).resolve().parents[2] / "shared" / "media"
+SHARED_MEDIA = Path(__file__).resolve().parents[3] / "shared" / "media"
 needs_shared_media = pytest.mark.skipif(
     not SHARED_MEDIA.is_dir(), reason="the shared real videos are not beside the repository"
 )

@@ -14,7 +14,7 @@ from ccformer_hf.model.feature_extraction_ccformer import CCFormerFeatureExtract
 from ccformer_hf.model.image_processing_ccformer import CCFormerImageProcessor
 from ccformer_hf.model.processing_ccformer import AudioVisualProcessor
 
-MEDIA = Path(__file__).resolve().parents[2] / "shared" / "media"
+MEDIA = Path(__file__).resolve().parents[3] / "shared" / "media"
 TINY = Path(ccformer_hf.__file__).parent / "checkpoints" / "ccformer-tiny"
 RATE = 16000
 MEAN = np.array([0.485, 0.456, 0.406])

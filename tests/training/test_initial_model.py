@@ -3,7 +3,6 @@ from pathlib import Path
 
 import pytest
 import torch
-from ccformer_hf.inference.loading import load
 from safetensors.torch import load_file, save_file
 from small_model import SMALL_RESNET, small_config, small_model
 from transformers import (
@@ -14,6 +13,7 @@ from transformers import (
     ResNetModel,
 )
 
+from ccformer_hf.inference.loading import load
 from ccformer_hf.training.initial_model import (
     LABEL_LAYER,
     _config,
@@ -87,7 +87,7 @@ def test_the_seed_decides_a_new_model():
 
 @pytest.mark.parametrize("name", ["s4-resnet50", "avss-pvt-v2-b5", "ms3-tiny", "made-up-tiny"])
 def test_the_models_of_the_recipes_can_be(name):
-    recipe = read_recipe(Path(__file__).parents[1] / "examples" / "recipes" / f"{name}.yaml")
+    recipe = read_recipe(Path(__file__).parents[2] / "examples" / "recipes" / f"{name}.yaml")
     config = _config(recipe.model, {0: "background", 1: "bell"})
     assert config.backbone_config.model_type == recipe.model["backbone_config"]["model_type"]
     assert len(config.backbone_config.out_features) == 4

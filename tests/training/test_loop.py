@@ -30,7 +30,7 @@ from ccformer_hf.training.loop import learning_rate_factor, parameter_groups, se
 from ccformer_hf.training.recipe import recipe_from
 from ccformer_hf.training.state import TrainingState
 
-SCRIPT = Path(__file__).parents[1] / "examples" / "train.py"
+SCRIPT = Path(__file__).parents[2] / "examples" / "train.py"
 SMALL = SMALL_NETWORK | {"decoder_layers": 2}
 CHANGES = {"flip": 0.5, "scale": [0.75, 1.5], "colour": 0.3, "gain": 6, "noise": 0.2, "mix": 0.2, "silence": 0.1}
 FEW_FRAMES = {"frames": [2, 3]}  # of the 5 or 10 of a clip, for speed

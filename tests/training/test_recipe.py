@@ -5,7 +5,7 @@ import pytest
 
 from ccformer_hf.training.recipe import Augmentation, Recipe, read_recipe, recipe_from
 
-RECIPES = Path(__file__).parents[1] / "examples" / "recipes"
+RECIPES = Path(__file__).parents[2] / "examples" / "recipes"
 BACKBONES = ("resnet50", "pvt-v2-b5", "tiny")
 
 

@@ -11,7 +11,7 @@ from pathlib import Path
 from .arguments import at_least, rate_or_all, share, tell, tell_error
 
 BUILT_IN_MODEL = "ccformer-tiny"
-EXAMPLE_CLIP = Path(__file__).with_name("checkpoints") / "example.mp4"
+EXAMPLE_CLIP = Path(__file__).parents[1] / "checkpoints" / "example.mp4"
 FORMATS = ("video", "masks", "json", "sheet")
 
 SEGMENT_EXAMPLES = """\

@@ -3,7 +3,7 @@
 The front end is VGGish's own (lineage): 25 ms Hann windows every 10 ms, not centred and not padded; FFT of 512;
 magnitudes; 64 HTK mel bands, 125-7500 Hz, triangles drawn in mel space; log(x + 0.01); 96 columns = 0.96 s per
 example. What differs from VGGish (ours): which 0.96 s a frame hears is decided by the time of the frame (see
-`timeline_ccformer`), not by counting examples, and a silent or missing second is marked in `audio_mask` instead of
+`timing_ccformer`), not by counting examples, and a silent or missing second is marked in `audio_mask` instead of
 passing as a spectrogram of zeros.
 
 Letters: `B` clips, `T` frames, `S` samples, `C` channels.
@@ -53,7 +53,7 @@ class CCFormerFeatureExtractor(SequenceFeatureExtractor):
         sampling_rate: samples per second the spectrogram is made from; VGGish's 16000 is the only one. Sound at any
             other rate is resampled.
         padding_value: value of the features where there is no sound.
-        alignment: which sound a frame hears, `"frame"` (ours) or `"avsbench"` (lineage), see `timeline_ccformer`.
+        alignment: which sound a frame hears, `"frame"` (ours) or `"avsbench"` (lineage), see `timing_ccformer`.
         silence_threshold: an example whose largest |sample| is below this counts as no sound (ours). 0 switches
             it off.
 

@@ -5,7 +5,6 @@ import numpy as np
 import pytest
 import torch
 import yaml
-from ccformer_hf.inference.loading import load
 from datasets import IterableDataset
 from made_sources import CLASSES, write_picture, write_sources
 from small_model import SMALL_NETWORK, save_small_model
@@ -19,6 +18,7 @@ from ccformer_hf.data.composing.sources import OTHER, read_sources
 from ccformer_hf.data.loading import load_avsbench
 from ccformer_hf.data.training_clips import ClipOrder, ShareOfSteps, TrainingClips, collate
 from ccformer_hf.evaluation.evaluate import evaluate_avsbench
+from ccformer_hf.inference.loading import load
 from ccformer_hf.training.initial_model import start_model
 from ccformer_hf.training.loop import train
 from ccformer_hf.training.recipe import Augmentation, read_recipe, recipe_from

@@ -17,7 +17,7 @@ from ccformer_hf.data.synthetic.clips import CLASS_NAMES, OWN_KINDS, STANDARD, m
 from ccformer_hf.data.synthetic.pictures import LARGEST, LOOKS, SMALLEST
 from ccformer_hf.data.synthetic.sounds import TIMBRES, make_room, make_stem
 
-SHARED = Path(__file__).resolve().parents[3] / "shared"
+SHARED = Path(__file__).resolve().parents[4] / "shared"
 SIZE = 64
 NEW = ("train", "saw", "sheep", "frying-food")  # not in alphabetical order, which nothing may rely on
 

@@ -1,6 +1,6 @@
 """The sound of a composed clip: who sounds when, how loud, in which room, over what noise, and in which frames that can be heard (ours).
 
-A frame is told by the 0.96 s of sound that belong to it (`timeline_ccformer`), so whether an object sounds in a frame is measured in
+A frame is told by the 0.96 s of sound that belong to it (`timing_ccformer`), so whether an object sounds in a frame is measured in
 just that part of its own sound, after room and codec: at least -12 dB of its loudness, and it does; less than -30 dB, and it does not;
 between the two, or where everything else is 20 dB louder, nobody can tell, and its pixels are to be ignored.
 
