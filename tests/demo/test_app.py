@@ -235,7 +235,7 @@ def refused(server, tmp_path, path, **arguments) -> str:
 def test_text_that_is_called_a_video(server, tmp_path):
     path = tmp_path / "words.mp4"
     path.write_text("just words\n" * 1000)
-    assert "words.mp4 is no video that can be taken" in refused(server, tmp_path, path)
+    assert "words.mp4: is no video or sound file" in refused(server, tmp_path, path)
 
 
 def test_a_play_list_that_names_another_file(server, tmp_path):
@@ -541,7 +541,7 @@ def test_a_refusal_is_told_on_the_page(page, tmp_path):
     path = tmp_path / "<img src=x onerror=alert(1)>.mp4"
     path.write_text("just words " * 100)
     page.set_input_files("#clip input[type=file]", str(path))
-    page.wait_for_selector("text=is no video that can be taken")
+    page.wait_for_selector("text=is no video or sound file")
     assert page.query_selector("img[src='x']") is None
 
 
