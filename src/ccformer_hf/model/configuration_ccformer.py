@@ -63,8 +63,7 @@ class CCFormerConfig(PreTrainedConfig):
         num_heads: attention heads, in all attentions.
         feed_forward_size: width of the hidden layer of all feed-forward networks.
         use_eim: whether sound and picture are fused early, at all four scales (*paper*: Early Integration Module).
-        pixel_decoder_layers: deformable self-attention layers over strides 8, 16 and 32.
-        num_sampling_points: points each deformable head reads on each scale.
+        pixel_decoder_layers: self-attention layers over strides 16 and 32.
         decoder_layers: layers of the Multi-query Transformer Module; they read strides 32, 16, 8, 32, ... in turn.
         num_queries: frame queries Q, each may become one mask in a frame.
         use_video_queries: whether video queries exchange between the frames of a clip (*paper*: MTM).
@@ -93,7 +92,6 @@ class CCFormerConfig(PreTrainedConfig):
     feed_forward_size: int = 1024
     use_eim: bool = True
     pixel_decoder_layers: int = 2
-    num_sampling_points: int = 4
     decoder_layers: int = 6
     num_queries: int = 32
     use_video_queries: bool = True
@@ -171,7 +169,6 @@ class CCFormerConfig(PreTrainedConfig):
             "feed_forward_size",
             "audio_fc_size",
             "audio_embed_size",
-            "num_sampling_points",
         )
         positive += (
             "pixel_decoder_layers",

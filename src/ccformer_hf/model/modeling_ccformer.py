@@ -30,15 +30,18 @@ from transformers.utils.output_capturing import OutputRecorder, capture_outputs
 from .configuration_ccformer import CCFormerConfig
 from .layers_ccformer import (
     CCFormerAttention,
+    CCFormerDepthwise,
     CCFormerFeedForward,
     CCFormerMLP,
+    CCFormerProjection,
     CCFormerTable,
     additive_mask,
     position_code,
+    resize,
     sine_code,
 )
 from .loss_ccformer import FramePairs, contrastive_loss, count_items, frame_pairs, mask_pool, segmentation_losses
-from .pixel_decoder_ccformer import CCFormerDeformableAttention, CCFormerPixelDecoder
+from .pixel_decoder_ccformer import CCFormerPixelDecoder
 from .vggish_ccformer import CCFormerVGGish
 
 if TYPE_CHECKING:
@@ -112,102 +115,86 @@ class CCFormerAudioToVision(nn.Module):
     """Sound into picture: each cell reads the sound of the whole clip, and locally that of its own second.
 
     *Lineage*: cross-attention multiplied into the picture with a residual, one module for all scales. *Ours*: the local branch
-    (*paper*: "local and global"), a depth-wise convolution scaled per channel by the sound of the same second.
+    (*paper*: "local and global"), a depth-wise convolution scaled per channel by the sound of the same second; reading at stride 16
+    at the finest, for which sound a place listens to is a coarse matter, and the fine cells cost most of the time; and a norm
+    without weights at the end, so that no weights can make the picture grow.
     """
 
     def __init__(self, config: CCFormerConfig):
         super().__init__()
         width = config.hidden_size
-        self.norm = nn.LayerNorm(width)
         self.attention = CCFormerAttention(config)
-        self.local = nn.Conv2d(width, width, 3, padding=1, groups=width)
+        self.local = CCFormerDepthwise(width)
         self.local_scale = nn.Linear(width, width)
+        self.norm = nn.LayerNorm(width, elementwise_affine=False)
 
     def forward(
-        self,
-        picture: Tensor,
-        sound: Tensor,
-        positions: Tensor,
-        times: Tensor,
-        sound_mask: Tensor | None,
-        size: tuple[int, int],
+        self, picture: Tensor, cells: Tensor, codes: Tensor, sound: Tensor, times: Tensor, sound_mask: Tensor | None
     ) -> Tensor:
-        batch, frames, tokens, width = picture.shape
-        query = self.norm(picture) + positions + times[:, None]
-        heard, _ = self.attention(query.flatten(1, 2), sound + times, sound, sound_mask)  # (B, T*N, D)
-        heard = heard.view_as(picture)
-        maps = picture.flatten(0, 1).transpose(1, 2).unflatten(2, size)  # (B*T, D, h, w)
-        local = self.local(maps).flatten(2).transpose(1, 2).view_as(picture) * self.local_scale(sound)[:, :, None]
-        return picture + picture * heard + local
+        """picture `(B*T, h, w, D)`; cells `(B, T, h', w', D)` and their codes of place and time `(T, h', w', D)`; sound `(B, T, D)`."""
+        heard, _ = self.attention((cells + codes).flatten(1, 3), sound + times, sound, sound_mask)  # (B, T*N, D)
+        heard = resize(heard.view_as(cells).flatten(0, 1), picture.shape[1:3])
+        local_scale = self.local_scale(sound).flatten(0, 1)[:, None, None]  # (B*T, 1, 1, D)
+        fused = torch.addcmul(picture, picture, heard)  # one pass over the cells where + and * take two
+        return self.norm(torch.addcmul(fused, self.local(picture), local_scale))
 
 
 class CCFormerVisionToAudio(nn.Module):
     """Picture into sound: each second of sound reads the cells of all frames (*lineage*, one module for all scales).
 
-    *Ours*: cells finer than stride 16 are averaged first; a second of sound has no use for them, and they cost most of the time.
+    *Ours*: a norm without weights at the end: multiplied by the picture four times over, the sound would grow without bound.
     """
 
     def __init__(self, config: CCFormerConfig):
         super().__init__()
         self.sound_norm = nn.LayerNorm(config.hidden_size)
-        self.picture_norm = nn.LayerNorm(config.hidden_size)
         self.attention = CCFormerAttention(config)
+        self.norm = nn.LayerNorm(config.hidden_size, elementwise_affine=False)
 
-    def forward(
-        self,
-        sound: Tensor,
-        picture: Tensor,
-        times: Tensor,
-        frame_mask: Tensor | None,
-        size: tuple[int, int],
-        stride: int,
-    ) -> Tensor:
-        batch, frames, _, width = picture.shape
-        pool = max(1, 16 // stride)
-        maps = picture.flatten(0, 1).transpose(1, 2).unflatten(2, size)
-        cells = F.avg_pool2d(maps, pool) if pool > 1 else maps  # (B*T, D, h', w')
-        positions = position_code(cells.shape[2], cells.shape[3], like=sound)
-        cells = self.picture_norm(cells.flatten(2).transpose(1, 2)).view(batch, frames, -1, width)
-        keys = (cells + positions + times[:, None]).flatten(1, 2)
+    def forward(self, sound: Tensor, cells: Tensor, codes: Tensor, times: Tensor, frame_mask: Tensor | None) -> Tensor:
+        """sound `(B, T, D)`; cells `(B, T, h', w', D)` and their codes of place and time `(T, h', w', D)`."""
         attention_mask = None
         if frame_mask is not None:
-            allowed = frame_mask[:, :, None].expand(-1, -1, cells.shape[2]).flatten(1)
-            attention_mask = additive_mask(allowed, sound.dtype)[:, None, None].expand(-1, 1, frames, -1)
-        seen, _ = self.attention(self.sound_norm(sound) + times, keys, cells.flatten(1, 2), attention_mask)
-        return sound + sound * seen
+            allowed = frame_mask[:, :, None].expand(-1, -1, cells.shape[2] * cells.shape[3]).flatten(1)
+            attention_mask = additive_mask(allowed, sound.dtype)[:, None, None].expand(-1, 1, sound.shape[1], -1)
+        keys, values = (cells + codes).flatten(1, 3), cells.flatten(1, 3)
+        seen, _ = self.attention(self.sound_norm(sound) + times, keys, values, attention_mask)
+        return self.norm(sound + sound * seen)
 
 
 class CCFormerEarlyIntegration(nn.Module):
     """Early Integration Module (*paper*: early, parallel, bilateral, multi-scale).
 
     Every scale's picture reads the ORIGINAL sound; in parallel the sound reads every scale's original picture, one scale after
-    the other (*lineage*).
+    the other (*lineage*). *Ours*: both by way of the same cells, those of strides 4 and 8 averaged to stride 16.
     """
 
     def __init__(self, config: CCFormerConfig):
         super().__init__()
+        self.cell_norm = nn.LayerNorm(config.hidden_size)
         self.audio_to_vision = CCFormerAudioToVision(config)
         self.vision_to_audio = CCFormerVisionToAudio(config)
 
     def forward(
         self, maps: list[Tensor], sound: Tensor, times: Tensor, frame_mask: Tensor | None
     ) -> tuple[list[Tensor], list[Tensor]]:
-        """maps: per scale `(B*T, D, h, w)`; sound `(B, T, D)`. Returns the fused maps and the sound after each scale."""
-        batch, frames, width = sound.shape
+        """maps: per scale `(B*T, h, w, D)`; sound `(B, T, D)`. Returns the fused maps and the sound after each scale."""
+        batch, frames, _ = sound.shape
         sounds, fused = [], []
         heard = sound
-        for stride, feature_map in zip(STRIDES, maps, strict=True):
-            size = feature_map.shape[-2:]
-            picture = feature_map.flatten(2).transpose(1, 2).reshape(batch, frames, -1, width)  # (B, T, N, D)
-            positions = position_code(*size, like=picture)
+        for stride, picture in zip(STRIDES, maps, strict=True):
+            cells = picture
+            if stride < 16:
+                cells = F.avg_pool2d(picture.permute(0, 3, 1, 2), 16 // stride).permute(0, 2, 3, 1)
+            height, width = cells.shape[1:3]
+            cells = self.cell_norm(cells).unflatten(0, (batch, frames))  # (B, T, h', w', D)
+            codes = position_code(height, width, like=cells).unflatten(0, (height, width)) + times[:, None, None]
             sound_mask = None
             if frame_mask is not None:
-                sound_mask = additive_mask(frame_mask, sound.dtype)[:, None, None].expand(
-                    -1, 1, picture.shape[1] * picture.shape[2], -1
-                )
-            both = self.audio_to_vision(picture, sound, positions, times, sound_mask, size)
-            heard = self.vision_to_audio(heard, picture, times, frame_mask, size, stride)
-            fused.append(both.flatten(0, 1).transpose(1, 2).unflatten(2, size))
+                sound_mask = additive_mask(frame_mask, sound.dtype)[:, None, None]
+                sound_mask = sound_mask.expand(-1, 1, frames * height * width, -1)
+            fused.append(self.audio_to_vision(picture, cells, codes, sound, times, sound_mask))
+            heard = self.vision_to_audio(heard, cells, codes, times, frame_mask)
             sounds.append(heard)
         return fused, sounds
 
@@ -337,7 +324,7 @@ class CCFormerMultiQueryTransformer(nn.Module):
     def forward(
         self, memory: list[Tensor], fine: Tensor, sounds: Tensor, times: Tensor, frame_mask: Tensor | None
     ) -> tuple[Tensor, list[Tensor], list[Tensor]]:
-        """memory: maps `(B*T, D, h, w)` of strides 8, 16, 32; fine: mask features at stride 4; sounds `(B, T, L, D)`.
+        """memory: maps `(B*T, h, w, D)` of strides 8, 16, 32; fine: mask features at stride 4; sounds `(B, T, L, D)`.
 
         Returns the queries, and per prediction the label logits `(B, T, Q, K)` and mask logits `(B, T, Q, h, w)`.
         """
@@ -352,11 +339,9 @@ class CCFormerMultiQueryTransformer(nn.Module):
                 query_mask = additive_mask(allowed, fine.dtype)[:, None, None].expand(-1, 1, video.shape[1], -1)
         # Bilinear resizing and the product with the mask embedding commute, so a layer's attention mask is made from resized
         # features: the same numbers as resizing the full mask, at a fraction of the work.
-        small = [
-            F.interpolate(fine, size=m.shape[2:], mode="bilinear", align_corners=False).flatten(2) for m in memory
-        ]
-        pixels = [m.flatten(2).transpose(1, 2) for m in memory]
-        codes = [position_code(*m.shape[2:], like=p) for m, p in zip(memory, pixels, strict=True)]
+        small = [resize(fine, m.shape[1:3]).flatten(1, 2) for m in memory]
+        pixels = [m.flatten(1, 2) for m in memory]
+        codes = [position_code(m.shape[1], m.shape[2], like=m) for m in memory]
 
         labels, masks = [], []
         for index, layer in enumerate(self.layers):
@@ -365,7 +350,7 @@ class CCFormerMultiQueryTransformer(nn.Module):
                 labels.append(label_logits)
                 masks.append(self.full_masks(mask_embedding, fine))
             level = 2 - index % 3  # strides 32, 16, 8, 32, ...
-            inside = (mask_embedding.flatten(0, 1) @ small[level]).detach() > 0  # (B*T, Q, N)
+            inside = (mask_embedding.flatten(0, 1) @ small[level].transpose(1, 2)).detach() > 0  # (B*T, Q, N)
             inside = inside | ~inside.any(dim=-1, keepdim=True)  # an empty mask may look everywhere
             pixel_mask = additive_mask(inside, fine.dtype)[:, None]
             queries, video = layer(
@@ -379,8 +364,8 @@ class CCFormerMultiQueryTransformer(nn.Module):
     @staticmethod
     def full_masks(mask_embedding: Tensor, fine: Tensor) -> Tensor:
         batch, frames, num_queries, _ = mask_embedding.shape
-        masks = mask_embedding.flatten(0, 1) @ fine.flatten(2)  # (B*T, Q, h*w)
-        return masks.view(batch, frames, num_queries, *fine.shape[2:])
+        masks = mask_embedding.flatten(0, 1) @ fine.flatten(1, 2).transpose(1, 2)  # (B*T, Q, h*w)
+        return masks.view(batch, frames, num_queries, *fine.shape[1:3])
 
 
 def join_queries(class_logits: Tensor, mask_logits: Tensor) -> Tensor:
@@ -450,12 +435,6 @@ class CCFormerPreTrainedModel(PreTrainedModel):
             for layer in module.modules():
                 if isinstance(layer, nn.Linear):
                     init.xavier_uniform_(layer.weight)
-        elif isinstance(module, CCFormerDeformableAttention):
-            init.zeros_(module.offsets.weight)
-            init.copy_(module.offsets.bias, module.initial_offsets())
-            init.zeros_(module.weights.weight)
-            for layer in (module.value, module.output):
-                init.xavier_uniform_(layer.weight)
         elif isinstance(module, CCFormerModel):
             init.normal_(module.no_sound)
 
@@ -470,12 +449,7 @@ class CCFormerModel(CCFormerPreTrainedModel):
         if config.backbone_config._attn_implementation == "sdpa":
             config.backbone_config._attn_implementation = None
         self.backbone = load_backbone(config)
-        self.projections = nn.ModuleList(
-            [
-                nn.Sequential(nn.Conv2d(c, width, 1), nn.GroupNorm(config.num_heads, width))
-                for c in self.backbone.channels
-            ]
-        )
+        self.projections = nn.ModuleList([CCFormerProjection(c, width) for c in self.backbone.channels])
         self.audio_backbone = CCFormerVGGish(config)
         self.audio_projection = nn.Sequential(nn.Linear(config.audio_embed_size, width), nn.LayerNorm(width))
         self.no_sound = nn.Parameter(torch.empty(width))
@@ -509,7 +483,7 @@ class CCFormerModel(CCFormerPreTrainedModel):
             check_mask(name, mask, pixel_values)
 
     def see(self, pixel_values: Tensor, frame_mask: Tensor | None) -> list[Tensor]:
-        """Frames `(B, T, 3, H, W)` -> maps `(B*T, D, h, w)` at strides 4, 8, 16, 32; those of padding are zero.
+        """Frames `(B, T, 3, H, W)` -> maps `(B*T, h, w, D)` at strides 4, 8, 16, 32; those of padding are zero.
 
         Padding frames are not computed. A compiled model has shapes that no mask may decide and computes them, from zeros; but
         not in training, where a BatchNorm would count them.
@@ -521,7 +495,7 @@ class CCFormerModel(CCFormerPreTrainedModel):
         else:
             real = frame_mask.flatten()[:, None, None, None]
             chosen = frames.masked_fill(~real, 0) if compiled else frames[frame_mask.flatten()]
-        features = self.backbone(chosen).feature_maps
+        features = self.backbone(chosen.contiguous(memory_format=torch.channels_last)).feature_maps
         strides = tuple(frames.shape[-1] // f.shape[-1] for f in features)
         if strides != STRIDES:
             raise ValueError(
@@ -560,7 +534,7 @@ class CCFormerModel(CCFormerPreTrainedModel):
         audio_mask = audio_mask if frame_mask is None else audio_mask & frame_mask
         maps = self.see(pixel_values, frame_mask)
         sound = self.hear(input_features, audio_mask)
-        visual_embedding = maps[1].unflatten(0, (batch, frames))
+        visual_embedding = maps[1].permute(0, 3, 1, 2).unflatten(0, (batch, frames))
         times = sine_code(torch.arange(frames, device=sound.device), sound.shape[-1]).to(sound.dtype)  # (T, D)
         sounds = [sound]
         if self.eim is not None:
