@@ -13,6 +13,7 @@ from small_model import (
     small_config,
     small_model,
 )
+from torch.utils.flop_counter import FlopCounterMode
 from transformers import AutoModelForSemanticSegmentation
 
 from ccformer_hf import CCFormerConfig, CCFormerForAudioVisualSegmentation, CCFormerModel
@@ -356,13 +357,11 @@ def test_save_and_load_are_exact(tmp_path):
 def test_new_weights_are_drawn_as_meant():
     """transformers passes over custom modules without parameters of their own unless told otherwise."""
     model = small_model(audio_fc_size=64).model
-    for attention in (layer.attention for layer in model.pixel_decoder.layers):
-        assert torch.equal(attention.offsets.bias, attention.initial_offsets())
-        assert not attention.offsets.weight.any() and not attention.weights.weight.any()
     deviations = {
         model.audio_backbone.embeddings[2]: (2 / 64) ** 0.5,  # kaiming, fan in
         model.audio_backbone.features[6]: (2 / (9 * 4)) ** 0.5,
         model.mtm.layers[0].cross_attn.query: (2 / 32) ** 0.5,  # xavier
+        model.pixel_decoder.layers[0].attention.key: (2 / 32) ** 0.5,
         model.mtm.head.mask[0]: (2 / 32) ** 0.5,
         model.mtm.layers[0].feed_forward.expand: (2 / 32) ** 0.5,
         model.mtm.head.label: 0.02,
@@ -378,9 +377,8 @@ def test_new_weights_are_drawn_as_meant():
 def test_what_a_checkpoint_lacks_is_made_anew(tmp_path):
     small_model().save_pretrained(tmp_path)
     weights = load_file(tmp_path / "model.safetensors")
-    deformable = "model.pixel_decoder.layers.0.attention"
     left_out = {
-        "model.no_sound", f"{deformable}.offsets.bias", f"{deformable}.offsets.weight", "model.mtm.video_query.weight",
+        "model.no_sound", "model.pixel_decoder.layers.0.attention.key.weight", "model.mtm.video_query.weight",
         "model.audio_backbone.features.0.weight", "model.mtm.head.label.bias", "model.pixel_decoder.norm.weight",
     }  # fmt: skip
     assert left_out < set(weights)
@@ -389,8 +387,7 @@ def test_what_a_checkpoint_lacks_is_made_anew(tmp_path):
     )
     again, info = CCFormerForAudioVisualSegmentation.from_pretrained(tmp_path, output_loading_info=True)
     assert set(info["missing_keys"]) == left_out
-    attention = again.model.pixel_decoder.layers[0].attention
-    assert torch.equal(attention.offsets.bias, attention.initial_offsets()) and not attention.offsets.weight.any()
+    assert 0.15 < again.model.pixel_decoder.layers[0].attention.key.weight.std() < 0.4  # xavier: sqrt(2 / 32) = 0.25
     assert 0.3 < again.model.no_sound.std() < 2
     assert 0.005 < again.model.mtm.video_query.weight.std() < 2
     assert 0.2 < again.model.audio_backbone.features[0].weight.std() < 1  # sqrt(2 / 9) = 0.47
@@ -428,6 +425,12 @@ BACKBONES = {
     },
     "convnext": {"model_type": "convnext", "hidden_sizes": [8, 8, 8, 8], "depths": [1, 1, 1, 1]},
 }
+PVT_V2_B5 = {
+    "model_type": "pvt_v2",
+    "hidden_sizes": [64, 128, 320, 512],
+    "depths": [3, 6, 40, 3],
+    "mlp_ratios": [4, 4, 4, 4],
+}
 
 
 @pytest.mark.parametrize("backbone", BACKBONES.values(), ids=BACKBONES.keys())
@@ -445,18 +448,54 @@ def test_backbones(backbone, tmp_path):
 def test_the_published_sizes_of_the_backbones():
     with torch.device("meta"):
         r50 = CCFormerForAudioVisualSegmentation(CCFormerConfig())
-        b5 = CCFormerForAudioVisualSegmentation(
-            CCFormerConfig(
-                backbone_config={
-                    "model_type": "pvt_v2",
-                    "hidden_sizes": [64, 128, 320, 512],
-                    "depths": [3, 6, 40, 3],
-                    "mlp_ratios": [4, 4, 4, 4],
-                }
-            )
-        )
+        b5 = CCFormerForAudioVisualSegmentation(CCFormerConfig(backbone_config=PVT_V2_B5))
     sizes = [sum(p.numel() for p in model.model.backbone.parameters()) / 1e6 for model in (r50, b5)]
     assert sizes == pytest.approx([23.5, 81.4], abs=0.1)
+
+
+# ----------------------------------------------------------------------------------------------------------------------- cost
+def flops(call) -> int:
+    with FlopCounterMode(display=False) as counter:
+        call()
+    return counter.get_total_flops()
+
+
+def test_the_work_beyond_the_backbones():
+    """Counted, not timed: multiplications of the whole ResNet-50 model against those of both its backbones."""
+    with torch.device("meta"):
+        model = CCFormerForAudioVisualSegmentation(CCFormerConfig()).eval()
+        inputs = {name: value.to("meta") for name, value in random_inputs(1, 2, 224, 224).items()}
+        whole = flops(lambda: model(**inputs))
+        pixels, log_mel = (value.flatten(0, 1) for value in inputs.values())
+        floor = flops(lambda: (model.model.look(pixels), model.model.audio_backbone(log_mel)))
+    assert 1 < whole / floor < 1.4
+
+
+# ------------------------------------------------------------------------------------------------------------------ magnitude
+@pytest.mark.parametrize("factor", [1, 1000])
+@torch.no_grad()
+def test_no_weights_can_make_sound_or_picture_grow_in_eim(factor):
+    """Both are multiplied by each other, the sound at every scale anew: each step ends in a norm that has no weights."""
+    model = small_model().model
+    for parameter in model.eim.parameters():
+        parameter.mul_(factor)
+    inputs = random_inputs()
+    sound = model.hear(inputs["input_features"], torch.ones(2, 3, dtype=torch.bool))
+    maps = [100 * m for m in model.see(inputs["pixel_values"], None)]
+    fused, sounds = model.eim(maps, 100 * sound, torch.zeros(3, 16), None)
+    for value in (*fused, *sounds):
+        assert value.square().mean(-1).sqrt().max() <= 1 + 1e-4  # root mean square of each cell, of each second
+
+
+@torch.no_grad()
+def test_half_precision_survives_strong_fusion():
+    model = small_model()
+    for parameter in model.model.eim.parameters():
+        parameter.mul_(5)
+    inputs = random_inputs()
+    exact = model(**inputs).logits.exp()
+    rounded = model.half()(**{name: value.half() for name, value in inputs.items()}).logits
+    assert rounded.isfinite().all() and (rounded.exp() - exact).abs().max() < 0.1
 
 
 # --------------------------------------------------------------------------------------------------------------------- masks
@@ -473,7 +512,7 @@ def test_resized_features_give_the_resized_mask():
 
 @torch.no_grad()
 def test_queries_look_only_inside_their_masks():
-    torch.manual_seed(0)
+    torch.manual_seed(2)
     model = CCFormerForAudioVisualSegmentation._from_config(small_config(), attn_implementation="eager").eval()
     given = []
     model.model.mtm.layers[2].register_forward_pre_hook(lambda module, args: given.append(args[5]))

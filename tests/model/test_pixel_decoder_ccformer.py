@@ -1,59 +1,70 @@
+import pytest
 import torch
 from small_model import small_config
 
-from ccformer_hf.model.pixel_decoder_ccformer import CCFormerDeformableAttention, CCFormerPixelDecoder
+from ccformer_hf.model.pixel_decoder_ccformer import CCFormerPixelDecoder
+
+SIZES = [(16, 24), (8, 12), (4, 6), (2, 3)]
 
 
-def bilinear(value: torch.Tensor, x: float, y: float) -> torch.Tensor:
-    """Value `(d, h, w)` at x, y in cells (centre of the first cell: 0, 0), zero outside, by hand."""
-    total = torch.zeros(value.shape[0], dtype=value.dtype)
-    left, top = int(x // 1), int(y // 1)
-    for column in (left, left + 1):
-        for row in (top, top + 1):
-            if 0 <= column < value.shape[2] and 0 <= row < value.shape[1]:
-                total += (1 - abs(x - column)) * (1 - abs(y - row)) * value[:, row, column]
-    return total
+@pytest.fixture
+def decoder() -> CCFormerPixelDecoder:
+    torch.manual_seed(0)
+    return CCFormerPixelDecoder(small_config()).double().eval()
+
+
+def random_maps(frames: int = 2) -> list[torch.Tensor]:
+    torch.manual_seed(1)
+    return [torch.randn(frames, *size, 16).double() for size in SIZES]
 
 
 @torch.no_grad()
-def test_deformable_attention_against_loops():
-    torch.manual_seed(0)
-    config = small_config(hidden_size=8, num_heads=2, num_sampling_points=3)
-    attention = CCFormerDeformableAttention(config).double()
-    torch.nn.init.normal_(attention.offsets.weight, std=0.4)
-    sizes = [(4, 6), (2, 3), (1, 2)]
-    tokens, positions = torch.randn(2, 32, 8).double(), torch.randn(32, 8).double()
-    centres = torch.cat([CCFormerPixelDecoder.cell_centres(*size, like=tokens) for size in sizes])
-    found = attention(tokens, positions, centres, sizes)
-
-    values = attention.value(tokens)
-    levels = [
-        v.transpose(1, 2).unflatten(2, size) for v, size in zip(values.split([24, 6, 2], dim=1), sizes, strict=True)
-    ]
-    mixed = torch.zeros(2, 32, 8).double()
-    outside = 0
-    for clip in range(2):
-        for token in range(32):
-            query = tokens[clip, token] + positions[token]
-            offsets = attention.offsets(query).view(2, 3, 3, 2)  # heads, levels, points, (x, y) in cells
-            weights = attention.weights(query).view(2, 9).softmax(-1).view(2, 3, 3)
-            for head in range(2):
-                for level, (height, width) in enumerate(sizes):
-                    value = levels[level][clip, 4 * head : 4 * head + 4]
-                    for point in range(3):
-                        x = float(centres[token, 0] * width - 0.5 + offsets[head, level, point, 0])
-                        y = float(centres[token, 1] * height - 0.5 + offsets[head, level, point, 1])
-                        outside += not (0 <= x <= width - 1 and 0 <= y <= height - 1)
-                        mixed[clip, token, 4 * head : 4 * head + 4] += weights[head, level, point] * bilinear(
-                            value, x, y
-                        )
-    assert 100 < outside < 1100  # of 1152: both kinds are tested
-    torch.testing.assert_close(found, attention.output(mixed), rtol=0, atol=1e-9)
+def test_a_map_for_each_scale(decoder):
+    memory, fine = decoder(random_maps())
+    assert [tuple(m.shape) for m in (fine, *memory)] == [(2, *size, 16) for size in SIZES]
 
 
-def test_deformable_offsets_start_as_rays():
-    attention = CCFormerDeformableAttention(small_config(num_heads=4, num_sampling_points=2))
-    offsets = attention.initial_offsets().view(4, 3, 2, 2)
-    for head, direction in enumerate([(1, 0), (0, 1), (-1, 0), (0, -1)]):
-        wanted = torch.tensor([direction, direction]) * torch.tensor([[1.0], [2.0]])
-        torch.testing.assert_close(offsets[head], wanted.expand(3, 2, 2), rtol=0, atol=1e-6)
+@torch.no_grad()
+def test_frames_are_decoded_apart(decoder):
+    maps = random_maps()
+    together = decoder(maps)
+    alone = decoder([m[:1] for m in maps])
+    for one, both in zip((alone[1], *alone[0]), (together[1], *together[0]), strict=True):
+        torch.testing.assert_close(one, both[:1], rtol=0, atol=1e-12)
+
+
+@torch.no_grad()
+def touched(decoder: CCFormerPixelDecoder, level: int, row: int, column: int) -> list[torch.Tensor]:
+    """Which cells `(h, w)` of each scale, finest first, change with one cell of the scale `level`."""
+    maps = random_maps(1)
+    memory, fine = decoder(maps)
+    maps[level][0, row, column] += torch.randn(16).double()
+    changed_memory, changed_fine = decoder(maps)
+    pairs = zip((fine, *memory), (changed_fine, *changed_memory), strict=True)
+    return [(before != after).any(-1)[0] for before, after in pairs]
+
+
+@pytest.mark.parametrize("level", [2, 3])
+def test_every_coarse_cell_reaches_all_scales(decoder, level):
+    assert all(scale.all() for scale in touched(decoder, level, 1, 2))
+
+
+def test_fine_cells_reach_their_neighbours_only(decoder):
+    fine, *coarser = touched(decoder, 0, 5, 7)
+    wanted = torch.zeros(16, 24, dtype=torch.bool)
+    wanted[4:7, 6:9] = True
+    assert torch.equal(fine, wanted) and not any(scale.any() for scale in coarser)
+    fine, middle, *coarse = touched(decoder, 1, 5, 7)
+    wanted = torch.zeros(8, 12, dtype=torch.bool)
+    wanted[4:7, 6:9] = True
+    assert torch.equal(middle, wanted) and not any(scale.any() for scale in coarse)
+    assert 0 < fine.sum() < 16 * 24 / 2  # of bilinear resizing
+
+
+@torch.no_grad()
+def test_places_are_coded(decoder):
+    """A mirrored frame is decoded to more than the mirrored maps."""
+    maps = random_maps(1)
+    before = decoder(maps)[0][1]
+    after = decoder([m.flip(2) for m in maps])[0][1].flip(2)
+    assert (before - after).abs().max() > 1e-3

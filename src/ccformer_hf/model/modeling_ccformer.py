@@ -482,6 +482,17 @@ class CCFormerModel(CCFormerPreTrainedModel):
         for name, mask in masks.items():
             check_mask(name, mask, pixel_values)
 
+    def look(self, frames: Tensor) -> tuple[Tensor, ...]:
+        """Frames `(F, 3, H, W)` -> the backbone's maps `(F, C, h, w)` at strides 4, 8, 16, 32; C differs."""
+        # Channels-last, as all that follows: convolutions run faster so, and no map need be turned.
+        features = self.backbone(frames.contiguous(memory_format=torch.channels_last)).feature_maps
+        strides = tuple(frames.shape[-1] // f.shape[-1] for f in features)
+        if strides != STRIDES:
+            raise ValueError(
+                f"the backbone gives maps at strides {strides}, they must be {STRIDES}: choose another backbone_config"
+            )
+        return features
+
     def see(self, pixel_values: Tensor, frame_mask: Tensor | None) -> list[Tensor]:
         """Frames `(B, T, 3, H, W)` -> maps `(B*T, h, w, D)` at strides 4, 8, 16, 32; those of padding are zero.
 
@@ -495,13 +506,7 @@ class CCFormerModel(CCFormerPreTrainedModel):
         else:
             real = frame_mask.flatten()[:, None, None, None]
             chosen = frames.masked_fill(~real, 0) if compiled else frames[frame_mask.flatten()]
-        features = self.backbone(chosen.contiguous(memory_format=torch.channels_last)).feature_maps
-        strides = tuple(frames.shape[-1] // f.shape[-1] for f in features)
-        if strides != STRIDES:
-            raise ValueError(
-                f"the backbone gives maps at strides {strides}, they must be {STRIDES}: choose another backbone_config"
-            )
-        maps = [projection(f) for projection, f in zip(self.projections, features, strict=True)]
+        maps = [projection(f) for projection, f in zip(self.projections, self.look(chosen), strict=True)]
         if real is None:
             return maps
         if compiled:
