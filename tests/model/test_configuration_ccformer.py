@@ -3,7 +3,7 @@ import json
 import pytest
 import torch
 from huggingface_hub.errors import StrictDataclassError
-from transformers import AutoConfig, ResNetConfig
+from transformers import AutoConfig, ResNetConfig, TimmBackboneConfig
 from transformers.utils import logging
 
 from ccformer_hf import CCFormerConfig
@@ -87,6 +87,17 @@ def test_unknown_backbone(backbone):
 def test_backbone_without_four_maps(backbone):
     with pytest.raises(StrictDataclassError, match="backbone that gives four maps, at strides 4, 8, 16 and 32"):
         CCFormerConfig(backbone_config=backbone)
+
+
+def test_a_backbone_of_timm():
+    """A config needs no timm; its networks count their maps, some from stride 2 on."""
+    config = CCFormerConfig(backbone_config={"model_type": "timm_backbone", "backbone": "resnet18"})
+    again = CCFormerConfig.from_dict(config.to_dict())
+    assert again.backbone_config.backbone == "resnet18" and again.backbone_config.out_indices == [-4, -3, -2, -1]
+    given = CCFormerConfig(backbone_config=TimmBackboneConfig(backbone="resnet18", out_indices=(1, 2, 3, 4)))
+    assert given.backbone_config.out_indices == [1, 2, 3, 4]
+    with pytest.raises(StrictDataclassError, match=r"four maps.* with out_indices=\[-4, -3, -2, -1\]"):
+        CCFormerConfig(backbone_config=TimmBackboneConfig(backbone="resnet18"))
 
 
 def test_the_caller_keeps_its_backbone_dict():

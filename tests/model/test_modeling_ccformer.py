@@ -445,6 +445,23 @@ def test_backbones(backbone, tmp_path):
     assert torch.equal(again(**inputs).logits, output.logits)
 
 
+@pytest.mark.parametrize(
+    "name", ["tf_efficientnet_lite0", "resnet10t", "swin_tiny_patch4_window7_224", "convnext_atto"]
+)
+@torch.no_grad()
+def test_backbones_of_timm(name, tmp_path):
+    """Among them some with a map at stride 2 before the four, and one that gives its channels last."""
+    pytest.importorskip("timm")
+    model = small_model(backbone_config={"model_type": "timm_backbone", "backbone": name})
+    inputs = random_inputs(1, 1, 224, 224)
+    expected = model(**inputs).logits
+    assert expected.shape == (1, 1, 4, 56, 56) and expected.isfinite().all()
+    model.save_pretrained(tmp_path)
+    again, info = CCFormerForAudioVisualSegmentation.from_pretrained(tmp_path, output_loading_info=True)
+    assert not info["missing_keys"] and not info["unexpected_keys"]
+    torch.testing.assert_close(again(**inputs).logits, expected, rtol=0, atol=1e-4)
+
+
 def test_the_published_sizes_of_the_backbones():
     with torch.device("meta"):
         r50 = CCFormerForAudioVisualSegmentation(CCFormerConfig())

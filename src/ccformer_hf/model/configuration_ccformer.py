@@ -29,6 +29,8 @@ TRANSFORMERS_FIELDS = {
     "use_cache",
 }
 STAGES = ["stage1", "stage2", "stage3", "stage4"]
+LAST_FOUR = [-4, -3, -2, -1]
+TIMM = "timm_backbone"
 TASK = "audio-visual-segmentation"
 
 # The code that travels with the weights, as config.json names it to a process without this package.
@@ -55,7 +57,7 @@ class CCFormerConfig(PreTrainedConfig):
 
     Args:
         backbone_config: any `AutoBackbone` configuration (or its dict with `model_type`) with feature maps at strides
-            4, 8, 16 and 32.
+            4, 8, 16 and 32; `{"model_type": "timm_backbone", "backbone": NAME}` is that of timm's NAME and needs timm.
         audio_hidden_sizes: channels of the four convolution groups of the VGGish audio backbone (*lineage*: 64, 128, 256, 512).
         audio_fc_size: width of VGGish's two hidden linear layers (*lineage*: 4096).
         audio_embed_size: width of VGGish's output (*lineage*: 128).
@@ -122,8 +124,10 @@ class CCFormerConfig(PreTrainedConfig):
                     f"backbone_config has model_type {backbone.get('model_type')!r}, it must name a backbone that transformers "
                     "knows, such as 'resnet', 'pvt_v2' or 'swin'"
                 )
+            # timm has no names of stages that all its networks share, but lets their last four be counted from the end.
+            four_maps = {"out_indices": LAST_FOUR} if backbone["model_type"] == TIMM else {"out_features": STAGES}
             backbone_class = CONFIG_MAPPING[backbone.pop("model_type")]
-            self.backbone_config = backbone_class(**{"out_features": STAGES, **backbone})
+            self.backbone_config = backbone_class(**{**four_maps, **backbone})
         super().__post_init__(**kwargs)
 
     def to_dict(self) -> dict[str, Any]:
@@ -158,10 +162,11 @@ class CCFormerConfig(PreTrainedConfig):
     def validate_architecture(self):
         """Raises ValueError for sizes that cannot work together; runs at construction and at `save_pretrained`."""
         backbone = self.backbone_config
-        if not isinstance(backbone, BackboneConfigMixin) or len(backbone.out_features) != 4:
+        if not isinstance(backbone, BackboneConfigMixin) or len(backbone.out_indices) != 4:
+            four_maps = f"out_indices={LAST_FOUR}" if backbone.model_type == TIMM else f"out_features={STAGES}"
             raise ValueError(
                 f"backbone_config ({backbone.model_type}) must be that of a backbone that gives four maps, at strides 4, 8, 16 and "
-                f"32; most do with out_features={STAGES}"
+                f"32; most do with {four_maps}"
             )
         positive = (
             "hidden_size",

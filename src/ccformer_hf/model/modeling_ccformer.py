@@ -27,7 +27,7 @@ from transformers.utils import ModelOutput, TransformersKwargs
 from transformers.utils.generic import can_return_tuple, merge_with_config_defaults
 from transformers.utils.output_capturing import OutputRecorder, capture_outputs
 
-from .configuration_ccformer import CCFormerConfig
+from .configuration_ccformer import TIMM, CCFormerConfig
 from .layers_ccformer import (
     CCFormerAttention,
     CCFormerDepthwise,
@@ -449,6 +449,9 @@ class CCFormerModel(CCFormerPreTrainedModel):
         if config.backbone_config._attn_implementation == "sdpa":
             config.backbone_config._attn_implementation = None
         self.backbone = load_backbone(config)
+        # Those of timm that give (F, h, w, C), Swin and its like, say so; some of the others say nothing.
+        of_timm = self.backbone._backbone if config.backbone_config.model_type == TIMM else None
+        self.backbone_turns_maps = getattr(of_timm, "output_fmt", "NCHW") == "NHWC"
         self.projections = nn.ModuleList([CCFormerProjection(c, width) for c in self.backbone.channels])
         self.audio_backbone = CCFormerVGGish(config)
         self.audio_projection = nn.Sequential(nn.Linear(config.audio_embed_size, width), nn.LayerNorm(width))
@@ -486,6 +489,8 @@ class CCFormerModel(CCFormerPreTrainedModel):
         """Frames `(F, 3, H, W)` -> the backbone's maps `(F, C, h, w)` at strides 4, 8, 16, 32; C differs."""
         # Channels-last, as all that follows: convolutions run faster so, and no map need be turned.
         features = self.backbone(frames.contiguous(memory_format=torch.channels_last)).feature_maps
+        if self.backbone_turns_maps:
+            features = tuple(f.permute(0, 3, 1, 2) for f in features)
         strides = tuple(frames.shape[-1] // f.shape[-1] for f in features)
         if strides != STRIDES:
             raise ValueError(
