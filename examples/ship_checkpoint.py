@@ -31,9 +31,10 @@ Synthetic: made-up clips of seed {seed}, which is not trained on, {clips} of eac
 `python examples/sound_decides.py` prints this table. How it does on AVSBench is unknown: it was never run on it, and has none of its
 classes."""
 COMMANDS = """\
-ccformer data make made-up --setting own --clips 5000
+ccformer data make made-up --setting own --clips 3600
 export OMP_NUM_THREADS=1 ACCELERATE_USE_CPU=true
-torchrun --nproc_per_node 2 examples/train.py --config examples/recipes/made-up-tiny.yaml --data made-up --output runs/tiny
+python examples/train.py --config examples/recipes/made-up-tiny.yaml --data made-up --output runs/tiny \\
+    --set start_from=runs/warm batch_size=6 epochs=1.2 learning_rate=5e-4 warmup_steps=40 validate_every=1.2
 python examples/ship_checkpoint.py {run}"""
 ELSEWHERE = ("auto_map", "custom_pipelines")  # settings that point to the code files
 
