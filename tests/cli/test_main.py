@@ -52,7 +52,7 @@ def test_help_and_wrong_arguments_load_nothing_heavy():
     heavy = ("torch", "transformers", "av", "numpy", "PIL", "scipy")
     code = f"""
 import sys
-from ccformer_hf.cli import main
+from ccformer_hf.cli.main import main
 for arguments in (["segment", "--help"], ["segment", "--threshold", "7"], ["--version"]):
     try:
         main(arguments)
@@ -238,7 +238,7 @@ def test_without_a_video_it_takes_the_shipped_clip(model, video, output, capsys,
 
 
 def test_the_built_in_model_says_what_it_knows(model, video, output, capsys, monkeypatch):
-    from ccformer_hf.inference import segmenting as inference
+    from ccformer_hf.inference import loading as inference
 
     monkeypatch.setattr(inference, "CHECKPOINTS", Path(model).parent)
     monkeypatch.setattr(inference, "BUILT_IN_MODEL", "small")

@@ -318,7 +318,7 @@ def test_a_video_stream_without_one_picture(tmp_path):
 def test_reading_without_pyav_says_what_to_install():
     code = (
         "import sys; sys.modules['av'] = None\n"
-        "from ccformer_hf import media_ccformer\n"
+        "from ccformer_hf.model import media_ccformer\n"
         "try: media_ccformer.probe('a.mp4')\n"
         "except ImportError as error: assert 'pip install av' in str(error)\n"
         "else: raise SystemExit('no error')\n"
