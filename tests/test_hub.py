@@ -24,7 +24,7 @@ PUBLISH = """
 import contextlib, io, json, os, sys, time
 sleep, time.sleep = time.sleep, lambda seconds: sleep(min(seconds, 0.01))  # between the client's tries
 from huggingface_hub import constants
-from ccformer_hf.cli import main
+from ccformer_hf.cli.main import main
 endpoint = constants.ENDPOINT
 told = {}
 for name, token, *arguments in json.load(sys.stdin):

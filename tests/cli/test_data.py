@@ -96,7 +96,7 @@ def test_convert_pushes_to_a_private_repository(tmp_path):
     arguments = convert_arguments(tmp_path)
     script = f"""
 import os
-from ccformer_hf.cli import main
+from ccformer_hf.cli.main import main
 arguments = {arguments!r} + ["--push-to-hub"]
 print(main(arguments + ["tester/set"]))
 os.environ["HF_TOKEN"] = "reads-only"
