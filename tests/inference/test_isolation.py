@@ -195,7 +195,7 @@ def test_a_parent_that_is_killed_takes_its_child_along():
     code = f"""
 import sys; sys.path[:] = {json.dumps(sys.path)}
 import planted
-from ccformer_hf.isolation import run_isolated
+from ccformer_hf.inference.isolation import run_isolated
 (((process, _), _),) = run_isolated(planted.process, "clip.mp4")
 hanging = run_isolated(planted.hang, "clip.mp4")
 next(hanging)
