@@ -87,7 +87,7 @@ def run(tmp_path_factory) -> Path:
         split="validation",
         scores={"miou": 0.5123, "f_score": 0.6},
         scored="On the validation split.",
-        commands="accelerate launch examples/train.py --config x.yaml",
+        commands="ccformer train --config x.yaml",
         steps=20,
         recipe={"setting": "own", "batch_size": 4},
         version="0.1.0",

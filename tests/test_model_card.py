@@ -19,7 +19,7 @@ def test_a_record_comes_back_as_it_was_written(tmp_path):
     record.write(tmp_path)
     assert read_record(tmp_path) == record
     (tmp_path / "checkpoint.json").write_text("[")
-    with pytest.raises(ValueError, match=r"checkpoint\.json: is no record"):
+    with pytest.raises(ValueError, match=r"checkpoint\.json: is not a record"):
         read_record(tmp_path)
 
 
@@ -35,15 +35,15 @@ def test_a_card_somebody_wrote_is_kept(folder, tmp_path):
     (copy / "README.md").write_text("---\nlicense: mit\ntags: [mine]\n---\nMy own words.\n")
     with made_ready(copy, "me/model") as ready:
         assert ModelCard.load(ready / "README.md").text.strip() == "My own words."
-    with made_ready(copy, "me/model", licence="cc0-1.0") as ready:
+    with made_ready(copy, "me/model", license="cc0-1.0") as ready:
         card = ModelCard.load(ready / "README.md")
     assert card.data.license == "cc0-1.0" and card.data.tags == ["mine"] and "My own words." in card.text
 
 
-def test_a_licence_and_the_frames_of_avsbench(folder, tmp_path):
+def test_a_license_and_the_frames_of_avsbench(folder, tmp_path):
     run = tmp_path / "run"
     best = shutil.copytree(folder, run / "best")
-    ModelRecord(dataset="ms3", licence="mit").write(best)
+    ModelRecord(dataset="ms3", license="mit").write(best)
     for name in ("report.png", "pictures/clip.png"):
         (run / name).parent.mkdir(exist_ok=True)
         (run / name).write_bytes(b"png")

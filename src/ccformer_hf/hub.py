@@ -1,4 +1,4 @@
-"""Publishes trained models, converted data sets and the Space on the Hugging Face Hub: whole, in one commit (ours)."""
+"""Publishes trained models, converted data sets and the Space on the Hugging Face Hub: whole, in one commit."""
 
 import os
 import shutil
@@ -50,9 +50,9 @@ def check_repo_id(repo_id: str) -> None:
     try:
         validate_repo_id(repo_id)
     except HFValidationError as error:
-        raise ValueError(f"{repo_id}: is no name of a repository ({error}); wanted is OWNER/NAME") from None
+        raise ValueError(f"{repo_id}: is not the name of a repository ({error}); expected OWNER/NAME") from None
     if repo_id.count("/") != 1:
-        raise ValueError(f"{repo_id}: is no name of a repository; wanted is OWNER/NAME")
+        raise ValueError(f"{repo_id}: is not the name of a repository; expected OWNER/NAME")
 
 
 def publish(
@@ -61,12 +61,12 @@ def publish(
     repo_type: str = "model",
     public: bool | None = None,
     revision: str | None = None,
-    licence: str = "",
+    license: str = "",
 ) -> str:
     """Uploads a model, a data set or a Space to the Hub in one commit. After a stop, the same call completes it.
 
     Args:
-        source, licence: see `made_ready`.
+        source, license: see `made_ready`.
         repo_id: `OWNER/NAME`; made where it does not exist.
         repo_type: `"model"`, `"dataset"` or `"space"`.
         public, revision: see `push_folder`.
@@ -79,12 +79,12 @@ def publish(
         ValueError: for a name that no repository can have, or for a folder of another kind.
     """
     check_repo_id(repo_id)
-    with made_ready(source, repo_id, repo_type, licence) as folder:
+    with made_ready(source, repo_id, repo_type, license) as folder:
         return push_folder(folder, repo_id, repo_type, public, revision)
 
 
 @contextmanager
-def made_ready(source: str | os.PathLike, repo_id: str, repo_type: str = "model", licence: str = "") -> Iterator[Path]:
+def made_ready(source: str | os.PathLike, repo_id: str, repo_type: str = "model", license: str = "") -> Iterator[Path]:
     """The folder that goes up as it is, gone at the end of the `with` block where it is a copy.
 
     Args:
@@ -92,7 +92,7 @@ def made_ready(source: str | os.PathLike, repo_id: str, repo_type: str = "model"
             or that of a Space with Gradio.
         repo_id: where it is to be, for the model card.
         repo_type: `"model"`, `"dataset"` or `"space"`.
-        licence: of the weights, by the Hub's short name such as `"apache-2.0"`; empty: as the folder tells.
+        license: of the weights, by the Hub's short name such as `"apache-2.0"`; empty: as the folder tells.
 
     Raises:
         OSError: where a file is missing or damaged.
@@ -103,7 +103,7 @@ def made_ready(source: str | os.PathLike, repo_id: str, repo_type: str = "model"
         raise FileNotFoundError(f"{source}: there is no such folder")
     if repo_type == "model":
         with tempfile.TemporaryDirectory(prefix="ccformer-publish-") as folder:
-            _stage_model(source, Path(folder), repo_id, licence)
+            _stage_model(source, Path(folder), repo_id, license)
             yield Path(folder)
         return
     if repo_type == "dataset":
@@ -199,7 +199,7 @@ def _refusal(error: BaseException, repo_id: str) -> OSError:
     elif status is not None and status >= 500:
         meaning, help_ = "the Hub failed", again
     elif status is not None:
-        meaning, help_ = "the Hub did not take the upload", "mend that and run the same command again"
+        meaning, help_ = "the Hub did not take the upload", "fix that and run the same command again"
     else:
         meaning, help_ = f"{constants.ENDPOINT} cannot be reached", again
     return OSError(f"{repo_id}: {meaning} ({reason}); {help_}")
@@ -218,7 +218,7 @@ def model_folder(source: Path) -> Path:
     return source
 
 
-def _stage_model(source: Path, target: Path, repo_id: str, licence: str) -> None:
+def _stage_model(source: Path, target: Path, repo_id: str, license: str) -> None:
     """Saves a model anew, with its code and card and nothing else, and makes sure that it is the same one."""
     folder = model_folder(source)
     record = read_record(folder)
@@ -236,11 +236,11 @@ def _stage_model(source: Path, target: Path, repo_id: str, licence: str) -> None
         record is None and (folder / "README.md").is_file()
     ):  # somebody wrote it; there is nothing to make a better one from
         card = ModelCard.load(folder / "README.md")
-        card.data.license = licence or card.data.license
+        card.data.license = license or card.data.license
         card.save(target / "README.md")
         return
     record = record or ModelRecord()
-    record = replace(record, licence=licence or record.licence)
+    record = replace(record, license=license or record.license)
     pictures = [] if folder == source else _copy_pictures(source, record, target)
     (target / "README.md").write_text(model_card(record, model, processor, repo_id, pictures), encoding="utf-8")
 
@@ -267,19 +267,19 @@ def _check_dataset(folder: Path) -> None:
 
 
 def _check_space(folder: Path) -> None:
-    wanted = (
-        "wanted is a folder with app.py, and a README.md that begins with a YAML header in which `sdk: gradio` stands"
+    expected = (
+        "expected a folder with app.py, and a README.md that begins with a YAML header in which `sdk: gradio` stands"
     )
     for name in ("app.py", "README.md"):
         if not (folder / name).is_file():
-            raise FileNotFoundError(f"{folder}: has no {name}, so it is no Space; {wanted}")
+            raise FileNotFoundError(f"{folder}: has no {name}, so it is not a Space; {expected}")
     parts = (folder / "README.md").read_text(encoding="utf-8").split("---\n", 2)
     try:
         header = yaml.safe_load(parts[1]) if len(parts) == 3 and not parts[0].strip() else None
     except yaml.YAMLError:
         header = None
     if not isinstance(header, dict) or header.get("sdk") != "gradio":
-        raise ValueError(f"{folder / 'README.md'}: has no header of a Space with Gradio; {wanted}")
+        raise ValueError(f"{folder / 'README.md'}: has no header of a Space with Gradio; {expected}")
 
 
 def _stage_space(source: Path, target: Path) -> None:

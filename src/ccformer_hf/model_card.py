@@ -1,4 +1,4 @@
-"""The model card: what a model's folder keeps of how it was made, told to readers and to the Hub (ours)."""
+"""The model card: what a model's folder keeps of how it was made, told to readers and to the Hub."""
 
 import json
 import os
@@ -63,9 +63,9 @@ Classes: {classes}
 
 {limits}
 
-## Licence
+## License
 
-{licence}
+{license}
 """
 
 LIMITS = (
@@ -134,7 +134,7 @@ class ModelRecord:
         steps: optimizer steps that the weights have seen.
         recipe: that they were trained by.
         version: of this package, and the `commit` of its repository, see `package_commit`.
-        licence: of the weights, by the Hub's short name such as `"apache-2.0"`.
+        license: of the weights, by the Hub's short name such as `"apache-2.0"`.
         note: anything else on how they were made.
     """
 
@@ -150,7 +150,7 @@ class ModelRecord:
     recipe: dict[str, Any] = field(default_factory=dict)
     version: str = ""
     commit: str = ""
-    licence: str = ""
+    license: str = ""
     note: str = ""
 
     def write(self, folder: str | os.PathLike) -> None:
@@ -172,7 +172,7 @@ def read_record(folder: str | os.PathLike) -> ModelRecord | None:
         return ModelRecord(**json.loads(file.read_text(encoding="utf-8")))
     except (ValueError, TypeError) as error:
         raise ValueError(
-            f"{file}: is no record of how a model was made ({error}); remove it, the card then says that this is not known"
+            f"{file}: is not a record of how a model was made ({error}); remove it, the card then says that this is not known"
         ) from None
 
 
@@ -235,7 +235,7 @@ def model_card(
         use=USE_BUILT_IN if name == BUILT_IN_MODEL else USE.format(name=name),
         made=_made(record),
         limits="\n".join(f"- {limit}" for limit in LIMITS),
-        licence=_licence(record),
+        license=_license(record),
     )
 
 
@@ -253,7 +253,7 @@ def _header(record: ModelRecord, title: str) -> str:
         for figure, value in record.scores.items()
     ]
     data = ModelCardData(
-        license=record.licence or None,
+        license=record.license or None,
         library_name="transformers",
         pipeline_tag="image-segmentation",
         tags=["audio-visual-segmentation", "ccformer"],
@@ -285,10 +285,10 @@ def _made(record: ModelRecord) -> str:
     return "\n\n".join(parts) or "Its folder does not tell."
 
 
-def _licence(record: ModelRecord) -> str:
-    if record.licence:
-        return f"{record.licence}, the weights and the code."
+def _license(record: ModelRecord) -> str:
+    if record.license:
+        return f"{record.license}, the weights and the code."
     return (
-        "The code is Apache-2.0. What the weights may be used for also depends on the licence of the clips they were trained on, which "
+        "The code is Apache-2.0. What the weights may be used for also depends on the license of the clips they were trained on, which "
         "this card does not know."
     )

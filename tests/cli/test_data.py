@@ -88,7 +88,7 @@ def test_convert_tells_what_is_missing(tmp_path, capsys):
     printed = capsys.readouterr().err
     assert printed.count("\n") == 1 and "lack files" in printed and "ccformer data check" in printed
     assert cli.main([*arguments, "--push-to-hub", "no owner"]) == 2
-    assert "no owner: is no name of a repository" in capsys.readouterr().err
+    assert "no owner: is not the name of a repository" in capsys.readouterr().err
 
 
 def test_convert_pushes_to_a_private_repository(tmp_path):

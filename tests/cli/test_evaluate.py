@@ -12,7 +12,7 @@ from PIL import Image
 from safetensors.torch import save_file
 
 from ccformer_hf import __version__
-from ccformer_hf.cli import evaluate as cli_evaluate
+from ccformer_hf.cli import arguments as cli_arguments
 from ccformer_hf.cli import main as cli
 from ccformer_hf.data.synthetic.clips import write_made_up_set
 
@@ -192,6 +192,6 @@ def test_unwritable_output_is_found_before_anything_is_read(tmp_path, capsys):
 
 
 def test_missing_packages_are_named(monkeypatch, capsys, tmp_path):
-    monkeypatch.setattr(cli_evaluate, "find_spec", lambda name: None)
+    monkeypatch.setattr(cli_arguments, "find_spec", lambda name: None)
     assert evaluate("ccformer-tiny", "data", tmp_path / "results.json") == 2
     assert one_line_error(capsys).endswith('needs datasets and accelerate: pip install "ccformer-hf[train]"')

@@ -35,7 +35,7 @@ def test_help_has_examples(capsys):
 
 @pytest.mark.parametrize("name", ["no owner", "name", "a/b/c", "me/double--dash", "me/.git"])
 def test_wrong_repo_id(name, tmp_path, capsys):
-    assert f"{name}: is no name of a repository" in error_of(capsys, tmp_path, name)
+    assert f"{name}: is not the name of a repository" in error_of(capsys, tmp_path, name)
 
 
 def test_no_such_folder(tmp_path, capsys):
@@ -107,7 +107,7 @@ def test_a_wrong_config(model, change, wanted, capsys):
 
 def test_files_that_are_no_json(model, capsys):
     (model / "checkpoint.json").write_text('{"made": "by hand"}')
-    assert "checkpoint.json: is no record" in error_of(capsys, model, "me/model")
+    assert "checkpoint.json: is not a record" in error_of(capsys, model, "me/model")
     (model / "checkpoint.json").unlink()
     (model / "config.json").write_text("{")
     assert f"{model}: cannot be loaded" in error_of(capsys, model, "me/model")

@@ -2,8 +2,14 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from ccformer_hf.data.augmentation import augment_pictures, augment_sound, cut_frames, negative_kind, nothing_sounds
-from ccformer_hf.training.recipe import Augmentation
+from ccformer_hf.data.augmentation import (
+    Augmentation,
+    augment_pictures,
+    augment_sound,
+    cut_frames,
+    negative_kind,
+    nothing_sounds,
+)
 
 NOTHING = Augmentation()
 

@@ -159,7 +159,7 @@ print(json.dumps([get_dataset_config_names({str(out)!r}), {{split: len(rows) for
     ]
 
 
-def test_the_card_names_classes_splits_and_licence(tmp_path):
+def test_the_card_names_classes_splits_and_license(tmp_path):
     out = tmp_path / "out"
     convert(official_folder(tmp_path / "in", "avss"), out, workers=1, progress=False)
     card = (out / "README.md").read_text()

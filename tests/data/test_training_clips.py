@@ -12,12 +12,12 @@ from PIL import Image
 from ccformer_hf import AudioVisualProcessor, CCFormerImageProcessor
 from ccformer_hf.data import training_clips
 from ccformer_hf.data.audio import Heard, sound_examples
+from ccformer_hf.data.augmentation import Augmentation
 from ccformer_hf.data.loading import load_avsbench
 from ccformer_hf.data.noises import NOISES
 from ccformer_hf.data.sounding import LABEL_MAPS, SoundingClasses
 from ccformer_hf.data.synthetic.clips import write_made_up_set
 from ccformer_hf.data.training_clips import ClipOrder, ShareOfSteps, TrainingClips, collate
-from ccformer_hf.training.recipe import Augmentation
 
 SIZE = 64
 NOTHING = Augmentation()

@@ -25,7 +25,6 @@ from ccformer_hf.metrics.robust import ceiling, global_score
 from ccformer_hf.metrics.semantic import SemanticSegmentation
 from ccformer_hf.model.timing_ccformer import Timeline
 
-EXAMPLE = Path(__file__).parents[2] / "examples" / "evaluate.py"
 SIZE = 48
 
 
@@ -190,7 +189,8 @@ def test_two_processes_find_what_one_does(loaded, folder, sets, roots, tmp_path)
     output = tmp_path / "two.json"
     done = subprocess.run(
         [
-            sys.executable, "-m", "torch.distributed.run", "--nproc_per_node", "2", str(EXAMPLE), str(folder),
+            sys.executable, "-m", "torch.distributed.run", "--nproc_per_node", "2",
+            "-m", "ccformer_hf", "evaluate", str(folder),
             "--data", str(roots / "ms3"), "--setting", "ms3", "--robust", "--device", "cpu", "--output", str(output),
         ],
         capture_output=True, text=True, timeout=300, env={**os.environ, "OMP_NUM_THREADS": "1"},

@@ -3,7 +3,7 @@ import copy
 import pytest
 import torch
 
-from ccformer_hf.training.ema import WeightAverage
+from ccformer_hf.training.ema import ExponentialMovingAverage
 
 
 def line(weight: float) -> torch.nn.Linear:
@@ -22,65 +22,65 @@ def set_weight(model: torch.nn.Linear, weight: float) -> None:
 def test_average_by_hand():
     """The share kept is (1 + n) / (10 + n) at update n, and never more than the decay."""
     model = line(1.0)
-    average = WeightAverage(model, 0.2)
+    ema = ExponentialMovingAverage(model, 0.2)
     set_weight(model, 2.0)
-    average.update()
+    ema.update()
     first = 1 * 2 / 11 + 2 * 9 / 11
-    with average.swapped_in():
+    with ema.swapped_in():
         assert model.weight.item() == pytest.approx(first)
         assert model.bias.item() == -1
     set_weight(model, 5.0)
-    average.update()  # 3 / 12 would be more than 0.2
-    with average.swapped_in():
+    ema.update()  # 3 / 12 would be more than 0.2
+    with ema.swapped_in():
         assert model.weight.item() == pytest.approx(first * 0.2 + 5 * 0.8)
     assert model.weight.item() == 5
 
 
 def test_swapping_gives_the_weights_back_even_after_an_error():
     model = line(1.0)
-    average = WeightAverage(model, 0.5)
+    ema = ExponentialMovingAverage(model, 0.5)
     parameter, before = model.weight, model.state_dict()["weight"].clone()
     set_weight(model, 3.0)
-    average.update()
-    with pytest.raises(RuntimeError, match="no"), average.swapped_in():
+    ema.update()
+    with pytest.raises(RuntimeError, match="no"), ema.swapped_in():
         assert model.weight.item() != 3
         raise RuntimeError("no")
     assert model.weight is parameter and model.weight.item() == 3 and before.item() == 1
-    with average.swapped_in():
+    with ema.swapped_in():
         assert model.weight.item() == pytest.approx(1 * 2 / 11 + 3 * 9 / 11)
 
 
 def test_without_a_decay_nothing_happens():
     model = line(1.0)
-    average = WeightAverage(model, 0)
+    ema = ExponentialMovingAverage(model, 0)
     set_weight(model, 2.0)
-    average.update()
-    with average.swapped_in():
+    ema.update()
+    with ema.swapped_in():
         assert model.weight.item() == 2
-    assert average.updates == 0 and average.weights == {}
+    assert ema.updates == 0 and ema.weights == {}
 
 
 def test_a_saved_average_goes_on_as_if_it_had_not_stopped():
     model = line(1.0)
-    average = WeightAverage(model, 0.9)
+    ema = ExponentialMovingAverage(model, 0.9)
     for weight in (2.0, 4.0):
         set_weight(model, weight)
-        average.update()
+        ema.update()
     resumed_model = copy.deepcopy(model)
-    resumed = WeightAverage(resumed_model, 0.9)
-    resumed.load(copy.deepcopy(average.weights), average.updates)
-    for one, of in ((model, average), (resumed_model, resumed)):
+    resumed = ExponentialMovingAverage(resumed_model, 0.9)
+    resumed.load(copy.deepcopy(ema.weights), ema.updates)
+    for one, of in ((model, ema), (resumed_model, resumed)):
         set_weight(one, -3.0)
         of.update()
-    assert resumed.weights == average.weights and resumed.updates == average.updates == 3
+    assert resumed.weights == ema.weights and resumed.updates == ema.updates == 3
 
 
 def test_buffers_are_the_models_own():
     model = torch.nn.BatchNorm1d(2)
-    average = WeightAverage(model, 0.5)
+    ema = ExponentialMovingAverage(model, 0.5)
     model(torch.tensor([[1.0, 2.0], [3.0, 6.0]]))
-    average.update()
-    with average.swapped_in():
+    ema.update()
+    with ema.swapped_in():
         assert model.running_mean.tolist() == pytest.approx([0.2, 0.4])
         assert model.num_batches_tracked == 1
 
@@ -89,4 +89,4 @@ def test_an_average_of_another_model_is_refused():
     with pytest.raises(
         ValueError, match=r"of another model: 1 missing \(bias\), 1 of another shape \(weight has \(2, 1\)"
     ):
-        WeightAverage(line(1.0), 0.5).load({"weight": torch.zeros(2, 1)}, 1)
+        ExponentialMovingAverage(line(1.0), 0.5).load({"weight": torch.zeros(2, 1)}, 1)

@@ -1,5 +1,4 @@
 from dataclasses import replace
-from pathlib import Path
 
 import pytest
 import torch
@@ -17,9 +16,9 @@ from ccformer_hf.inference.loading import load
 from ccformer_hf.training.initial_model import (
     LABEL_LAYER,
     _config,
+    initial_model,
     load_audio_weights,
     load_backbone_weights,
-    start_model,
 )
 from ccformer_hf.training.recipe import Recipe, read_recipe
 
@@ -69,7 +68,7 @@ def one_line(error) -> str:
 
 
 def test_a_new_model_has_the_labels_of_the_data_and_the_sizes_of_the_recipe():
-    model, processor = start_model(RECIPE, NAMES)
+    model, processor = initial_model(RECIPE, NAMES)
     assert model.config.id2label == {0: "background", 1: "cat", 2: "dog"}
     assert model.config.hidden_size == 16 and model.config.backbone_config.hidden_sizes == [8, 8, 8, 16]
     assert model.get_parameter(LABEL_LAYER + "weight").shape == (3, 16)
@@ -81,13 +80,13 @@ def test_the_seed_decides_a_new_model():
     weights = []
     for seed in (0, 0, 1):
         torch.manual_seed(seed)
-        weights.append(start_model(RECIPE, NAMES)[0].state_dict())
+        weights.append(initial_model(RECIPE, NAMES)[0].state_dict())
     assert same(weights[0], weights[1]) and not same(weights[0], weights[2])
 
 
 @pytest.mark.parametrize("name", ["s4-resnet50", "avss-pvt-v2-b5", "ms3-tiny", "made-up-tiny"])
 def test_the_models_of_the_recipes_can_be(name):
-    recipe = read_recipe(Path(__file__).parents[2] / "examples" / "recipes" / f"{name}.yaml")
+    recipe = read_recipe(name)
     config = _config(recipe.model, {0: "background", 1: "bell"})
     assert config.backbone_config.model_type == recipe.model["backbone_config"]["model_type"]
     assert len(config.backbone_config.out_features) == 4
@@ -110,14 +109,14 @@ def test_the_models_of_the_recipes_can_be(name):
 )
 def test_a_model_that_cannot_be_is_refused(values, told):
     with pytest.raises(ValueError, match=told) as error:
-        start_model(Recipe(model=values), NAMES)
+        initial_model(Recipe(model=values), NAMES)
     one_line(error)
 
 
 @pytest.fixture(scope="module")
 def trained(tmp_path_factory):
     folder = tmp_path_factory.mktemp("trained") / "best"
-    model, processor = start_model(RECIPE, NAMES)
+    model, processor = initial_model(RECIPE, NAMES)
     randomised(model).save_pretrained(folder)
     processor.save_pretrained(folder)
     return folder
@@ -126,7 +125,7 @@ def trained(tmp_path_factory):
 @pytest.mark.parametrize("names", [("background", "bell", "drum", "horn", "flute"), ("background", "dog", "cat")])
 def test_with_other_labels_all_but_the_label_layer_is_kept(trained, names):
     old = load(trained, "cpu")[0].state_dict()
-    model, processor = start_model(Recipe(size=96, start_from=str(trained)), names)
+    model, processor = initial_model(Recipe(size=96, start_from=str(trained)), names)
     new = model.state_dict()
     assert model.config.id2label == dict(enumerate(names)) and model.config.num_labels == len(names)
     assert model.config.label2id is None  # as in every CCFormer; none of the old names are left
@@ -144,12 +143,12 @@ def test_with_other_labels_all_but_the_label_layer_is_kept(trained, names):
 
 
 def test_with_the_same_labels_everything_is_kept(trained):
-    model, _ = start_model(Recipe(start_from=str(trained)), NAMES)
+    model, _ = initial_model(Recipe(start_from=str(trained)), NAMES)
     assert same(model.state_dict(), load(trained, "cpu")[0].state_dict())
 
 
 def test_a_model_with_other_labels_survives_saving(trained, tmp_path):
-    model, processor = start_model(Recipe(start_from=str(trained)), ("background", "bell"))
+    model, processor = initial_model(Recipe(start_from=str(trained)), ("background", "bell"))
     model.save_pretrained(tmp_path)
     processor.save_pretrained(tmp_path)
     again, _ = load(tmp_path, "cpu")
@@ -158,14 +157,14 @@ def test_a_model_with_other_labels_survives_saving(trained, tmp_path):
 
 def test_no_model_to_start_from(tmp_path):
     with pytest.raises(OSError, match="there is no such model folder"):
-        start_model(Recipe(start_from=str(tmp_path / "none")), NAMES)
+        initial_model(Recipe(start_from=str(tmp_path / "none")), NAMES)
 
 
 @pytest.mark.parametrize("kind", [ResNetModel, ResNetForImageClassification])
 def test_every_tensor_of_the_backbone_is_that_of_the_weights(kind, tmp_path):
     source = randomised(kind(ResNetConfig(**RESNET)))
     source.save_pretrained(tmp_path)
-    model, _ = start_model(replace(RECIPE, backbone_weights=str(tmp_path)), NAMES)
+    model, _ = initial_model(replace(RECIPE, backbone_weights=str(tmp_path)), NAMES)
     encoder = source if kind is ResNetModel else source.resnet
     assert same(model.model.backbone.state_dict(), encoder.state_dict())
     assert model.config.backbone_config.name_or_path == ""
@@ -236,7 +235,7 @@ def test_no_backbone_weights(tmp_path):
 def test_audio_weights_are_loaded_key_for_key(tmp_path):
     source = randomised(small_model()).model.audio_backbone.state_dict()
     torch.save(source, tmp_path / "vggish.pth")
-    model, _ = start_model(replace(RECIPE, audio_weights=str(tmp_path / "vggish.pth")), NAMES)
+    model, _ = initial_model(replace(RECIPE, audio_weights=str(tmp_path / "vggish.pth")), NAMES)
     assert same(model.model.audio_backbone.state_dict(), source)
 
 
@@ -246,7 +245,7 @@ def test_other_audio_weights_are_refused(tmp_path):
     before = {name: tensor.clone() for name, tensor in model.state_dict().items()}
     weights = model.model.audio_backbone.state_dict()
     others = {
-        r"5 of another shape \(embeddings.0.bias has \(32,\), wanted is \(16,\), ": small_model(
+        r"5 of another shape \(embeddings.0.bias has \(32,\), expected \(16,\), ": small_model(
             audio_fc_size=32
         ).model.audio_backbone.state_dict(),
         r"does not fit the audio backbone: 1 missing \(features.0.bias\); expected vggish": {

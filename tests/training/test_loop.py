@@ -3,9 +3,7 @@
 import itertools
 import json
 import os
-import runpy
 import signal
-import sys
 import time
 from pathlib import Path
 
@@ -23,14 +21,14 @@ from safetensors.torch import load_file, save_file
 from small_model import SMALL_NETWORK, small_config
 
 from ccformer_hf import AudioVisualProcessor, CCFormerForAudioVisualSegmentation
+from ccformer_hf.cli import main as cli
 from ccformer_hf.data.loading import load_avsbench
 from ccformer_hf.data.synthetic.clips import write_made_up_set
-from ccformer_hf.training.initial_model import start_model
+from ccformer_hf.training.initial_model import initial_model
 from ccformer_hf.training.loop import learning_rate_factor, parameter_groups, several_were_asked_for, train
 from ccformer_hf.training.recipe import recipe_from
 from ccformer_hf.training.state import TrainingState
 
-SCRIPT = Path(__file__).parents[2] / "examples" / "train.py"
 SMALL = SMALL_NETWORK | {"decoder_layers": 2}
 CHANGES = {"flip": 0.5, "scale": [0.75, 1.5], "colour": 0.3, "gain": 6, "noise": 0.2, "mix": 0.2, "silence": 0.1}
 FEW_FRAMES = {"frames": [2, 3]}  # of the 5 or 10 of a clip, for speed
@@ -44,7 +42,7 @@ VALUES = {
     "backbone_rate": 1.0,
     "warmup_steps": 2,
     "save_minutes": 0,  # after each step
-    "average": 0.9,
+    "ema_decay": 0.9,
     "augmentation": CHANGES | FEW_FRAMES,
 }
 
@@ -72,7 +70,7 @@ def run(data, output, validate=False, resume=False, workers=0, **changes):
     recipe = recipe_from({**VALUES, **changes}, "the test")
     splits = load_avsbench(recipe.setting, data)
     set_seed(recipe.seed)
-    model, processor = start_model(recipe, splits["train"].features["labels"].names)
+    model, processor = initial_model(recipe, splits["train"].features["labels"].names)
     # Three clips, which two processes cannot share evenly.
     validation = concatenate_datasets([splits["validation"], splits["test"].select([0])]) if validate else None
     progress = train(recipe, model, processor, splits["train"], validation, output, resume=resume, workers=workers)
@@ -91,13 +89,12 @@ def progress_at(output, step):
     return json.loads((output / "states" / f"step-{step:08d}" / "progress.json").read_text())["progress"]
 
 
-def script(folder, data, output, *options, **changes):
-    """`examples/train.py` with a recipe, as the command line starts it; returns its exit code."""
+def command(folder, data, output, *options, **changes):
+    """`ccformer train` with a recipe; returns its exit code."""
     recipe = folder / "recipe.yaml"
     recipe.write_text(yaml.safe_dump({**VALUES, **changes}))
-    sys.argv = [str(SCRIPT), "--config", str(recipe), "--data", str(data), "--output", str(output)]
-    sys.argv += ["--workers", "1", "--tracker", "none", *options]
-    return runpy.run_path(str(SCRIPT), run_name="train")["main"]()
+    arguments = ["--config", str(recipe), "--data", str(data), "--output", str(output)]
+    return cli.main(["train", *arguments, "--workers", "1", "--tracker", "none", *options])
 
 
 # What a run leaves -------------------------------------------------------------------------------------------------------
@@ -107,7 +104,7 @@ def script(folder, data, output, *options, **changes):
 def finished_run(data, tmp_path_factory):
     """With `save_minutes` as long as the default, so that its states are those of validations and the end."""
     output = tmp_path_factory.mktemp("runs") / "small"
-    changes = {"epochs": 12, "validate_every": 4, "learning_rate": 3e-3, "average": 0, "save_minutes": 5}
+    changes = {"epochs": 12, "validate_every": 4, "learning_rate": 3e-3, "ema_decay": 0, "save_minutes": 5}
     progress, model = run(data, output, validate=True, **changes)
     return output, progress, model
 
@@ -289,7 +286,7 @@ def uninterrupted(data, tmp_path_factory):
 
 
 def scripted(folder, data, *options):
-    return script(folder, data, folder / "run", *options, **RESUMED)
+    return command(folder, data, folder / "run", *options, **RESUMED)
 
 
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM], ids=["killed", "asked to stop"])
@@ -318,7 +315,7 @@ def test_a_stopped_run_goes_on_bit_for_bit(data, tmp_path, uninterrupted, number
 
 def test_states_hold_tensors_and_text_alone(uninterrupted):
     files = sorted(path.name for path in (uninterrupted / "states" / "step-00000006").iterdir())
-    assert files == ["average.safetensors", "model.safetensors", "optimizer.safetensors", "progress.json"]
+    assert files == ["ema.safetensors", "model.safetensors", "optimizer.safetensors", "progress.json"]
 
 
 def test_states_are_saved_by_the_clock(data, tmp_path, monkeypatch):
@@ -339,12 +336,12 @@ def test_with_nothing_to_resume_a_run_starts_and_says_so(data, tmp_path, capsys)
 
 
 def test_a_finished_run_can_be_made_longer_but_not_shorter(data, tmp_path, capsys):
-    run(data, tmp_path, epochs=1, average=0)
+    run(data, tmp_path, epochs=1, ema_decay=0)
     first = weights(tmp_path)
-    assert run(data, tmp_path, epochs=1, average=0, resume=True)[0].step == 2
+    assert run(data, tmp_path, epochs=1, ema_decay=0, resume=True)[0].step == 2
     assert all(torch.equal(value, first[name]) for name, value in weights(tmp_path).items())
     capsys.readouterr()
-    progress, _ = run(data, tmp_path, epochs=2, average=0, resume=True)
+    progress, _ = run(data, tmp_path, epochs=2, ema_decay=0, resume=True)
     assert progress.step == len(progress.losses) == 4
     printed = capsys.readouterr().out
     assert "epochs was 1.0, from here on it is 2.0" in printed and "2 of 4 steps are done" in printed
@@ -357,14 +354,14 @@ def test_a_finished_run_can_be_made_longer_but_not_shorter(data, tmp_path, capsy
     with pytest.raises(
         ValueError, match=r"epochs is 1.0, which is 2 steps, but 4 are done in .*; expected are 2 epochs"
     ):
-        run(data, tmp_path, epochs=1, average=0, resume=True)
+        run(data, tmp_path, epochs=1, ema_decay=0, resume=True)
 
 
 def test_a_state_that_is_not_whole_is_named(data, tmp_path):
     run(data, tmp_path, epochs=1)
     folder = tmp_path / "states" / "step-00000002"
     told = f"{folder}: is not a whole state of this model .*; remove this folder, and --resume"
-    for name in ("progress.json", "model.safetensors", "optimizer.safetensors", "average.safetensors"):
+    for name in ("progress.json", "model.safetensors", "optimizer.safetensors", "ema.safetensors"):
         whole = (folder / name).read_bytes()
         (folder / name).write_bytes(whole[: len(whole) // 2])
         with pytest.raises(ValueError, match=told):
@@ -454,11 +451,10 @@ def test_a_class_id_outside_the_list_is_named_with_its_file(tmp_path):
     assert states(tmp_path / "run") == before
 
 
-def test_errors_of_the_script_are_one_line(data, tmp_path, monkeypatch, capsys):
-    monkeypatch.setattr(sys, "argv", [])
-    assert script(tmp_path, data, tmp_path / "run", "--set", "epoch=3") == 2
+def test_errors_of_the_command_are_one_line(data, tmp_path, capsys):
+    assert command(tmp_path, data, tmp_path / "run", "--set", "epoch=3") == 2
     (line,) = capsys.readouterr().err.strip().splitlines()
-    assert line.startswith("train.py: error: ") and "knows no epoch" in line
+    assert line.startswith("ccformer: error: ") and "knows no epoch" in line
 
 
 # Rates and groups ----------------------------------------------------------------------------------------------------------

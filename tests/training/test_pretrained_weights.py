@@ -265,10 +265,10 @@ def test_every_tensor_that_does_not_fit_is_told_and_nothing_is_loaded(tmp_path):
     for change, wrong in [
         ({kv: None}, f"1 missing ({kv})"),
         ({"pos_embed1": torch.ones(3)}, "1 left over (pos_embed1)"),
-        ({kv: torch.ones(20, 20)}, f"1 of another shape ({kv} has (20, 20), wanted is (40, 20))"),
+        ({kv: torch.ones(20, 20)}, f"1 of another shape ({kv} has (20, 20), expected (40, 20))"),
         (
             {"norm4.bias": None, "cls_token": torch.ones(3), "norm1.bias": torch.ones(9)},
-            "1 missing (norm4.bias), 1 left over (cls_token), 1 of another shape (norm1.bias has (9,), wanted is (8,))",
+            "1 missing (norm4.bias), 1 left over (cls_token), 1 of another shape (norm1.bias has (9,), expected (8,))",
         ),
     ]:
         changed = {name: tensor for name, tensor in (state | change).items() if tensor is not None}
@@ -318,7 +318,7 @@ def test_networks_that_compute_something_else_are_refused(tmp_path):
             "is a resnetblur50 of timm, for which transformers has no network",
         ),
         (json.dumps({"model_type": "resnet", "hidden_act": "gelu"}), "with hidden_act gelu, .* recipe has relu"),
-        ("{", "config.json: holds no JSON"),
+        ("{", "config.json: is not JSON"),
     ]:
         (resnet / "config.json").write_text(content)
         with pytest.raises(ValueError, match=wrong) as error:
@@ -344,7 +344,7 @@ def test_files_that_hold_no_weights_are_refused(tmp_path):
         ({"conv1.weight": 3}, "weights.pth: holds no tensors with names"),
         (
             {"weight": torch.ones(3)},
-            r"weights.pth: its tensors \(weight\) are in no layout that is known; wanted is a ResNet",
+            r"weights.pth: its tensors \(weight\) are in no layout that is known; expected a ResNet",
         ),
     ]:
         torch.save(content, file)
@@ -357,7 +357,7 @@ def test_files_that_hold_no_weights_are_refused(tmp_path):
             load_weights(ours, tmp_path / name)
     for missing, wrong in [
         (tmp_path, "has neither model.safetensors nor pytorch_model.bin"),
-        ("downloads/resnet50.pth", "resnet50.pth: there is no such file or folder, and it is no Hub id"),
+        ("downloads/resnet50.pth", "resnet50.pth: there is no such file or folder, and it is not a Hub id"),
         (tmp_path / "none", "none: there is no such file or folder"),
     ]:
         with pytest.raises(FileNotFoundError, match=wrong):

@@ -3,9 +3,9 @@ from pathlib import Path
 
 import pytest
 
-from ccformer_hf.training.recipe import Augmentation, Recipe, read_recipe, recipe_from
+from ccformer_hf.data.augmentation import Augmentation
+from ccformer_hf.training.recipe import Recipe, read_recipe, recipe_from, recipe_names
 
-RECIPES = Path(__file__).parents[2] / "examples" / "recipes"
 BACKBONES = ("resnet50", "pvt-v2-b5", "tiny")
 
 
@@ -20,19 +20,15 @@ def write(tmp_path):
     return write
 
 
-# compose-*.yaml tell how clips are composed, not how to train on them.
-TRAINING = sorted(set(RECIPES.glob("*.yaml")) - set(RECIPES.glob("compose-*.yaml")))
-
-
-@pytest.mark.parametrize("path", TRAINING, ids=lambda path: path.stem)
-def test_every_recipe_of_the_project_loads_and_survives_json(path):
-    recipe = read_recipe(path)
+@pytest.mark.parametrize("name", recipe_names())
+def test_every_recipe_of_the_package_loads_and_survives_json(name):
+    recipe = read_recipe(name)
     assert recipe_from(json.loads(json.dumps(recipe.as_dict())), "somewhere") == recipe
 
 
 @pytest.mark.parametrize("backbone", BACKBONES)
 def test_recipes_of_one_backbone_differ_in_what_the_setting_decides(backbone):
-    recipes = {setting: read_recipe(RECIPES / f"{setting}-{backbone}.yaml") for setting in ("s4", "ms3", "avss")}
+    recipes = {setting: read_recipe(f"{setting}-{backbone}") for setting in ("s4", "ms3", "avss")}
     s4 = recipes["s4"].as_dict()
     for setting, recipe in recipes.items():
         differing = {name for name, value in recipe.as_dict().items() if value != s4[name]}
@@ -44,7 +40,7 @@ def test_recipes_of_one_backbone_differ_in_what_the_setting_decides(backbone):
 
 @pytest.mark.parametrize("setting", ["s4", "ms3", "avss"])
 def test_recipes_of_one_setting_differ_in_what_the_backbone_decides(setting):
-    recipes = [read_recipe(RECIPES / f"{setting}-{backbone}.yaml").as_dict() for backbone in BACKBONES]
+    recipes = [read_recipe(f"{setting}-{backbone}").as_dict() for backbone in BACKBONES]
     for resnet_or_tiny in (recipes[0], recipes[2]):
         assert resnet_or_tiny["augmentation"] == recipes[1]["augmentation"]
     differing = {name for name, value in recipes[0].items() if value != recipes[1][name]}
@@ -60,6 +56,11 @@ def test_bases_are_merged_inside_but_a_backbone_is_replaced_whole(write):
     assert recipe.size == 96
     assert recipe.model == {"hidden_size": 32, "backbone_config": {"model_type": "swin"}}
     assert (recipe.augmentation.flip, recipe.augmentation.colour) == (0, 0.1)
+
+
+def test_a_recipe_of_the_package_can_be_the_base(write):
+    recipe = read_recipe(write("base: ms3-resnet50\nepochs: 7"))
+    assert (recipe.setting, recipe.epochs, recipe.audio_weights) == ("ms3", 7, "vggish-10086976.pth")
 
 
 def test_an_empty_file_is_the_default_recipe(write):
@@ -93,7 +94,7 @@ def test_changes_reach_inside(write):
         ("batch_size", "'batch_size' changes nothing; expected name=value"),
         ("size.x=3", "reaches into size, which is 64"),
         ("augmentation.flop=1", "knows no augmentation.flop; expected one of flip, scale"),
-        ("size=[", r"'size=\[': is no YAML"),
+        ("size=[", r"'size=\[': is not YAML"),
         ("size=big", "size is 'big'; expected a whole number"),
     ],
 )
@@ -122,7 +123,7 @@ def test_bad_changes(write, change, told):
         ("setting: 4", "setting is 4; expected a text"),
         ("alignment: late", "alignment is 'late'; expected one of frame, avsbench"),
         ("size: 100", "size is 100; expected a multiple of 32"),
-        ("average: 1", "average is 1.0; expected a decay"),
+        ("ema_decay: 1", "ema_decay is 1.0; expected a decay"),
         ("model: big", "model is 'big'; expected names and values"),
         ("augmentation:", "augmentation is None; expected names and values"),
         ("augmentation: {scale: 2}", "augmentation.scale is 2; expected a list of numbers"),
@@ -134,7 +135,7 @@ def test_bad_changes(write, change, told):
             "augmentation: {silence: 0.5, off_screen: 0.5}",
             "silence \\+ noise_only \\+ off_screen is 1.0; expected below 1",
         ),
-        ("size: [", "is no YAML"),
+        ("size: [", "is not YAML"),
         ("augmentation: {flip: 1}\nsize: 64\naugmentation: {flip: 0}", "'augmentation' is given twice.*line 3"),
         ("augmentation: {flip: 1, flip: 0}", "'flip' is given twice"),
         ("- size", "holds a list; expected lines of name: value"),
@@ -150,11 +151,13 @@ def test_bad_recipes_are_refused_by_file_and_name(write, text, told):
 
 
 def test_missing_and_circular_bases(write, tmp_path):
-    with pytest.raises(FileNotFoundError, match=r"none.yaml: there is no such recipe; those of the project lie in"):
+    with pytest.raises(FileNotFoundError, match=r"none.yaml: there is no such recipe; expected a .yaml file, or one"):
         read_recipe(tmp_path / "none.yaml")
+    with pytest.raises(FileNotFoundError, match=r"^ms4-tiny: there is no such recipe; .*one of avss-.* ms3-tiny, "):
+        read_recipe("ms4-tiny")
     path = write("base: gone.yaml")
     with pytest.raises(
-        FileNotFoundError, match=r"gone.yaml: there is no such recipe; which .*recipe.yaml names as its base"
+        FileNotFoundError, match=r"gone.yaml: there is no such recipe, which .*recipe.yaml names as its base"
     ):
         read_recipe(path)
     write("base: ../in/b.yaml", "in/a.yaml")
@@ -166,7 +169,7 @@ def test_missing_and_circular_bases(write, tmp_path):
 def test_not_text_is_refused(tmp_path):
     path = tmp_path / "recipe.yaml"
     path.write_bytes(b"size: \xff\xfe\x00")
-    with pytest.raises(ValueError, match="recipe.yaml: is no YAML"):
+    with pytest.raises(ValueError, match="recipe.yaml: is not YAML"):
         read_recipe(path)
 
 

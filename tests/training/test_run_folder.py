@@ -5,7 +5,8 @@ from dataclasses import replace
 import pytest
 
 from ccformer_hf.atomic import WholeFolder, replace_folder
-from ccformer_hf.training.recipe import Augmentation, Recipe, recipe_from
+from ccformer_hf.data.augmentation import Augmentation
+from ccformer_hf.training.recipe import Recipe, recipe_from
 from ccformer_hf.training.run_folder import RunFolder
 
 RECIPE = Recipe(model={"hidden_size": 16}, augmentation=Augmentation(flip=0.5, frames=(5, 10)))

@@ -1,15 +1,29 @@
-"""What the commands of `ccformer` share: the kinds of their arguments, and how an error is told (ours)."""
+"""What the commands of `ccformer` share: the types of their arguments, and how an error is printed."""
 
 import argparse
 import math
 import sys
 from collections.abc import Callable
+from importlib.util import find_spec
+
+SETTINGS = ("s4", "ms3", "avss", "own")  # as in `data.avsbench`, which is too heavy to import for --help
 
 
-def tell_error(error: Exception) -> int:
-    """Prints `error` on one line and returns the exit code of a failed command, 2."""
+def needs_train_extra(command: str, *modules: str) -> None:
+    """Refuses to go on where one of these modules, which the extra `train` installs, is missing.
+
+    Raises:
+        ValueError: names what is missing and how to install it.
+    """
+    absent = [name for name in modules if find_spec(name) is None]
+    if absent:
+        raise ValueError(f'`{command}` needs {" and ".join(absent)}: pip install "ccformer-hf[train]"')
+
+
+def tell_error(error: BaseException, exit_code: int = 2) -> int:
+    """Prints `error` on one line and returns the exit code, by default that of a failed command."""
     tell("error", str(error))
-    return 2
+    return exit_code
 
 
 def tell(kind: str, text: str) -> None:
@@ -41,7 +55,7 @@ def share(text: str) -> float:
 
 
 def at_least(lowest: int) -> Callable[[str], int]:
-    """The kind of an argument that is a whole number from `lowest` on."""
+    """The type of an argument that is a whole number from `lowest` on."""
 
     def whole_number(text: str) -> int:
         value = _number(text)
@@ -56,7 +70,7 @@ def _number(text: str) -> float:
     try:
         value = float(text)
     except ValueError:
-        raise argparse.ArgumentTypeError(f"{text!r} is no number") from None
+        raise argparse.ArgumentTypeError(f"{text!r} is not a number") from None
     if not math.isfinite(value):
         raise argparse.ArgumentTypeError(f"{text} must be a finite number")
     return value

@@ -1,8 +1,8 @@
-"""`ccformer data compose`: training clips of class-labelled pictures and sounds (ours)."""
+"""`ccformer data compose`: training clips of class-labelled pictures and sounds."""
 
 import argparse
 
-from .arguments import at_least
+from .arguments import at_least, needs_train_extra
 
 
 def add_compose(actions) -> None:
@@ -12,12 +12,12 @@ def add_compose(actions) -> None:
         help="make clips of labelled pictures and sounds",
         description="Composes clips of class-labelled pictures and sounds: objects move in and on photographs, some of them sound, and the "
         "masks follow who sounds in each second. SOURCES names data sets of pictures (COCO, LVIS, VOC, cut-outs, a folder, a table) "
-        "and of sounds (ESC-50, VGGSound, FSD, folders, a table) and says which of their names are which class; examples/recipes/compose-*.yaml "
+        "and of sounds (ESC-50, VGGSound, FSD, folders, a table) and says which of their names are which class; examples/sources/compose-*.yaml "
         "are such files, `ccformer_hf/data/composing/sources.py` describes them.",
         epilog="examples:\n  ccformer data compose sources.yaml                  look into every picture and sound, and count them\n"
         "  ccformer data compose sources.yaml -o mine --clips 2000 --seed 1\n\n"
         "To train without writing anything, name the file as the data: every clip is then composed as it is needed:\n"
-        "  accelerate launch examples/train.py --config examples/recipes/composed-resnet50.yaml --data sources.yaml --output runs/mine",
+        "  ccformer train --config composed-resnet50 --data sources.yaml --output runs/mine",
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     add = compose.add_argument
@@ -40,10 +40,9 @@ def add_compose(actions) -> None:
 
 
 def _compose(options: argparse.Namespace) -> int:
-    try:
-        from ..data.composing.rows import write_composed_set
-    except ModuleNotFoundError as error:
-        raise ValueError(f'`ccformer data compose` needs {error.name}: pip install "ccformer-hf[train]"') from None
+    needs_train_extra("ccformer data compose", "datasets")
+    from ..data.composing.rows import write_composed_set
+
     if options.output is None:
         return _look_into(options.sources)
     counts = write_composed_set(options.sources, options.output, options.clips, options.seed, options.workers)

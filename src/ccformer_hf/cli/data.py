@@ -1,8 +1,8 @@
-"""`ccformer data`: makes data sets (ours)."""
+"""`ccformer data`: makes, checks and converts data sets."""
 
 import argparse
 
-from .arguments import at_least
+from .arguments import SETTINGS, at_least
 from .compose import add_compose
 
 
@@ -24,7 +24,7 @@ def add_data(commands) -> None:
     add(
         "--setting",
         required=True,
-        choices=("s4", "ms3", "avss", "own"),
+        choices=SETTINGS,
         help="one source, several, several with classes, or a folder as of your own clips with all three by turns",
     )
     add("--clips", required=True, type=at_least(3), help="how many clips, at least 3")
@@ -55,7 +55,7 @@ def _add_check(actions) -> None:
     )
     add = check.add_argument
     add("root", metavar="ROOT", help="folder with the official download, with your own clips, or with shards")
-    add("--setting", choices=("s4", "ms3", "avss", "own"), help="what to check (default: all there is)")
+    add("--setting", choices=SETTINGS, help="what to check (default: all there is)")
     check.set_defaults(run=_check_data)
 
 
@@ -71,7 +71,7 @@ def _add_convert(actions) -> None:
     add = convert.add_argument
     add("root", metavar="ROOT", help="folder with the official download, or with your own clips")
     add("out", metavar="OUT", help="folder to write; new, empty, or from an earlier run")
-    add("--setting", nargs="+", choices=("s4", "ms3", "avss", "own"), help="what to convert (default: all there is)")
+    add("--setting", nargs="+", choices=SETTINGS, help="what to convert (default: all there is)")
     add("--workers", type=at_least(1), help="processes (default: one per core)")
     add(
         "--push-to-hub",

@@ -1,11 +1,10 @@
-"""`ccformer evaluate`: scores of a model on AVSBench or on clips of one's own (ours)."""
+"""`ccformer evaluate`: scores of a model on AVSBench or on clips of one's own."""
 
 import argparse
 import shlex
-from importlib.util import find_spec
 from pathlib import Path
 
-from .arguments import at_least
+from .arguments import SETTINGS, at_least, needs_train_extra
 
 EVALUATE_EXAMPLES = """\
 examples:
@@ -13,7 +12,7 @@ examples:
   ccformer evaluate runs/mine/last --data AVSBench --setting avss --split val
   ccformer evaluate owner/name --data AVSBench --setting ms3 --robust     also with silence, noise and wrong sounds
   ccformer evaluate runs/mine/last --data my-clips --setting own --pictures 5
-  torchrun --nproc_per_node 2 -m ccformer_hf evaluate runs/mine/last --data AVSBench --setting s4
+  accelerate launch -m ccformer_hf evaluate runs/mine/last --data AVSBench --setting s4         a process per GPU
 
 Prints a table and writes a JSON file with everything needed to repeat the evaluation, and the scores of every clip.
 """
@@ -36,7 +35,7 @@ def add_evaluate(commands) -> None:
     add(
         "--setting",
         required=True,
-        choices=("s4", "ms3", "avss", "own"),
+        choices=SETTINGS,
         help="which set of AVSBench, or your own clips",
     )
     add("--split", default="test", choices=("train", "val", "validation", "test"), help="(default: %(default)s)")
@@ -58,9 +57,7 @@ def add_evaluate(commands) -> None:
 
 
 def _evaluate(options: argparse.Namespace) -> int:
-    absent = [name for name in ("datasets", "accelerate") if find_spec(name) is None]
-    if absent:
-        raise ValueError(f'`ccformer evaluate` needs {" and ".join(absent)}: pip install "ccformer-hf[train]"')
+    needs_train_extra("ccformer evaluate", "datasets", "accelerate")
     from accelerate import PartialState
     from transformers.utils import logging
 

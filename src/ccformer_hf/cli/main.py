@@ -1,4 +1,4 @@
-"""The `ccformer` command: reads arguments, calls the library, reports (ours). Heavy imports happen inside functions."""
+"""The `ccformer` command: reads arguments, calls the library, reports. Heavy imports happen inside functions."""
 
 import argparse
 import sys
@@ -12,6 +12,7 @@ from .demo import add_demo
 from .evaluate import add_evaluate
 from .publish import add_publish
 from .segment import add_segment
+from .train import add_train
 
 STOPPED = 130  # exit code of a shell command that was stopped by Ctrl-C
 
@@ -40,6 +41,7 @@ def _parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(required=True, metavar="COMMAND", title="commands")
     add_segment(commands)
     add_demo(commands)
+    add_train(commands)
     add_evaluate(commands)
     add_data(commands)
     add_publish(commands)

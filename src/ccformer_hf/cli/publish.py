@@ -1,4 +1,4 @@
-"""`ccformer publish`: puts a trained model, a converted data set or the Space on the Hugging Face Hub (ours)."""
+"""`ccformer publish`: puts a trained model, a converted data set or the Space on the Hugging Face Hub."""
 
 import argparse
 

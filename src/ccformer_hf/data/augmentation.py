@@ -4,15 +4,83 @@ Letters: `T` frames, `H W` picture, `S` side of the frames wanted.
 """
 
 from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from PIL import Image, ImageStat
 
-from ..training.recipe import Augmentation
 from .reading import IGNORE_LABEL
 
 QUIETEST_NOISE, LOUDEST_NOISE = 40.0, 10.0  # dB below the sound
 QUIETEST_MIX, LOUDEST_MIX = 20.0, 5.0
+
+
+@dataclass(frozen=True)
+class Augmentation:
+    """What is changed at random in training clips; every frame of a clip alike. The defaults change nothing.
+
+    Args:
+        flip: share of clips that are mirrored.
+        scale: smallest and largest factor by which the picture is enlarged before a part of the old size is cut out;
+            below 1 it is shrunk and what is beside it ignored.
+        colour: largest change of brightness, contrast and saturation, as a share.
+        frames: numbers of frames of which one is drawn per step; longer clips are cut to so many; empty: all frames.
+        gain: largest change of loudness, in dB.
+        noise: share of clips that get white noise, 10 to 40 dB below their sound.
+        mix: share of clips that get the sound of another clip with no class in common, 5 to 20 dB below their own; none where
+            the classes of a clip are not known (ms3 without AVSBench's `metadata.csv`).
+        shift: largest shift (s) of sound against picture; small enough for the labels to stay true.
+        silence, noise_only, off_screen: shares of clips whose sound is replaced: by silence; by white noise, pink noise, mains hum or
+            bleeps that nothing makes, by turns at random (ours); by the sound of another clip with no class in common (silence where
+            there is none, see `mix`). Nothing of them is to be marked (*lineage*: AVSBench-Robust's negatives).
+
+    Official log-mel files without their wav cannot be mixed, shifted, made louder or noisy; their clips can be replaced.
+    """
+
+    flip: float = 0.0
+    scale: tuple[float, float] = (1.0, 1.0)
+    colour: float = 0.0
+    frames: tuple[int, ...] = ()
+    gain: float = 0.0
+    noise: float = 0.0
+    mix: float = 0.0
+    shift: float = 0.0
+    silence: float = 0.0
+    noise_only: float = 0.0
+    off_screen: float = 0.0
+
+    def __post_init__(self):
+        for name in ("flip", "noise", "mix", "silence", "noise_only", "off_screen"):
+            expect(0 <= getattr(self, name) <= 1, f"augmentation.{name}", getattr(self, name), "a share, 0 to 1")
+        negatives = self.silence + self.noise_only + self.off_screen
+        expect(negatives < 1, "augmentation's silence + noise_only + off_screen", negatives, "below 1")
+        expect(0 <= self.colour < 1, "augmentation.colour", self.colour, "a share, 0 to below 1")
+        expect(
+            len(self.scale) == 2 and 0 < self.scale[0] <= self.scale[1],
+            "augmentation.scale",
+            self.scale,
+            "the smallest and the largest factor, such as [0.75, 1.5]",
+        )
+        expect(
+            all(number >= 1 and number == int(number) for number in self.frames),
+            "augmentation.frames",
+            self.frames,
+            "whole numbers of frames, 1 or more",
+        )
+        for name in ("gain", "shift"):
+            expect(getattr(self, name) >= 0, f"augmentation.{name}", getattr(self, name), "0 or more")
+
+    @property
+    def changes_sound(self) -> bool:
+        """Whether the sound of a clip is not the same every time."""
+        return any((self.gain, self.noise, self.mix, self.shift, self.noise_only, self.off_screen))
+
+
+def expect(holds: bool, name: str, value: Any, expected: str) -> None:
+    """Raises a `ValueError` that names the setting, what it is and what was expected, unless the condition holds."""
+    if not holds:
+        raise ValueError(f"{name} is {value!r}; expected {expected}")
 
 
 def cut_frames(length: int, wanted: int | None, rng: np.random.Generator) -> slice:

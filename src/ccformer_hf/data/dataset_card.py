@@ -11,11 +11,11 @@ _TITLES = {
     "avss": "AVSBench AVSS: 71 classes",
     "own": "clips of one's own",
 }
-_LICENCE = """
-## Licence
+_LICENSE = """
+## License
 
 **Keep copies private.** AVSBench (Zhou et al., <https://github.com/OpenNLPLab/AVSBench>) is given out by its authors on request, and they
-state no licence with it; a third-party note gives CC BY-NC 4.0. Do not share this copy, or make its repository public, unless they agree.
+state no license with it; a third-party note gives CC BY-NC 4.0. Do not share this copy, or make its repository public, unless they agree.
 """
 
 
@@ -23,7 +23,7 @@ def dataset_card(out: str | os.PathLike) -> str:
     """The text of `README.md` for the settings in `out` that are converted to their end."""
     plan = {setting: entry for setting, entry in read_plan(out).items() if _is_whole(out, setting)}
     official = any(setting in SETTINGS for setting in plan)
-    licence = "license: other\nlicense_name: on-request-from-the-authors-of-avsbench\n" if official else ""
+    license = "license: other\nlicense_name: on-request-from-the-authors-of-avsbench\n" if official else ""
     configs = "".join(
         f"- config_name: {setting}\n  data_files:\n"
         + "".join(f"  - split: {split}\n    path: {setting}/{split}-*.parquet\n" for split in entry["clips_per_shard"])
@@ -42,7 +42,7 @@ def dataset_card(out: str | os.PathLike) -> str:
     first = next(iter(plan))
     return f"""---
 pretty_name: {"AVSBench" if official else "Audio-visual segmentation clips"}
-{licence}task_categories:
+{license}task_categories:
 - image-segmentation
 tags:
 - audio-visual-segmentation
@@ -82,7 +82,7 @@ One row is one clip of `T` frames.
 | `size` | 2 ints | height and width of the first frame |
 
 ## Class ids
-{classes}{_LICENCE if official else ""}"""
+{classes}{_LICENSE if official else ""}"""
 
 
 def _is_whole(out: str | os.PathLike, setting: str) -> bool:

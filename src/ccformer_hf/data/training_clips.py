@@ -19,9 +19,8 @@ from datasets import Dataset
 
 from ..atomic import written_whole
 from ..model.processing_ccformer import AudioVisualProcessor
-from ..training.recipe import Augmentation
 from .audio import Heard, sound_examples
-from .augmentation import augment_pictures, augment_sound, cut_frames, negative_kind, nothing_sounds
+from .augmentation import Augmentation, augment_pictures, augment_sound, cut_frames, negative_kind, nothing_sounds
 from .noises import NOISES, make_noise
 from .noises import SAMPLING_RATE as NOISE_RATE
 from .reading import IGNORE_LABEL

@@ -8,7 +8,7 @@ import torch
 from .pretrained_weights import differences
 
 
-class WeightAverage:
+class ExponentialMovingAverage:
     """Exponential moving average of all parameters; buffers stay the model's own.
 
     Args:

@@ -22,7 +22,7 @@ from .recipe import Recipe
 LABEL_LAYER = "model.mtm.head.label."  # the only one that knows the labels
 
 
-def start_model(
+def initial_model(
     recipe: Recipe, class_names: Sequence[str]
 ) -> tuple[CCFormerForAudioVisualSegmentation, AudioVisualProcessor]:
     """The model and the processor that a recipe describes, with the labels of the data. Set the seed before.
@@ -63,17 +63,17 @@ def load_audio_weights(model: CCFormerForAudioVisualSegmentation, path: str | os
         ValueError: for a file of other weights.
     """
     if not Path(path).is_file():
-        raise FileNotFoundError(f"{path}: there is no such file; audio_weights wants the public vggish-10086976.pth")
-    wanted = "expected vggish-10086976.pth, at the default widths of CCFormerConfig"
+        raise FileNotFoundError(f"{path}: there is no such file; audio_weights expects the public vggish-10086976.pth")
+    expected = "expected vggish-10086976.pth, at the default widths of CCFormerConfig"
     try:
         weights = read_tensors(Path(path))
     except ValueError as error:
-        raise ValueError(f"{error}; {wanted}") from None
+        raise ValueError(f"{error}; {expected}") from None
     backbone = model.model.audio_backbone
     given, known = ({name: tensor.shape for name, tensor in of.items()} for of in (weights, backbone.state_dict()))
     wrong = differences(given, known)
     if wrong:
-        raise ValueError(f"{path}: does not fit the audio backbone: {wrong}; {wanted}")
+        raise ValueError(f"{path}: does not fit the audio backbone: {wrong}; {expected}")
     backbone.load_state_dict(weights)
 
 

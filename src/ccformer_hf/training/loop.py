@@ -32,7 +32,7 @@ from ..model.modeling_ccformer import CCFormerForAudioVisualSegmentation
 from ..model.processing_ccformer import AudioVisualProcessor
 from ..model_card import model_card, package_commit
 from .batch_norms import share_batch_norms, training_batch_norms, uncounted
-from .ema import WeightAverage
+from .ema import ExponentialMovingAverage
 from .recipe import Recipe
 from .report import model_record, prediction_sheets, write_report
 from .run_folder import RunFolder
@@ -121,7 +121,7 @@ def train(
             epochs than are done, or a clip that cannot be used.
         FileExistsError: for an `output` with a run in it, without `resume`.
         FloatingPointError: when the loss is no longer a finite number.
-        KeyboardInterrupt: after SIGTERM or Ctrl-C, once the state is saved.
+        TrainingStopped: after SIGTERM or Ctrl-C, once the state is saved.
         OSError: for a clip that cannot be read, or a full disk; the states saved before stay.
     """
     run = RunFolder(output)
@@ -133,9 +133,9 @@ def train(
         project_config=ProjectConfiguration(project_dir=str(run.path), logging_dir=str(run.logs)),
         step_scheduler_with_optimizer=False,
     )
-    if accelerator.distributed_type == DistributedType.FSDP and recipe.average:
+    if accelerator.distributed_type == DistributedType.FSDP and recipe.ema_decay:
         raise ValueError(
-            "average is kept whole in one process, which FSDP's shards are not; set average: 0, or use DDP"
+            "the moving average is kept whole in one process, which FSDP's shards are not; set ema_decay: 0, or use DDP"
         )
     with accelerator.main_process_first():
         changed = run.begin(recipe, resume, f"{len(clips)} clips, ids {_fingerprint(clips)}")
@@ -153,8 +153,8 @@ def train(
     if compile_model:
         model.model.compile()
     model, optimizer = accelerator.prepare(model, optimizer)
-    average = WeightAverage(accelerator.unwrap_model(model), recipe.average)
-    state = TrainingState(model, optimizer, average, Progress(), accelerator.scaler)
+    ema = ExponentialMovingAverage(accelerator.unwrap_model(model), recipe.ema_decay)
+    state = TrainingState(model, optimizer, ema, Progress(), accelerator.scaler)
     loop = _Loop(accelerator, state, processor, recipe, run, steps, frozen, command, package_commit())
     newest = run.newest_state() if resume else None
     if newest is not None:
@@ -180,6 +180,10 @@ def train(
     with StopSignals() as stopped:
         loop.run(loader, validate_every, validation, workers, stopped)
     return state.progress
+
+
+class TrainingStopped(KeyboardInterrupt):
+    """SIGTERM or Ctrl-C, after the state was saved; the text says how to go on."""
 
 
 class StopSignals:
@@ -259,7 +263,7 @@ class _Loop:
         if processes == 1 and several_were_asked_for(os.environ):
             yield (
                 "warning: the launcher was asked for several processes, but this is one by itself, as `accelerate launch --cpu` starts "
-                "it. On CPUs take: ACCELERATE_USE_CPU=true torchrun --nproc_per_node 2 examples/train.py ..."
+                "it. On CPUs take: ACCELERATE_USE_CPU=true torchrun --nproc_per_node 2 -m ccformer_hf train ..."
             )
         if recipe.accumulate > 1 and training_batch_norms(self.network):
             yield (
@@ -293,11 +297,11 @@ class _Loop:
                 saved = time.perf_counter()
             if stop and not last:
                 bar.close()
-                raise KeyboardInterrupt(
+                raise TrainingStopped(
                     f"stopped at step {progress.step} of {steps}; --resume goes on from {self.run_folder.newest_state()}"
                 )
         bar.close()
-        with self.state.average.swapped_in():
+        with self.state.ema.swapped_in():
             self.save_model(self.run_folder.last)
         if main:
             write_report(self.run_folder.path, progress.losses, progress.validations, progress.seconds)
@@ -351,7 +355,7 @@ class _Loop:
                     self._check_finite(found["loss"], parts)
                 optimizer.step()
                 optimizer.zero_grad()
-        self.state.average.update()
+        self.state.ema.update()
         found |= {"stop": torch.tensor(float(asked_to_stop)), "save": torch.tensor(float(save_is_due))}
         mean = accelerator.reduce(
             torch.stack([torch.as_tensor(v, device=device).float() for v in found.values()]), "mean"
@@ -412,7 +416,7 @@ class _Loop:
         """Scores the (averaged) weights on the validation split and keeps them where they are the best so far."""
         accelerator, progress = self.accelerator, self.progress
         self.model.eval()
-        with self.state.average.swapped_in():
+        with self.state.ema.swapped_in():
             network = self.network
             result = evaluate_avsbench(network, self.processor, validation, size=self.recipe.size, workers=workers)
             (scores,) = broadcast_object_list([result.scores if accelerator.is_main_process else None])

@@ -25,7 +25,7 @@ from transformers.utils import logging
 
 logger = logging.get_logger(__name__)
 
-MEND = "change backbone_config under model, or backbone_weights"
+FIX = "change backbone_config under model, or backbone_weights"
 FILES = ("model.safetensors", "pytorch_model.bin")  # in a folder or on the Hub; the first that is there
 FILE_SUFFIXES = (".safetensors", ".bin", ".pt", ".pth")
 HEADS = ("fc.", "head.", "classifier.")  # of the ImageNet classes: all that may be left over
@@ -84,25 +84,25 @@ def load_weights(backbone: PreTrainedModel, source: str | os.PathLike) -> None:
         layout, of = foreign[0]
     else:
         raise ValueError(
-            f"{source}: its tensors ({_few(tensors)}) are in no layout that is known; wanted is {RESNET}, {PVT}, {PVT_OF_TIMM}, or "
+            f"{source}: its tensors ({_few(tensors)}) are in no layout that is known; expected {RESNET}, {PVT}, {PVT_OF_TIMM}, or "
             f"a {kind} of transformers"
         )
     if not re.fullmatch(PLAIN_NETWORKS, config.get("architecture", "resnet50")):
         raise ValueError(f"{source}: is a {config['architecture']} of timm, for which transformers has no network")
     if of != kind:
-        raise ValueError(f"{source}: holds {layout}, the backbone of the recipe is a {kind}; {MEND}")
+        raise ValueError(f"{source}: holds {layout}, the backbone of the recipe is a {kind}; {FIX}")
     for name, published in UNSEEN.get(kind, {}).items():
         theirs, ours = config.get(name, published), getattr(backbone.config, name)
         if (list(ours) if isinstance(ours, tuple) else ours) != theirs:
             raise ValueError(
-                f"{source}: holds {layout} with {name} {theirs}, the backbone of the recipe has {ours}; {MEND}"
+                f"{source}: holds {layout} with {name} {theirs}, the backbone of the recipe has {ours}; {FIX}"
             )
     if layout in (RESNET, PVT, PVT_OF_TIMM):
         state, wrong = _translated(tensors, backbone.state_dict(), layout)
     else:
         state, wrong = _read_by_transformers(tensors, backbone)
     if wrong:
-        raise ValueError(f"{source}: holds {layout}, which does not fit the backbone of the recipe: {wrong}; {MEND}")
+        raise ValueError(f"{source}: holds {layout}, which does not fit the backbone of the recipe: {wrong}; {FIX}")
     backbone.load_state_dict(state)
     logger.info(f"{source}: holds {layout}; all {len(state)} tensors of the backbone are loaded")
 
@@ -131,11 +131,11 @@ def read_weights(source: str | os.PathLike) -> tuple[dict[str, Tensor], dict[str
     elif re.fullmatch(r"[\w.-]+/[\w.-]+", str(source)) and not str(source).endswith(FILE_SUFFIXES):
         file, config = _download(str(source), *FILES), _download(str(source), "config.json")
     else:
-        raise FileNotFoundError(f"{source}: there is no such file or folder, and it is no Hub id (owner/name)")
+        raise FileNotFoundError(f"{source}: there is no such file or folder, and it is not a Hub id (owner/name)")
     try:
         return read_tensors(file), json.loads(config.read_text()) if config.is_file() else {}
     except json.JSONDecodeError:
-        raise ValueError(f"{config}: holds no JSON") from None
+        raise ValueError(f"{config}: is not JSON") from None
 
 
 def _download(repo_id: str, *names: str) -> Path:
@@ -172,7 +172,7 @@ def read_tensors(file: Path) -> dict[str, Tensor]:
     if not isinstance(content, dict) or not all(
         isinstance(n, str) and isinstance(t, Tensor) for n, t in content.items()
     ):
-        raise ValueError(f"{file}: holds no tensors with names; wanted are weights alone, as state_dict() gives them")
+        raise ValueError(f"{file}: holds no tensors with names; expected weights alone, as state_dict() gives them")
     return dict(content)
 
 
@@ -180,10 +180,10 @@ def differences(given: Mapping[str, Size], wanted: Mapping[str, Size]) -> str:
     """What tells two sets of named shapes apart: how many are missing, left over or of another shape, and the first of each.
 
     Returns:
-        such as `"2 missing (a, b), 1 left over (c), 1 of another shape (d has (8,), wanted is (16,))"`, or `""`.
+        such as `"2 missing (a, b), 1 left over (c), 1 of another shape (d has (8,), expected (16,))"`, or `""`.
     """
     unlike = [
-        f"{name} has {tuple(given[name])}, wanted is {tuple(wanted[name])}"
+        f"{name} has {tuple(given[name])}, expected {tuple(wanted[name])}"
         for name in wanted.keys() & given.keys()
         if given[name] != wanted[name]
     ]

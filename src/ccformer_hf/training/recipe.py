@@ -1,7 +1,7 @@
-"""A training recipe: a YAML file that says what decides a run, beside the folder of the data (ours).
+"""A training recipe: a YAML file that says what decides a run, beside the folder of the data.
 
-A recipe names another one as its `base` and says only what differs. Unknown names and values of a wrong kind are refused, so that a
-misspelt line cannot be trained past.
+A recipe names another one as its `base` and says only what differs: `base: resnet50` is a recipe of this package, `base: mine.yaml`
+a file beside it. Unknown names and values of a wrong kind are refused, so that a misspelt line cannot be trained past.
 """
 
 import math
@@ -13,70 +13,11 @@ from typing import Any
 
 import yaml
 
+from ..data.augmentation import Augmentation, expect
+from ..data.avsbench import SETTINGS
 from ..model.timing_ccformer import ALIGNMENTS
 
-SETTINGS = ("s4", "ms3", "avss", "own")
-
-
-@dataclass(frozen=True)
-class Augmentation:
-    """What is changed at random in training clips; every frame of a clip alike. The defaults change nothing.
-
-    Args:
-        flip: share of clips that are mirrored.
-        scale: smallest and largest factor by which the picture is enlarged before a part of the old size is cut out;
-            below 1 it is shrunk and what is beside it ignored.
-        colour: largest change of brightness, contrast and saturation, as a share.
-        frames: numbers of frames of which one is drawn per step; longer clips are cut to so many; empty: all frames.
-        gain: largest change of loudness, in dB.
-        noise: share of clips that get white noise, 10 to 40 dB below their sound.
-        mix: share of clips that get the sound of another clip with no class in common, 5 to 20 dB below their own; none where
-            the classes of a clip are not known (ms3 without AVSBench's `metadata.csv`).
-        shift: largest shift (s) of sound against picture; small enough for the labels to stay true.
-        silence, noise_only, off_screen: shares of clips whose sound is replaced: by silence; by white noise, pink noise, mains hum or
-            bleeps that nothing makes, by turns at random (ours); by the sound of another clip with no class in common (silence where
-            there is none, see `mix`). Nothing of them is to be marked (*lineage*: AVSBench-Robust's negatives).
-
-    Official log-mel files without their wav cannot be mixed, shifted, made louder or noisy; their clips can be replaced.
-    """
-
-    flip: float = 0.0
-    scale: tuple[float, float] = (1.0, 1.0)
-    colour: float = 0.0
-    frames: tuple[int, ...] = ()
-    gain: float = 0.0
-    noise: float = 0.0
-    mix: float = 0.0
-    shift: float = 0.0
-    silence: float = 0.0
-    noise_only: float = 0.0
-    off_screen: float = 0.0
-
-    def __post_init__(self):
-        for name in ("flip", "noise", "mix", "silence", "noise_only", "off_screen"):
-            _need(0 <= getattr(self, name) <= 1, f"augmentation.{name}", getattr(self, name), "a share, 0 to 1")
-        negatives = self.silence + self.noise_only + self.off_screen
-        _need(negatives < 1, "augmentation's silence + noise_only + off_screen", negatives, "below 1")
-        _need(0 <= self.colour < 1, "augmentation.colour", self.colour, "a share, 0 to below 1")
-        _need(
-            len(self.scale) == 2 and 0 < self.scale[0] <= self.scale[1],
-            "augmentation.scale",
-            self.scale,
-            "the smallest and the largest factor, such as [0.75, 1.5]",
-        )
-        _need(
-            all(number >= 1 and number == int(number) for number in self.frames),
-            "augmentation.frames",
-            self.frames,
-            "whole numbers of frames, 1 or more",
-        )
-        for name in ("gain", "shift"):
-            _need(getattr(self, name) >= 0, f"augmentation.{name}", getattr(self, name), "0 or more")
-
-    @property
-    def changes_sound(self) -> bool:
-        """Whether the sound of a clip is not the same every time."""
-        return any((self.gain, self.noise, self.mix, self.shift, self.noise_only, self.off_screen))
+RECIPES = Path(__file__).with_name("recipes")
 
 
 @dataclass(frozen=True)
@@ -106,7 +47,8 @@ class Recipe:
         weight_decay: of matrices and kernels.
         warmup_steps: in which the learning rate rises from 0.
         max_grad_norm: gradients are clipped to this norm.
-        average: decay of the moving average of the weights that is validated and kept; 0: the weights themselves.
+        ema_decay: of the exponential moving average of the weights, which is then what is validated and kept; 0: the weights
+            themselves are.
         gradient_checkpointing: computes activations twice, to save memory.
         seed: of weights, order and augmentation.
         validate_every: epochs between validations; the best one by mIoU on the validation split is kept.
@@ -132,7 +74,7 @@ class Recipe:
     weight_decay: float = 0.05
     warmup_steps: int = 500
     max_grad_norm: float = 1.0
-    average: float = 0.0
+    ema_decay: float = 0.0
     gradient_checkpointing: bool = False
     seed: int = 0
     validate_every: float = 1.0
@@ -141,44 +83,51 @@ class Recipe:
     augmentation: Augmentation = field(default_factory=Augmentation)
 
     def __post_init__(self):
-        _need(self.setting in SETTINGS, "setting", self.setting, f"one of {', '.join(SETTINGS)}")
-        _need(self.size > 0 and self.size % 32 == 0, "size", self.size, "a multiple of 32")
-        _need(self.alignment in ALIGNMENTS, "alignment", self.alignment, f"one of {', '.join(ALIGNMENTS)}")
+        settings = (*SETTINGS, "own")
+        expect(self.setting in settings, "setting", self.setting, f"one of {', '.join(settings)}")
+        expect(self.size > 0 and self.size % 32 == 0, "size", self.size, "a multiple of 32")
+        expect(self.alignment in ALIGNMENTS, "alignment", self.alignment, f"one of {', '.join(ALIGNMENTS)}")
         for name in ("epochs", "batch_size", "accumulate", "learning_rate", "max_grad_norm", "validate_every"):
-            _need(getattr(self, name) > 0, name, getattr(self, name), "more than 0")
-        _need(self.keep_states >= 1, "keep_states", self.keep_states, "1 or more")
+            expect(getattr(self, name) > 0, name, getattr(self, name), "more than 0")
+        expect(self.keep_states >= 1, "keep_states", self.keep_states, "1 or more")
         for name in ("backbone_rate", "frozen_epochs", "weight_decay", "warmup_steps", "seed", "save_minutes"):
-            _need(getattr(self, name) >= 0, name, getattr(self, name), "0 or more")
-        _need(0 <= self.average < 1, "average", self.average, "a decay from 0 to below 1, such as 0.999")
+            expect(getattr(self, name) >= 0, name, getattr(self, name), "0 or more")
+        expect(0 <= self.ema_decay < 1, "ema_decay", self.ema_decay, "a decay from 0 to below 1, such as 0.999")
 
     def as_dict(self) -> dict[str, Any]:
         """Plain values, for JSON and for `recipe_from`."""
         return asdict(self)
 
 
-def read_recipe(path: str | os.PathLike, changes: Sequence[str] = ()) -> Recipe:
+def recipe_names() -> list[str]:
+    """The names of the recipes inside the package; some are meant as a `base` only."""
+    return sorted(path.stem for path in RECIPES.glob("*.yaml"))
+
+
+def read_recipe(name: str | os.PathLike, changes: Sequence[str] = ()) -> Recipe:
     """Reads a recipe, its bases first.
 
     Args:
+        name: of a recipe inside the package, such as `"ms3-resnet50"`, or a YAML file.
         changes: `name=value` each, for single values; `augmentation.flip=0.5` and `model.hidden_size=128` reach inside.
 
     Raises:
         FileNotFoundError: where the file or a base of it is missing.
         ValueError: for a name no recipe has, or a value of another kind.
     """
-    values = _read(Path(path), ())
+    values = _read(_recipe_file(name, Path()), ())
     for change in changes:
-        name, equals, text = change.partition("=")
+        key, equals, text = change.partition("=")
         if not equals:
             raise ValueError(f"{change!r} changes nothing; expected name=value, such as batch_size=4")
         inner = values
-        *groups, last = name.split(".")
+        *groups, last = key.split(".")
         for group in groups:
             inner = inner.setdefault(group, {})
             if not isinstance(inner, dict):
                 raise ValueError(f"{change!r} reaches into {group}, which is {inner!r} and holds no names")
         inner[last] = _parsed(text, repr(change))
-    return recipe_from(values, str(path))
+    return recipe_from(values, str(name))
 
 
 def recipe_from(values: Mapping[str, Any], where: str) -> Recipe:
@@ -198,10 +147,17 @@ def recipe_from(values: Mapping[str, Any], where: str) -> Recipe:
         raise ValueError(f"{where}: {error}") from None
 
 
+def _recipe_file(name: str | os.PathLike, folder: Path) -> Path:
+    """The file that a recipe's name means: a `.yaml` seen from `folder`, or else one inside the package."""
+    return folder / name if Path(name).suffix in (".yaml", ".yml") else RECIPES / f"{name}.yaml"
+
+
 def _read(path: Path, seen: tuple[Path, ...]) -> dict[str, Any]:
     if not path.is_file():
-        asked = f"which {seen[-1]} names as its base" if seen else "those of the project lie in examples/recipes/"
-        raise FileNotFoundError(f"{path}: there is no such recipe; {asked}")
+        asked = f", which {seen[-1]} names as its base" if seen else ""
+        known = f"a .yaml file, or one of {', '.join(recipe_names())}"
+        name = path.stem if path.parent == RECIPES else path
+        raise FileNotFoundError(f"{name}: there is no such recipe{asked}; expected {known}")
     path = path.resolve()
     if path in seen:
         raise ValueError(f"{path}: is its own base, by way of {', '.join(map(str, seen))}")
@@ -213,7 +169,7 @@ def _read(path: Path, seen: tuple[Path, ...]) -> dict[str, Any]:
         return values
     if not isinstance(base, str):
         raise ValueError(f"{path}: base is {base!r}; expected the name of another recipe")
-    return _merged(_read(path.parent / base, (*seen, path)), values)
+    return _merged(_read(_recipe_file(base, path.parent), (*seen, path)), values)
 
 
 class _Loader(yaml.SafeLoader):
@@ -233,7 +189,7 @@ def _parsed(text: str | bytes, where: str) -> Any:
     try:
         return yaml.load(text, _Loader)
     except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise ValueError(f"{where}: is no YAML ({' '.join(str(error).split())})") from None
+        raise ValueError(f"{where}: is not YAML ({' '.join(str(error).split())})") from None
 
 
 def _merged(base: Mapping[str, Any], values: Mapping[str, Any]) -> dict[str, Any]:
@@ -256,22 +212,24 @@ def _typed(kind: type, values: Mapping[str, Any], prefix: str):
 
 def _value(name: str, value: Any, default: Any) -> Any:
     if isinstance(default, tuple):
-        _need(isinstance(value, (list, tuple)) and all(map(_is_number, value)), name, value, "a list of numbers")
+        expect(isinstance(value, (list, tuple)) and all(map(_is_number, value)), name, value, "a list of numbers")
         return tuple(value)
     if default is None:
-        _need(value is None or isinstance(value, str), name, value, "a text, or null")
+        expect(value is None or isinstance(value, str), name, value, "a text, or null")
         return value
     if isinstance(default, bool):
-        _need(isinstance(value, bool), name, value, "true or false")
+        expect(isinstance(value, bool), name, value, "true or false")
         return value
     if isinstance(default, float):
         number = _number(value)
-        _need(number is not None, name, value, "a number")
+        expect(number is not None, name, value, "a number")
         return number
     if isinstance(default, int):
-        _need(_is_number(value) and value == int(value), name, value, "a whole number")
+        expect(_is_number(value) and value == int(value), name, value, "a whole number")
         return int(value)
-    _need(isinstance(value, type(default)), name, value, "names and values" if isinstance(default, dict) else "a text")
+    expect(
+        isinstance(value, type(default)), name, value, "names and values" if isinstance(default, dict) else "a text"
+    )
     return value
 
 
@@ -286,8 +244,3 @@ def _number(value: Any) -> float | None:
 
 def _is_number(value: Any) -> bool:
     return isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)
-
-
-def _need(holds: bool, name: str, value: Any, wanted: str) -> None:
-    if not holds:
-        raise ValueError(f"{name} is {value!r}; expected {wanted}")

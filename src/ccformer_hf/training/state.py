@@ -2,7 +2,7 @@
 
     model.safetensors      weights and buffers
     optimizer.safetensors  `NAME.exp_avg`, `NAME.exp_avg_sq`, `NAME.step` of each parameter
-    average.safetensors    the moving average of the weights, where there is one
+    ema.safetensors        the moving average of the weights, where there is one
     progress.json          step, losses, validations
 
 Nothing more is needed: the order of the clips, their changes, the learning rate and what dropout draws follow from the step.
@@ -20,7 +20,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch.distributed.checkpoint.state_dict import StateDictOptions, get_state_dict, set_state_dict
 
-from .ema import WeightAverage
+from .ema import ExponentialMovingAverage
 
 WHOLE = StateDictOptions(full_state_dict=True, cpu_offload=True)  # of FSDP's shards too
 MOMENTS = ("exp_avg", "exp_avg_sq", "step")  # what AdamW keeps for each parameter
@@ -51,13 +51,13 @@ class TrainingState:
 
     Attributes:
         model, optimizer: as `accelerate` prepared them.
-        average: of the weights of `model`.
+        ema: of the weights of `model`.
         scaler: of the gradients in fp16; None: there is none.
     """
 
     model: torch.nn.Module
     optimizer: AcceleratedOptimizer
-    average: WeightAverage
+    ema: ExponentialMovingAverage
     progress: Progress
     scaler: torch.amp.GradScaler | None
 
@@ -70,8 +70,8 @@ class TrainingState:
         _write_tensors(folder / "model.safetensors", weights)
         tensors = {f"{name}.{key}": values[key] for name, values in moments["state"].items() for key in MOMENTS}
         _write_tensors(folder / "optimizer.safetensors", tensors)
-        if self.average.weights:
-            _write_tensors(folder / "average.safetensors", self.average.weights)
+        if self.ema.weights:
+            _write_tensors(folder / "ema.safetensors", self.ema.weights)
         about = {
             "progress": asdict(self.progress),
             "groups": [group["params"] for group in moments["param_groups"]],
@@ -104,8 +104,8 @@ class TrainingState:
                 optim_state_dict={"state": moments, "param_groups": param_groups},
                 options=WHOLE,
             )
-            if self.average.weights:
-                self.average.load(load_file(folder / "average.safetensors"), progress.step)
+            if self.ema.weights:
+                self.ema.load(load_file(folder / "ema.safetensors"), progress.step)
             if self.scaler:
                 self.scaler.load_state_dict(scaler)
         except (OSError, ValueError, KeyError, TypeError, RuntimeError, SafetensorError) as error:

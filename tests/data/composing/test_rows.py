@@ -10,6 +10,7 @@ from made_sources import CLASSES, write_picture, write_sources
 from small_model import SMALL_NETWORK, save_small_model
 from torch.utils.data import DataLoader
 
+from ccformer_hf.data.augmentation import Augmentation
 from ccformer_hf.data.check import check_data
 from ccformer_hf.data.composing.composed import compose_clip
 from ccformer_hf.data.composing.material import read_material
@@ -19,11 +20,11 @@ from ccformer_hf.data.loading import load_avsbench
 from ccformer_hf.data.training_clips import ClipOrder, ShareOfSteps, TrainingClips, collate
 from ccformer_hf.evaluation.evaluate import evaluate_avsbench
 from ccformer_hf.inference.loading import load
-from ccformer_hf.training.initial_model import start_model
+from ccformer_hf.training.initial_model import initial_model
 from ccformer_hf.training.loop import train
-from ccformer_hf.training.recipe import Augmentation, read_recipe, recipe_from
+from ccformer_hf.training.recipe import read_recipe, recipe_from
 
-RECIPES = Path(__file__).parents[3] / "examples" / "recipes"
+SOURCES = Path(__file__).parents[3] / "examples" / "sources"
 
 
 @pytest.fixture(scope="module")
@@ -72,7 +73,7 @@ def test_sources_that_change_while_their_clips_are_in_use(tmp_path):
 
 
 def steps(sources, workers, accumulate):
-    processor = start_model(
+    processor = initial_model(
         recipe_from({"setting": "own", "size": 32, "model": SMALL_NETWORK}, "test"), ["background", *CLASSES]
     )[1]
     clips = TrainingClips(load_avsbench("own", sources, "train"), processor, Augmentation(gain=6, colour=0.2), 3, 4)
@@ -100,7 +101,7 @@ def test_two_steps_of_training(sources, tmp_path):
     }
     recipe = recipe_from(values | {"augmentation": {"gain": 3}}, "the test")
     splits = load_avsbench("own", sources)
-    model, processor = start_model(recipe, splits["train"].features["labels"].names)
+    model, processor = initial_model(recipe, splits["train"].features["labels"].names)
     progress = train(recipe, model, processor, splits["train"], None, tmp_path / "run", workers=0)
     assert progress.step == 2 and np.isfinite(progress.losses).all()
     assert (tmp_path / "run" / "last" / "model.safetensors").is_file()
@@ -158,7 +159,7 @@ def test_a_set_appears_whole_or_not_at_all(sources, tmp_path):
 
 @pytest.mark.parametrize(("name", "classes"), [("voc-esc50", 9), ("coco-vggsound", 24), ("lvis-vggsound", 60)])
 def test_the_sources_of_the_examples_name_pictures_and_sounds_for_every_class(tmp_path, name, classes):
-    path = RECIPES / f"compose-{name}.yaml"
+    path = SOURCES / f"compose-{name}.yaml"
     values = yaml.safe_load(path.read_text())
     for source in [*values["pictures"], *values["sounds"]]:
         for key in {"path", "root"} & set(source):
@@ -178,7 +179,7 @@ def test_the_sources_of_the_examples_name_pictures_and_sounds_for_every_class(tm
 
 @pytest.mark.parametrize("size", ["tiny", "resnet50"])
 def test_recipes_for_composed_clips(size):
-    recipe = read_recipe(RECIPES / f"composed-{size}.yaml")
+    recipe = read_recipe(f"composed-{size}")
     assert recipe.setting == "own" and recipe.epochs == 1 and recipe.validate_every < 1
     assert recipe.augmentation.changes_sound, (
         "otherwise the log-mel of every clip would be kept, for no second showing"

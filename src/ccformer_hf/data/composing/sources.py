@@ -164,7 +164,7 @@ def read_sources(path: str | os.PathLike) -> Sources:
     path = Path(path)
     if not path.is_file():
         raise FileNotFoundError(
-            f"{path}: there is no such sources file; those of the project are examples/recipes/compose-*"
+            f"{path}: there is no such sources file; those of the project are examples/sources/compose-*"
         )
     if path.stat().st_size > MOST_BYTES:
         raise ValueError(

@@ -1,1 +1,1 @@
-"""Synthetic clips: drawn objects with synthetic sounds, free of any licence and of any length."""
+"""Synthetic clips: drawn objects with synthetic sounds, free of any license and of any length."""

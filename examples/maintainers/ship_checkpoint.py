@@ -1,7 +1,7 @@
 """Puts a trained model into the package: weights and settings, its scores on clips never seen, and the card that states them.
 
-    python examples/ship_checkpoint.py runs/tiny
-    python examples/ship_checkpoint.py            # scores the one that is there anew
+    python examples/maintainers/ship_checkpoint.py runs/tiny
+    python examples/maintainers/ship_checkpoint.py            # scores the one that is there anew
 
 Writes `src/ccformer_hf/checkpoints/ccformer-tiny/` and the same card as `MODEL_CARD.md`. The code files that lie in a run's folder stay
 behind: inside the package they are there already.
@@ -20,7 +20,7 @@ from ccformer_hf.hub import model_folder
 from ccformer_hf.inference.loading import BUILT_IN_MODEL
 from ccformer_hf.model_card import ModelRecord, model_card, read_record
 
-ROOT = Path(__file__).resolve().parents[1]
+ROOT = Path(__file__).resolve().parents[2]
 TARGET = ROOT / "src" / "ccformer_hf" / "checkpoints" / BUILT_IN_MODEL
 TRAINED_ON = "made-up clips (drawn objects with synthetic sounds), made by `ccformer data make`"
 ABOUT = """\
@@ -33,9 +33,9 @@ classes."""
 COMMANDS = """\
 ccformer data make made-up --setting own --clips 3600
 export OMP_NUM_THREADS=1 ACCELERATE_USE_CPU=true
-python examples/train.py --config examples/recipes/made-up-tiny.yaml --data made-up --output runs/tiny \\
+ccformer train --config made-up-tiny --data made-up --output runs/tiny \\
     --set start_from=runs/warm batch_size=6 epochs=1.2 learning_rate=5e-4 warmup_steps=40 validate_every=1.2
-python examples/ship_checkpoint.py {run}"""
+python examples/maintainers/ship_checkpoint.py {run}"""
 ELSEWHERE = ("auto_map", "custom_pipelines")  # settings that point to the code files
 
 
@@ -83,7 +83,7 @@ def ship(run: Path, clips: int, seed: int, note: str | None) -> None:
         recipe=known.recipe or (json.loads(recipe_file.read_text()) if recipe_file.is_file() else {}),
         version=known.version,
         commit=known.commit,
-        licence="apache-2.0",
+        license="apache-2.0",
         note=known.note if note is None else note,
     )
     TARGET.mkdir(parents=True, exist_ok=True)

@@ -1,8 +1,8 @@
 """Makes the clips that ship with the package: made-up scenes, moving at 15 frames per second, with their sound.
 
-python examples/make_example_clip.py src/ccformer_hf/checkpoints/example.mp4
-python examples/make_example_clip.py src/ccformer_hf/demo/clips/drum.mp4 ms3 2000001 14
-python examples/make_example_clip.py src/ccformer_hf/demo/clips/dog.mp4 ms3 2000001 24
+python examples/maintainers/make_example_clip.py src/ccformer_hf/checkpoints/example.mp4
+python examples/maintainers/make_example_clip.py src/ccformer_hf/demo/clips/drum.mp4 ms3 2000001 14
+python examples/maintainers/make_example_clip.py src/ccformer_hf/demo/clips/dog.mp4 ms3 2000001 24
 """
 
 import sys
