@@ -5,8 +5,8 @@
     python examples/benchmark.py --training            # a step, forward and backward, against the backbones' own
     python examples/benchmark.py --model ccformer-tiny --frames 10
 
-All parts are timed in one process, interleaved round by round, so that a slower or faster moment of the machine meets them all;
-the table gives medians. Nothing here is a score: random weights are as fast as trained ones.
+All parts are timed in one process, interleaved round by round, so that a slower or faster moment of the machine meets
+them all; the table gives medians. Nothing here is a score: random weights are as fast as trained ones.
 """
 
 import argparse
@@ -18,7 +18,7 @@ import torch
 
 from ccformer_hf import CCFormerConfig, CCFormerForAudioVisualSegmentation
 from ccformer_hf.inference.loading import load
-from ccformer_hf.model.layers_ccformer import sine_code
+from ccformer_hf.model.layers_ccformer import time_embedding
 
 BACKBONES = {
     "resnet-50": {"model_type": "resnet"},
@@ -45,18 +45,18 @@ def inference_calls(model: CCFormerForAudioVisualSegmentation, frames: int, size
     pixels, log_mel = random_clip(model, frames, size)
     inner = model.model
     audible = torch.ones(1, frames, dtype=torch.bool, device=model.device)
-    maps, sound = inner.see(pixels, None), inner.hear(log_mel, audible)
-    times = sine_code(torch.arange(frames, device=model.device), sound.shape[-1])
-    fused, heard = inner.eim(maps, sound, times, None) if inner.eim is not None else (maps, [])
-    sounds = torch.stack([sound, *heard], dim=2)
-    memory, fine = inner.pixel_decoder(fused)
+    maps, audio = inner.encode_frames(pixels, None), inner.encode_audio(log_mel, audible)
+    time_embed = time_embedding(audio)
+    fused, fused_audio = inner.eim(maps, audio, time_embed, None) if inner.eim is not None else (maps, [])
+    audio_tokens = torch.stack([audio, *fused_audio], dim=2)
+    multi_scale_features, mask_features = inner.pixel_decoder(fused)
     calls = {
         "whole model": lambda: model(pixels, log_mel),
-        "visual backbone": lambda: inner.look(pixels.flatten(0, 1)),
+        "visual backbone": lambda: inner.backbone_features(pixels.flatten(0, 1)),
         "audio backbone": lambda: inner.audio_backbone(log_mel.flatten(0, 1)),
-        "EIM": lambda: inner.eim(maps, sound, times, None),
+        "EIM": lambda: inner.eim(maps, audio, time_embed, None),
         "pixel decoder": lambda: inner.pixel_decoder(fused),
-        "MTM": lambda: inner.mtm(memory, fine, sounds, times, None),
+        "MTM": lambda: inner.mtm(multi_scale_features, mask_features, audio_tokens, time_embed, None),
     }
     if inner.eim is None:
         del calls["EIM"]
@@ -71,7 +71,7 @@ def training_calls(model: CCFormerForAudioVisualSegmentation, frames: int, size:
     inner = model.model
     return {
         "whole model": lambda: model(pixels, log_mel, labels=labels).loss.backward(),
-        "visual backbone": lambda: sum(m.sum() for m in inner.look(pixels.flatten(0, 1))).backward(),
+        "visual backbone": lambda: sum(m.sum() for m in inner.backbone_features(pixels.flatten(0, 1))).backward(),
         "audio backbone": lambda: inner.audio_backbone(log_mel.flatten(0, 1)).sum().backward(),
     }
 

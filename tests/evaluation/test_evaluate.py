@@ -23,7 +23,7 @@ from ccformer_hf.metrics.binary import BinarySegmentation
 from ccformer_hf.metrics.dataset_level import DatasetLevelSegmentation
 from ccformer_hf.metrics.robust import ceiling, global_score
 from ccformer_hf.metrics.semantic import SemanticSegmentation
-from ccformer_hf.model.timing_ccformer import Timeline
+from ccformer_hf.model.timing_ccformer import FrameTiming
 
 SIZE = 48
 
@@ -275,7 +275,7 @@ def test_robust_makes_its_sounds_with_the_front_end_of_the_clips(loaded, sets):
     for i, choice in enumerate(feed.off_screen):
         sound = sets["s4"][choice.index]["sound"]
         wanted = loaded[1].feature_extractor(
-            sound["waveform"], sound["sampling_rate"], timestamps=Timeline().frame_times(5), return_tensors="pt"
+            sound["waveform"], sound["sampling_rate"], timestamps=FrameTiming().frame_times(5), return_tensors="pt"
         )
         assert choice.index != i
         assert torch.equal(batch.heard["off-screen"]["input_features"][i], wanted["input_features"][0])

@@ -101,10 +101,10 @@ def test_sample_reads_x_then_y():
 
 
 # ------------------------------------------------------------------------------------------------------------------- matching
-def slow_cost(class_logits, mask_logits, label, mask, valid, points, config) -> float:
+def slow_cost(class_queries_logits, masks_queries_logits, label, mask, valid, points, config) -> float:
     """Cost of one query for one target, written out point by point."""
     weight = sample(valid[None], points)[0, 0].round()
-    logits = sample(mask_logits[None, None], points)[0, 0].tolist()
+    logits = sample(masks_queries_logits[None, None], points)[0, 0].tolist()
     truth = sample(mask[None, None], points, "nearest")[0, 0].tolist()
     cross_entropy = overlap = total = count = 0.0
     for x, y, w in zip(logits, truth, weight.tolist(), strict=True):
@@ -116,7 +116,7 @@ def slow_cost(class_logits, mask_logits, label, mask, valid, points, config) -> 
         overlap += p * y
         total += p + y
     dice = 1 - (2 * overlap + 1) / (total + 1)
-    probability = class_logits.softmax(0)[label]
+    probability = class_queries_logits.softmax(0)[label]
     return float(
         -config.class_weight * probability + config.mask_weight * cross_entropy / count + config.dice_weight * dice
     )
@@ -132,9 +132,15 @@ def test_match_is_the_cheapest_of_all_assignments(seed, fixed_points):
         {1: (slice(0, 9), slice(0, 3)), 2: (slice(5, 9), slice(6, 12)), 3: (slice(12, 16), slice(0, 16))},
     )
     ids, masks, valid = targets(labels)
-    class_logits, mask_logits = torch.randn(3, 4, 4), 2 * torch.randn(3, 4, 8, 8)
+    class_queries_logits, masks_queries_logits = torch.randn(3, 4, 4), 2 * torch.randn(3, 4, 8, 8)
     found = list(
-        zip(*(index.tolist() for index in match(class_logits, mask_logits, ids, masks, valid, config)), strict=True)
+        zip(
+            *(
+                index.tolist()
+                for index in match(class_queries_logits, masks_queries_logits, ids, masks, valid, config)
+            ),
+            strict=True,
+        )
     )
     assert len(found) == 2 + 0 + 3
     points = same_points_for_all(1, 50, 2)
@@ -142,8 +148,8 @@ def test_match_is_the_cheapest_of_all_assignments(seed, fixed_points):
         cost = [
             [
                 slow_cost(
-                    class_logits[frame, q],
-                    mask_logits[frame, q],
+                    class_queries_logits[frame, q],
+                    masks_queries_logits[frame, q],
                     ids[frame, t],
                     masks[frame, t],
                     valid[frame],
@@ -169,10 +175,10 @@ def test_more_targets_than_queries():
 @pytest.mark.parametrize("bad", [float("nan"), float("inf"), float("-inf")])
 def test_logits_that_are_no_numbers_do_not_stop_the_matcher(bad):
     labels = squares({1: (slice(0, 8), slice(0, 8)), 2: (slice(8, 16), slice(0, 8))})
-    class_logits, mask_logits = torch.zeros(1, 3, 4), torch.zeros(1, 3, 8, 8)
-    class_logits[0, 0] = bad
-    mask_logits[0, 0] = bad
-    frames, queries, _ = match(class_logits, mask_logits, *targets(labels), loss_config())
+    class_queries_logits, masks_queries_logits = torch.zeros(1, 3, 4), torch.zeros(1, 3, 8, 8)
+    class_queries_logits[0, 0] = bad
+    masks_queries_logits[0, 0] = bad
+    frames, queries, _ = match(class_queries_logits, masks_queries_logits, *targets(labels), loss_config())
     assert len(frames) == 2
     if math.isnan(bad):
         assert sorted(queries.tolist()) == [1, 2]  # the broken one is the dearest
@@ -187,23 +193,23 @@ def test_without_scipy_the_error_names_the_remedy(monkeypatch):
 # --------------------------------------------------------------------------------------------------------------------- losses
 def perfect(labels: torch.Tensor, num_labels: int = 4, queries: int = 5, sure: float = 20.0):
     """Logits that say exactly `labels`, query q the label q."""
-    class_logits = torch.zeros(len(labels), queries, num_labels)
-    mask_logits = torch.full((len(labels), queries, *labels.shape[1:]), -sure)
+    class_queries_logits = torch.zeros(len(labels), queries, num_labels)
+    masks_queries_logits = torch.full((len(labels), queries, *labels.shape[1:]), -sure)
     for frame, target in enumerate(labels):
         for query in range(queries):
             here = (target == query) & (query > 0)
-            class_logits[frame, query, query if here.any() else 0] = sure
-            mask_logits[frame, query][here] = sure
-    return class_logits, mask_logits
+            class_queries_logits[frame, query, query if here.any() else 0] = sure
+            masks_queries_logits[frame, query][here] = sure
+    return class_queries_logits, masks_queries_logits
 
 
 def test_losses_by_hand(fixed_points):
     """One frame, two queries, one target that covers the whole picture."""
     labels = torch.ones(1, 8, 8, dtype=torch.long)
-    class_logits = torch.tensor([[[0.0, 2.0], [0.0, 0.0]]])
-    mask_logits = torch.tensor([3.0, -1.0])[None, :, None, None].expand(1, 2, 4, 4)
+    class_queries_logits = torch.tensor([[[0.0, 2.0], [0.0, 0.0]]])
+    masks_queries_logits = torch.tensor([3.0, -1.0])[None, :, None, None].expand(1, 2, 4, 4)
     losses = matched_losses(
-        class_logits, mask_logits, *targets(labels, 2), loss_config(num_labels=2, num_loss_points=100)
+        class_queries_logits, masks_queries_logits, *targets(labels, 2), loss_config(num_labels=2, num_loss_points=100)
     )
     # Query 0 is matched: -log p(1); query 1 is not: 0.1 * -log p(0); over the sum of the weights.
     label = (math.log(1 + math.exp(-2)) + 0.1 * math.log(2)) / 1.1
@@ -233,10 +239,10 @@ def test_a_better_prediction_costs_less():
 
 def test_uncertain_points_lie_where_the_mask_is_unsure():
     torch.manual_seed(0)
-    mask_logits = torch.full((1, 32, 32), 10.0)
-    mask_logits[:, :, :16] = 0.0
+    masks_queries_logits = torch.full((1, 32, 32), 10.0)
+    masks_queries_logits[:, :, :16] = 0.0
     candidates = random_points(1200, None, "cpu")
-    points = uncertain_points(mask_logits, torch.ones(1, 1, 32, 32), candidates, 300)
+    points = uncertain_points(masks_queries_logits, torch.ones(1, 1, 32, 32), candidates, 300)
     assert points.shape == (1, 300, 2) and points.min() >= 0 and points.max() <= 1
     assert (points[0, :, 0] < 0.52).all()
     assert 0.3 < (candidates[0, :, 0] < 0.5).float().mean() < 0.7
@@ -247,19 +253,19 @@ def test_ignored_pixels_count_nowhere():
     labels = squares({1: (slice(0, 8), slice(0, 4))}, {2: (slice(4, 16), slice(2, 6)), 3: (slice(0, 3), slice(0, 7))})
     labels[:, :, 8:] = 255
     torch.manual_seed(0)
-    class_logits, mask_logits = torch.randn(2, 5, 4), torch.randn(2, 5, 16, 16)
+    class_queries_logits, masks_queries_logits = torch.randn(2, 5, 4), torch.randn(2, 5, 16, 16)
     joined = torch.randn(2, 4, 16, 16).log_softmax(1)
-    other_masks, other_joined = mask_logits.clone(), joined.clone()
+    other_masks, other_joined = masks_queries_logits.clone(), joined.clone()
     # From one cell beyond the border on, which bilinear reading does not reach.
     other_masks[..., 9:] = 50 * torch.randn(2, 5, 16, 7)
     other_joined[..., 9:] = torch.randn(2, 4, 16, 7).log_softmax(1)
     results = []
-    for masks, logits in ((mask_logits, joined), (other_masks, other_joined)):
+    for masks, logits in ((masks_queries_logits, joined), (other_masks, other_joined)):
         torch.manual_seed(1)
-        losses = matched_losses(class_logits, masks, *targets(labels), loss_config())
+        losses = matched_losses(class_queries_logits, masks, *targets(labels), loss_config())
         losses["dense"] = dense_loss(logits, labels, 256)
         torch.manual_seed(1)
-        matching = torch.stack(match(class_logits, masks, *targets(labels), loss_config()))
+        matching = torch.stack(match(class_queries_logits, masks, *targets(labels), loss_config()))
         results.append((matching.tolist(), {name: float(value) for name, value in losses.items()}))
     assert results[0][0] == results[1][0]
     assert results[0][1] == pytest.approx(results[1][1], rel=1e-6)
@@ -267,8 +273,8 @@ def test_ignored_pixels_count_nowhere():
 
 def test_a_frame_ignored_altogether_is_no_target_and_no_loss():
     labels = torch.full((1, 8, 8), 255)
-    mask_logits = torch.randn(1, 3, 8, 8, requires_grad=True)
-    losses = matched_losses(torch.zeros(1, 3, 4), mask_logits, *targets(labels), loss_config())
+    masks_queries_logits = torch.randn(1, 3, 8, 8, requires_grad=True)
+    losses = matched_losses(torch.zeros(1, 3, 4), masks_queries_logits, *targets(labels), loss_config())
     assert float(losses["mask"].detach()) == float(losses["dice"].detach()) == 0.0
     assert float(dense_loss(torch.randn(1, 4, 8, 8).log_softmax(1), labels, 16)) == 0.0
 
@@ -276,14 +282,14 @@ def test_a_frame_ignored_altogether_is_no_target_and_no_loss():
 @pytest.mark.parametrize("frames", [0, 2])
 def test_frames_without_a_sounding_object_are_legal(frames):
     labels = torch.zeros(frames, 8, 8, dtype=torch.long)
-    class_logits = torch.zeros(frames, 3, 4, requires_grad=True)
-    mask_logits = torch.randn(frames, 3, 8, 8, requires_grad=True)
-    losses = matched_losses(class_logits, mask_logits, *targets(labels), loss_config())
+    class_queries_logits = torch.zeros(frames, 3, 4, requires_grad=True)
+    masks_queries_logits = torch.randn(frames, 3, 8, 8, requires_grad=True)
+    losses = matched_losses(class_queries_logits, masks_queries_logits, *targets(labels), loss_config())
     assert float(losses["mask"].detach()) == float(losses["dice"].detach()) == 0.0
     assert float(losses["class"].detach()) == pytest.approx(math.log(4) if frames else 0.0)
     sum(losses.values()).backward()
-    assert mask_logits.grad is not None and mask_logits.grad.abs().sum() == 0
-    assert class_logits.grad.isfinite().all() and (class_logits.grad[..., 0] < 0).all()
+    assert masks_queries_logits.grad is not None and masks_queries_logits.grad.abs().sum() == 0
+    assert class_queries_logits.grad.isfinite().all() and (class_queries_logits.grad[..., 0] < 0).all()
 
 
 def test_dense_loss_of_constant_maps():
@@ -302,16 +308,18 @@ def test_every_prediction_is_supervised_and_only_used_frames_count(fixed_points)
     torch.manual_seed(0)
     labels = squares({1: (slice(0, 8), slice(0, 4))}, {2: (slice(4, 16), slice(2, 6))}, {}).view(1, 3, 16, 16)
     used = torch.tensor([[True, True, False]])
-    class_logits, mask_logits = torch.randn(1, 3, 5, 4), torch.randn(1, 3, 5, 8, 8)
+    class_queries_logits, masks_queries_logits = torch.randn(1, 3, 5, 4), torch.randn(1, 3, 5, 8, 8)
     logits = torch.randn(1, 3, 4, 8, 8).log_softmax(2)
-    once = segmentation_losses((class_logits,), (mask_logits,), logits, labels, used, loss_config())
-    twice = segmentation_losses((class_logits,) * 2, (mask_logits,) * 2, logits, labels, used, loss_config())
+    once = segmentation_losses((class_queries_logits,), (masks_queries_logits,), logits, labels, used, loss_config())
+    twice = segmentation_losses(
+        (class_queries_logits,) * 2, (masks_queries_logits,) * 2, logits, labels, used, loss_config()
+    )
     for name, factor in {"class": 2, "mask": 2, "dice": 2, "dense": 1}.items():
         assert float(twice[name]) == pytest.approx(factor * float(once[name]), rel=1e-5)
-    for unused in (class_logits, mask_logits, labels):
+    for unused in (class_queries_logits, masks_queries_logits, labels):
         unused[:, 2] = 9
     logits[:, 2] = float("nan")
-    again = segmentation_losses((class_logits,), (mask_logits,), logits, labels, used, loss_config())
+    again = segmentation_losses((class_queries_logits,), (masks_queries_logits,), logits, labels, used, loss_config())
     assert {name: float(v) for name, v in again.items()} == {name: float(v) for name, v in once.items()}
 
 
@@ -385,8 +393,8 @@ def batch_of_two_processes():
     labels[1, 10:] = 255
     rows = {
         "labels": labels,
-        "class_logits": torch.randn(4, 5, 4),
-        "mask_logits": torch.randn(4, 5, 8, 8),
+        "class_queries_logits": torch.randn(4, 5, 4),
+        "masks_queries_logits": torch.randn(4, 5, 8, 8),
         "joined": torch.randn(4, 4, 8, 8),
         "audio": torch.randn(4, 6),
         "picture": torch.randn(4, 6),
@@ -399,14 +407,16 @@ def losses_and_gradients(rows) -> dict[str, torch.Tensor]:
     """All losses of `rows` and their gradients in weights that every process shares."""
     torch.manual_seed(1)
     weights = {
-        "class_logits": torch.randn(5, 4, requires_grad=True),
-        "mask_logits": torch.randn(8, 8, requires_grad=True),
+        "class_queries_logits": torch.randn(5, 4, requires_grad=True),
+        "masks_queries_logits": torch.randn(8, 8, requires_grad=True),
         "joined": torch.randn(4, 1, 1, requires_grad=True),
         "audio": torch.randn(6, requires_grad=True),
         "picture": torch.randn(6, requires_grad=True),
     }
     weighted = {name: rows[name] * weight for name, weight in weights.items()}
-    losses = matched_losses(weighted["class_logits"], weighted["mask_logits"], *targets(rows["labels"]), loss_config())
+    losses = matched_losses(
+        weighted["class_queries_logits"], weighted["masks_queries_logits"], *targets(rows["labels"]), loss_config()
+    )
     losses["dense"] = dense_loss(weighted["joined"].log_softmax(1), rows["labels"], 64)
     losses["contrastive"] = contrastive_loss(frame_pairs(weighted["audio"], weighted["picture"], rows["clips"]), 0.2)
     sum(losses.values()).backward()
@@ -459,14 +469,14 @@ def test_parts_of_a_step_add_up_to_the_whole():
         {1: (slice(0, 8), slice(0, 4))}, {}, {2: (slice(4, 16), slice(2, 6)), 3: (slice(0, 3), slice(0, 7))}
     ).view(3, 1, 16, 16)
     used = torch.ones(3, 1, dtype=torch.bool)
-    class_logits, mask_logits = torch.randn(3, 1, 5, 4), torch.randn(3, 1, 5, 8, 8)
+    class_queries_logits, masks_queries_logits = torch.randn(3, 1, 5, 4), torch.randn(3, 1, 5, 8, 8)
     logits = torch.randn(3, 1, 4, 8, 8).log_softmax(2)
     config = loss_config(num_queries=5)
     counts = sum(count_items(labels[[i]], used[[i]], used[[i]], config) for i in range(3))
     assert counts.tolist() == [3, 3, 2] == count_items(labels, used, used, config).tolist()
 
     def losses(clips, counts):
-        predictions = ((class_logits[clips],), (mask_logits[clips],), logits[clips])
+        predictions = ((class_queries_logits[clips],), (masks_queries_logits[clips],), logits[clips])
         return segmentation_losses(*predictions, labels[clips], used[clips], config, counts, seed=7)
 
     whole = losses(slice(0, 3), None)

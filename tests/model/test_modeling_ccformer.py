@@ -127,7 +127,7 @@ def test_a_padded_clip_gives_what_it_gives_alone():
         rows = slice(clip, clip + 1)
         inputs = {name: value[rows, :frames] for name, value in (batch | {"audio_mask": masks["audio_mask"]}).items()}
         alone = model(**inputs)
-        for name in ("logits", "class_logits", "mask_logits"):
+        for name in ("logits", "class_queries_logits", "masks_queries_logits"):
             torch.testing.assert_close(together[name][rows, :frames], alone[name], rtol=0, atol=1e-5)
 
 
@@ -161,7 +161,7 @@ def test_silence_is_not_sound():
 
 def exact(model, inputs) -> torch.Tensor:
     """Mask logits in float64, where even a faint influence stands out from rounding."""
-    return model.model.double()(*(value.double() for value in inputs.values())).mask_logits[0]
+    return model.model.double()(*(value.double() for value in inputs.values())).masks_queries_logits[0]
 
 
 def test_sound_and_order_of_frames_matter():
@@ -192,8 +192,8 @@ def test_frames_talk_through_eim_and_video_queries_only(changes):
 def test_any_length_and_any_multiple_of_32(frames, height, width):
     output = small_model()(**random_inputs(1, frames, height, width))
     assert output.logits.shape == (1, frames, 4, height // 4, width // 4)
-    assert output.class_logits.shape == (1, frames, 5, 4)
-    assert output.mask_logits.shape == (1, frames, 5, height // 4, width // 4)
+    assert output.class_queries_logits.shape == (1, frames, 5, 4)
+    assert output.masks_queries_logits.shape == (1, frames, 5, height // 4, width // 4)
     torch.testing.assert_close(
         output.logits.exp().sum(2), torch.ones(1, frames, height // 4, width // 4), rtol=0, atol=1e-5
     )
@@ -283,7 +283,7 @@ def test_it_compiles_to_one_graph():
     compiled = torch.compile(model, backend="eager", fullgraph=True)  # raises at a graph break
     with torch.no_grad():
         expected, output = model(**inputs), compiled(**inputs)
-    for name in ("logits", "class_logits", "mask_logits"):
+    for name in ("logits", "class_queries_logits", "masks_queries_logits"):
         real = [value[name][inputs["frame_mask"]] for value in (output, expected)]
         torch.testing.assert_close(*real, atol=1e-5, rtol=1e-5)
 
@@ -337,8 +337,8 @@ def test_hidden_states_and_attentions_on_request():
 
 def test_one_prediction_in_use_and_one_per_layer_in_training():
     model = small_model().model
-    assert len(model(**random_inputs()).class_logits) == 1
-    assert len(model.train()(**random_inputs()).mask_logits) == 4
+    assert len(model(**random_inputs()).class_queries_logits) == 1
+    assert len(model.train()(**random_inputs()).masks_queries_logits) == 4
 
 
 def test_save_and_load_are_exact(tmp_path):
@@ -351,7 +351,7 @@ def test_save_and_load_are_exact(tmp_path):
     assert type(AutoModelForSemanticSegmentation.from_pretrained(tmp_path)) is CCFormerForAudioVisualSegmentation
     body, info = CCFormerModel.from_pretrained(tmp_path, output_loading_info=True)
     assert not info["missing_keys"]
-    assert torch.equal(body(**inputs).mask_logits[0], model(**inputs).mask_logits)
+    assert torch.equal(body(**inputs).masks_queries_logits[0], model(**inputs).masks_queries_logits)
 
 
 def test_new_weights_are_drawn_as_meant():
@@ -484,7 +484,7 @@ def test_the_work_beyond_the_backbones():
         inputs = {name: value.to("meta") for name, value in random_inputs(1, 2, 224, 224).items()}
         whole = flops(lambda: model(**inputs))
         pixels, log_mel = (value.flatten(0, 1) for value in inputs.values())
-        floor = flops(lambda: (model.model.look(pixels), model.model.audio_backbone(log_mel)))
+        floor = flops(lambda: (model.model.backbone_features(pixels), model.model.audio_backbone(log_mel)))
     assert 1 < whole / floor < 1.4
 
 
@@ -497,10 +497,10 @@ def test_no_weights_can_make_sound_or_picture_grow_in_eim(factor):
     for parameter in model.eim.parameters():
         parameter.mul_(factor)
     inputs = random_inputs()
-    sound = model.hear(inputs["input_features"], torch.ones(2, 3, dtype=torch.bool))
-    maps = [100 * m for m in model.see(inputs["pixel_values"], None)]
-    fused, sounds = model.eim(maps, 100 * sound, torch.zeros(3, 16), None)
-    for value in (*fused, *sounds):
+    audio = model.encode_audio(inputs["input_features"], torch.ones(2, 3, dtype=torch.bool))
+    maps = [100 * m for m in model.encode_frames(inputs["pixel_values"], None)]
+    fused_maps, fused_audio = model.eim(maps, 100 * audio, torch.zeros(3, 16), None)
+    for value in (*fused_maps, *fused_audio):
         assert value.square().mean(-1).sqrt().max() <= 1 + 1e-4  # root mean square of each cell, of each second
 
 
@@ -542,18 +542,18 @@ def test_queries_look_only_inside_their_masks():
 # --------------------------------------------------------------------------------------------------------------- join_queries
 def test_join_queries_of_one_query_is_mask2formers_map():
     torch.manual_seed(0)
-    class_logits, mask_logits = torch.randn(1, 4), torch.randn(1, 3, 5)
-    joined = join_queries(class_logits, mask_logits).exp()
-    foreground = class_logits.softmax(-1)[0, 1:, None, None] * mask_logits.sigmoid()
+    class_queries_logits, masks_queries_logits = torch.randn(1, 4), torch.randn(1, 3, 5)
+    joined = join_queries(class_queries_logits, masks_queries_logits).exp()
+    foreground = class_queries_logits.softmax(-1)[0, 1:, None, None] * masks_queries_logits.sigmoid()
     torch.testing.assert_close(joined[1:], foreground, rtol=1e-4, atol=1e-6)
     torch.testing.assert_close(joined[0], 1 - foreground.sum(0), rtol=1e-4, atol=1e-6)
 
 
 def test_join_queries_by_hand():
     """Query 0 says label 1 (0.8) on half a mask, query 1 label 2 (0.5) on all of it."""
-    class_logits = torch.tensor([[0.2, 0.8, 1e-9], [0.5, 1e-9, 0.5]]).log()
-    mask_logits = torch.tensor([[[0.0]], [[30.0]]])
-    joined = join_queries(class_logits, mask_logits).exp().flatten().tolist()
+    class_queries_logits = torch.tensor([[0.2, 0.8, 1e-9], [0.5, 1e-9, 0.5]]).log()
+    masks_queries_logits = torch.tensor([[[0.0]], [[30.0]]])
+    joined = join_queries(class_queries_logits, masks_queries_logits).exp().flatten().tolist()
     background = (1 - 0.4) * (1 - 0.5)
     wanted = [background, (1 - background) * 0.4 / 0.9, (1 - background) * 0.5 / 0.9]
     assert joined == pytest.approx(wanted, rel=1e-4)
@@ -562,10 +562,10 @@ def test_join_queries_by_hand():
 @pytest.mark.parametrize("scale", [1, 30, 1000])
 def test_join_queries_sums_to_one_with_finite_gradients(scale):
     torch.manual_seed(0)
-    class_logits = (scale * torch.randn(2, 3, 30, 5)).requires_grad_()
-    mask_logits = (scale * torch.randn(2, 3, 30, 4, 6)).requires_grad_()
-    joined = join_queries(class_logits, mask_logits)
+    class_queries_logits = (scale * torch.randn(2, 3, 30, 5)).requires_grad_()
+    masks_queries_logits = (scale * torch.randn(2, 3, 30, 4, 6)).requires_grad_()
+    joined = join_queries(class_queries_logits, masks_queries_logits)
     assert joined.shape == (2, 3, 5, 4, 6) and joined.isfinite().all()
     torch.testing.assert_close(joined.exp().sum(2), torch.ones(2, 3, 4, 6), rtol=0, atol=1e-5)
     joined[:, :, 1].sum().backward()
-    assert class_logits.grad.isfinite().all() and mask_logits.grad.isfinite().all()
+    assert class_queries_logits.grad.isfinite().all() and masks_queries_logits.grad.isfinite().all()

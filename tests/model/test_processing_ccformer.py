@@ -212,7 +212,7 @@ def test_settings_of_the_processor_and_its_parts_are_given_when_loading():
 
 def test_saving_ships_the_code(processor, tmp_path):
     processor.save_pretrained(tmp_path)
-    names = {"processing", "image_processing", "feature_extraction", "media", "pictures", "settings", "timing"}
+    names = {"processing", "image_processing", "feature_extraction", "media", "pictures", "argument_names", "timing"}
     assert {f"{name}_ccformer.py" for name in names} <= {path.name for path in tmp_path.iterdir()}
     saved = json.loads((tmp_path / "processor_config.json").read_text())
     assert saved["auto_map"]["AutoProcessor"] == "processing_ccformer.AudioVisualProcessor"

@@ -1,11 +1,11 @@
 import numpy as np
 import pytest
 
-from ccformer_hf.model.timing_ccformer import Timeline
+from ccformer_hf.model.timing_ccformer import FrameTiming
 
 
 def test_sample_counts_are_vggish():
-    timeline = Timeline()
+    timeline = FrameTiming()
     assert (timeline.hop_samples, timeline.window_samples) == (160, 400)
     assert timeline.example_samples == 95 * 160 + 400 == 15600
 
@@ -15,33 +15,33 @@ def test_sample_counts_are_vggish():
     [(5.0, 1, 5), (5.02, 1, 5), (5.6, 1, 6), (0.1, 1, 1), (0.0, 1, 1), (10, 0.5, 5), (2, 8, 16)],
 )
 def test_number_of_frames(duration, fps, wanted):
-    assert Timeline(fps=fps).num_frames(duration) == wanted
+    assert FrameTiming(fps=fps).num_frames(duration) == wanted
 
 
 def test_frame_times_are_15_16_into_each_step():
-    assert Timeline().frame_times(3).tolist() == [0.9375, 1.9375, 2.9375]
-    assert Timeline(fps=2).frame_times(2).tolist() == [0.46875, 0.96875]
-    assert Timeline().frame_times(2, duration=1.5).tolist() == [0.9375, 1.5]
+    assert FrameTiming().frame_times(3).tolist() == [0.9375, 1.9375, 2.9375]
+    assert FrameTiming(fps=2).frame_times(2).tolist() == [0.46875, 0.96875]
+    assert FrameTiming().frame_times(2, duration=1.5).tolist() == [0.9375, 1.5]
 
 
 def test_sound_of_a_frame_starts_15_16_before_it():
     times = np.array([0.2, 0.9375, 1.9375, 62.9375])
-    assert Timeline().sound_starts(times).tolist() == [0.0, 0.0, 1.0, 62.0]
+    assert FrameTiming().sound_starts(times).tolist() == [0.0, 0.0, 1.0, 62.0]
 
 
 def test_avsbench_counts_examples_and_drifts():
-    starts = Timeline(alignment="avsbench").sound_starts(Timeline().frame_times(11))
+    starts = FrameTiming(alignment="avsbench").sound_starts(FrameTiming().frame_times(11))
     assert starts[[0, 1, 10]] == pytest.approx([0.0, 0.96, 9.6])
-    assert Timeline().sound_starts(Timeline().frame_times(11))[10] - starts[10] == pytest.approx(0.4)
+    assert FrameTiming().sound_starts(FrameTiming().frame_times(11))[10] - starts[10] == pytest.approx(0.4)
 
 
 @pytest.mark.parametrize(("time", "wanted"), [(0.0, 0), (0.99, 0), (1.0, 1), (4.9, 4), (7.0, 4), (-1.0, 0)])
 def test_frame_at(time, wanted):
-    assert Timeline().frame_at(time, 5) == wanted
+    assert FrameTiming().frame_at(time, 5) == wanted
 
 
 def test_frame_at_finds_every_frame_by_its_own_time():
-    timeline = Timeline(fps=29.97)
+    timeline = FrameTiming(fps=29.97)
     assert [timeline.frame_at(time, 100) for time in timeline.frame_times(100)] == list(range(100))
     assert [timeline.frame_at(i / 29.97, 100) for i in range(100)] == list(range(100))
 
@@ -57,4 +57,4 @@ def test_frame_at_finds_every_frame_by_its_own_time():
 )
 def test_values_that_cannot_be_are_refused(wrong, message):
     with pytest.raises(ValueError, match=message):
-        Timeline(**wrong)
+        FrameTiming(**wrong)

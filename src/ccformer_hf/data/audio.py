@@ -7,7 +7,7 @@ import numpy as np
 import torch
 
 from ..model.feature_extraction_ccformer import CCFormerFeatureExtractor, resampled
-from ..model.timing_ccformer import Timeline
+from ..model.timing_ccformer import FrameTiming
 
 
 @dataclass(frozen=True)
@@ -51,6 +51,6 @@ def sound_examples(
         filling = examples[-1:] if repeat_last else torch.zeros_like(examples[-1:])
         examples = torch.cat([examples, filling.expand(length - len(examples), -1, -1, -1)])
         return examples, torch.ones(length, dtype=torch.bool)
-    times = Timeline().frame_times(length)
+    times = FrameTiming().frame_times(length)
     batch = extractor([heard.waveform], heard.sampling_rate, timestamps=[times], return_tensors="pt")
     return batch["input_features"][0], batch["audio_mask"][0]

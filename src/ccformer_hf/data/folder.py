@@ -19,7 +19,7 @@ from pathlib import Path
 
 from ..model.media_ccformer import MediaError, probe
 from ..model.pictures_ccformer import SUFFIXES
-from ..model.timing_ccformer import Timeline
+from ..model.timing_ccformer import FrameTiming
 from .avsbench import SPLITS, VIDEOS, ClipFiles
 from .listing import entries, natural_key
 
@@ -110,7 +110,7 @@ def _video_frames(video: Path, missing: list[str]) -> tuple[list[Key], bool]:
     except MediaError as error:
         missing.append(str(error))
         return [], False
-    return [natural_key(str(index)) for index in range(Timeline().num_frames(info.duration))], info.has_audio
+    return [natural_key(str(index)) for index in range(FrameTiming().num_frames(info.duration))], info.has_audio
 
 
 def _pictures(folder: Path, suffixes: tuple[str, ...], where: str, unclear: list[str]) -> dict[Key, Path]:

@@ -20,7 +20,7 @@ from ..data.reading import IGNORE_LABEL
 from ..data.sounding import UNKNOWN, SoundingClasses
 from ..data.workers import leave_signals_to_the_main_process
 from ..model.processing_ccformer import AudioVisualProcessor
-from ..model.timing_ccformer import Timeline
+from ..model.timing_ccformer import FrameTiming
 from .robustness import NOISE_RATE, SOUNDS, choose_off_screen, silence, white_noise
 
 
@@ -102,7 +102,7 @@ class ClipFeed(torch.utils.data.Dataset):
         sounds = {"original": own}
         if self.off_screen:
             seconds = len(row["frames"])
-            sounds["silence"] = Heard(silence(seconds), Timeline().sampling_rate)
+            sounds["silence"] = Heard(silence(seconds), FrameTiming().sampling_rate)
             sounds["noise"] = Heard(white_noise(row["id"], seconds), NOISE_RATE)
             sounds["off-screen"] = Heard.of(self._only_sound[self.off_screen[number].index])
         if self.ignore_label is None and (row["labels"][annotated] == IGNORE_LABEL).any():

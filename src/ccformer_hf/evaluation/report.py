@@ -18,7 +18,7 @@ from ..atomic import written_whole
 from ..inference.visualize import ComparedFrame, comparison_sheet
 from ..model.modeling_ccformer import CCFormerForAudioVisualSegmentation
 from ..model.processing_ccformer import AudioVisualProcessor
-from ..model.timing_ccformer import Timeline
+from ..model.timing_ccformer import FrameTiming
 from .clips import ClipFeed
 from .evaluate import Evaluation, class_maps, match_labels, predict
 
@@ -219,7 +219,7 @@ def _compared(
     (batch,) = feed.batches(processor, [feed.numbers.index(number)])
     (probabilities,) = predict(model, processor, batch, "original", feed.size)
     (clip,) = batch.clips
-    frames, times = feed.clips[number]["frames"], Timeline().frame_times(clip.length)
+    frames, times = feed.clips[number]["frames"], FrameTiming().frame_times(clip.length)
     names = dict(enumerate(feed.names))
     for place, truth, predicted in zip(
         np.flatnonzero(clip.annotated), clip.labels, class_maps(probabilities, label_ids), strict=True

@@ -10,7 +10,7 @@ from hashlib import blake2b
 
 import numpy as np
 
-from ..model.timing_ccformer import Timeline
+from ..model.timing_ccformer import FrameTiming
 
 SOUNDS = ("original", "silence", "noise", "off-screen")
 SEED = 42
@@ -51,7 +51,7 @@ def white_noise(clip_id: str, seconds: float) -> np.ndarray:
 
 def silence(seconds: float) -> np.ndarray:
     """Digital zeros at 16 kHz, float32 `(samples,)`."""
-    return np.zeros(round(seconds * Timeline().sampling_rate), dtype=np.float32)
+    return np.zeros(round(seconds * FrameTiming().sampling_rate), dtype=np.float32)
 
 
 def choose_off_screen(ids: Sequence[str], classes: Sequence[Sequence[str]]) -> list[OffScreen]:

@@ -28,6 +28,8 @@ TRANSFORMERS_FIELDS = {
     "tie_word_embeddings",
     "use_cache",
 }
+# Value of pixels in label maps that count neither as an object nor as background; label ids stay below it.
+IGNORE_LABEL = 255
 STAGES = ["stage1", "stage2", "stage3", "stage4"]
 LAST_FOUR = [-4, -3, -2, -1]
 TIMM = "timm_backbone"

@@ -23,8 +23,8 @@ from torchaudio.functional import resample
 from transformers import BatchFeature, SequenceFeatureExtractor
 from transformers.audio_utils import mel_filter_bank
 
-from .settings_ccformer import refuse_misspelt
-from .timing_ccformer import EXAMPLE_COLUMNS, Timeline
+from .argument_names_ccformer import refuse_misspelt
+from .timing_ccformer import EXAMPLE_COLUMNS, FrameTiming
 
 SAMPLING_RATE = 16000
 MEL_BANDS = 64
@@ -82,7 +82,7 @@ class CCFormerFeatureExtractor(SequenceFeatureExtractor):
             raise ValueError(f"silence_threshold is {silence_threshold}, it must be 0 (off) or greater")
         super().__init__(feature_size=feature_size, sampling_rate=sampling_rate, padding_value=padding_value, **kwargs)
         refuse_misspelt(kwargs, self.settings(), type(self).__name__)
-        timeline = Timeline(sampling_rate=sampling_rate, alignment=alignment)
+        timeline = FrameTiming(sampling_rate=sampling_rate, alignment=alignment)
         self.alignment = alignment
         self.silence_threshold = silence_threshold
         # float64: beside a loud tone, float32 rounding of the FFT puts the quiet bands 3e-4 off (measured).
@@ -123,7 +123,7 @@ class CCFormerFeatureExtractor(SequenceFeatureExtractor):
             float32 `(columns, 64)` or `(..., columns, 64)`, `columns = 1 + (S - 400) // 160` (0 for S < 400).
         """
         samples = as_tensor(waveform).to(torch.float64)
-        timeline = Timeline(sampling_rate=self.sampling_rate)
+        timeline = FrameTiming(sampling_rate=self.sampling_rate)
         if samples.shape[-1] < timeline.window_samples:
             return torch.zeros(*samples.shape[:-1], 0, MEL_BANDS)
         windows = samples.unfold(-1, timeline.window_samples, timeline.hop_samples) * self.window
@@ -185,7 +185,7 @@ class CCFormerFeatureExtractor(SequenceFeatureExtractor):
         times = self._frame_times(waveform, timestamps)
         if waveform is None:
             return torch.zeros(len(times), EXAMPLE_COLUMNS, MEL_BANDS), torch.zeros(len(times), dtype=torch.bool)
-        timeline = Timeline(sampling_rate=self.sampling_rate, alignment=self.alignment)
+        timeline = FrameTiming(sampling_rate=self.sampling_rate, alignment=self.alignment)
         starts = torch.from_numpy(np.round(timeline.sound_starts(times) * self.sampling_rate).astype(np.int64))
         # Silence beyond the end: one example of zeros, and no start reaches further.
         starts = starts.clamp(max=len(waveform))
@@ -213,7 +213,7 @@ class CCFormerFeatureExtractor(SequenceFeatureExtractor):
                 raise ValueError(
                     "a clip without sound needs timestamps, the times (s) of its frames: one example is made per frame"
                 )
-            timeline = Timeline(sampling_rate=self.sampling_rate)
+            timeline = FrameTiming(sampling_rate=self.sampling_rate)
             return timeline.frame_times(timeline.num_frames(len(waveform) / self.sampling_rate))
         times = np.asarray(timestamps, dtype=np.float64)
         if times.ndim != 1 or not len(times) or not np.isfinite(times).all():

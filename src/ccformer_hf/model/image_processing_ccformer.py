@@ -5,7 +5,7 @@ from typing import Any
 from transformers.image_processing_backends import PilBackend
 from transformers.image_utils import IMAGENET_DEFAULT_MEAN, IMAGENET_DEFAULT_STD, PILImageResampling
 
-from .settings_ccformer import refuse_misspelt
+from .argument_names_ccformer import refuse_misspelt
 
 
 class CCFormerImageProcessor(PilBackend):

@@ -26,7 +26,7 @@ import numpy as np
 
 from .clock_ccformer import PICTURES, Clock, ClockBroken
 from .cropping_ccformer import UNCROPPED, Cropping, cropping
-from .timing_ccformer import Timeline
+from .timing_ccformer import FrameTiming
 
 try:
     import av
@@ -312,7 +312,7 @@ def frame_times(info: MediaInfo, fps: float | str) -> np.ndarray:
     """
     if looks_at_all(info, fps):
         return frame_starts(info.path)
-    timeline = Timeline(fps=fps)
+    timeline = FrameTiming(fps=fps)
     return timeline.frame_times(timeline.num_frames(info.duration), info.duration)
 
 

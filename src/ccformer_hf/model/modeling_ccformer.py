@@ -1,13 +1,15 @@
 """CCFormer: audio-visual segmentation, from frames and sound to a class map per frame.
 
-What differs from Mask2Former, the well-known baseline: the queries are made from the sound of their second; sound and picture are
-fused at all four scales before the pixel decoder (Early Integration Module, EIM); every decoder layer works on the frame and on
-the clip at the same time (Multi-query Transformer Module, MTM); and both modalities are trained into one space (BCL, in the loss).
-Each docstring says where a part comes from: *paper* (its abstract), *lineage* (public sister code), *ours*.
+What differs from Mask2Former, the well-known baseline: the queries are made from the sound of their second; sound and
+picture are fused at all four scales before the pixel decoder (Early Integration Module, EIM); every decoder layer
+works on the frame and on the clip at the same time (Multi-query Transformer Module, MTM); and both modalities are
+trained into one space (BCL, in the loss). Each docstring says where a part comes from: *paper* (its abstract),
+*lineage* (public sister code), *ours*.
 
-Its parts: `layers_ccformer`, `vggish_ccformer`, `pixel_decoder_ccformer`, and here EIM, MTM and the models, from leaf to root; the
-public class, `CCFormerForAudioVisualSegmentation`, comes last. Letters in the shapes:
-B clips, T frames, Q frame queries, V video queries, D width, K labels, H W picture, h w feature map, N tokens of a frame.
+Its parts: `layers_ccformer`, `vggish_ccformer`, `pixel_decoder_ccformer`, and here EIM, MTM and the models, from leaf
+to root; the public class, `CCFormerForAudioVisualSegmentation`, comes last. Letters in the shapes:
+B clips, T frames, Q frame queries, V video queries, D width, K labels, H W picture, h w feature map, N tokens of a
+frame.
 """
 
 import math
@@ -36,19 +38,24 @@ from .layers_ccformer import (
     CCFormerProjection,
     CCFormerTable,
     additive_mask,
-    position_code,
+    channels_first,
+    channels_last,
+    padding_mask,
+    position_embedding,
     resize,
-    sine_code,
+    time_embedding,
 )
 from .loss_ccformer import FramePairs, contrastive_loss, count_items, frame_pairs, mask_pool, segmentation_losses
 from .pixel_decoder_ccformer import CCFormerPixelDecoder
 from .vggish_ccformer import CCFormerVGGish
 
 if TYPE_CHECKING:
-    # Not needed here: `save_pretrained` and the Hub follow such lines, so that the pipeline's code stays with the weights.
+    # Not needed here: `save_pretrained` and the Hub follow such lines, so that the pipeline's code stays with the
+    # weights.
     from .pipeline_ccformer import AudioVisualSegmentationPipeline  # noqa: F401
 
 STRIDES = (4, 8, 16, 32)
+COARSE_STRIDE = 16  # sound and picture read each other no finer than this
 
 
 @dataclass
@@ -57,9 +64,9 @@ class CCFormerModelOutput(ModelOutput):
 
     Args:
         last_hidden_state: frame queries after the last layer, `(B, T, Q, D)`.
-        class_logits: per prediction, `(B, T, Q, K)`; label 0 means "no object". In training one per decoder layer and one
-            before the first; otherwise the last only.
-        mask_logits: per prediction, `(B, T, Q, H/4, W/4)`, as many as `class_logits`.
+        class_queries_logits: per prediction, `(B, T, Q, K)`; label 0 means "no object". In training one per decoder
+            layer and one before the first; otherwise the last only.
+        masks_queries_logits: per prediction, `(B, T, Q, H/4, W/4)`, as many as `class_queries_logits`.
         audio_embedding: sound of each frame before any fusion, `(B, T, D)`.
         visual_embedding: picture at stride 8 before any fusion, `(B, T, D, H/8, W/8)`.
         hidden_states: frame queries before the first decoder layer and after each, `(B, T, Q, D)`, on request.
@@ -67,8 +74,8 @@ class CCFormerModelOutput(ModelOutput):
     """
 
     last_hidden_state: torch.FloatTensor | None = None
-    class_logits: tuple[torch.FloatTensor, ...] | None = None
-    mask_logits: tuple[torch.FloatTensor, ...] | None = None
+    class_queries_logits: tuple[torch.FloatTensor, ...] | None = None
+    masks_queries_logits: tuple[torch.FloatTensor, ...] | None = None
     audio_embedding: torch.FloatTensor | None = None
     visual_embedding: torch.FloatTensor | None = None
     hidden_states: tuple[torch.FloatTensor, ...] | None = None
@@ -82,10 +89,10 @@ class CCFormerOutput(ModelOutput):
     Args:
         loss: weighted sum of all losses, with `labels` only.
         loss_dict: each loss by name, detached and unweighted.
-        logits: log-probability of each label at each cell of stride 4, `(B, T, K, H/4, W/4)`; label 0 is the background and
-            the probabilities of a cell sum to 1.
-        class_logits: label of each query, `(B, T, Q, K)`; 0 means "no object".
-        mask_logits: mask of each query, `(B, T, Q, H/4, W/4)`.
+        logits: log-probability of each label at each cell of stride 4, `(B, T, K, H/4, W/4)`; label 0 is the
+            background and the probabilities of a cell sum to 1.
+        class_queries_logits: label of each query, `(B, T, Q, K)`; 0 means "no object".
+        masks_queries_logits: mask of each query, `(B, T, Q, H/4, W/4)`.
         hidden_states: see `CCFormerModelOutput`.
         attentions: see `CCFormerModelOutput`.
         frame_pairs: what the contrastive loss compares, on request and then alone.
@@ -94,8 +101,8 @@ class CCFormerOutput(ModelOutput):
     loss: torch.FloatTensor | None = None
     loss_dict: dict[str, torch.FloatTensor] | None = None
     logits: torch.FloatTensor | None = None
-    class_logits: torch.FloatTensor | None = None
-    mask_logits: torch.FloatTensor | None = None
+    class_queries_logits: torch.FloatTensor | None = None
+    masks_queries_logits: torch.FloatTensor | None = None
     hidden_states: tuple[torch.FloatTensor, ...] | None = None
     attentions: tuple[torch.FloatTensor, ...] | None = None
     frame_pairs: FramePairs | None = None
@@ -105,19 +112,19 @@ def check_mask(name: str, mask: Tensor | None, frames: Tensor) -> None:
     """Raises ValueError unless `mask` is None or bool with one entry per frame of `frames`, `(B, T, ...)`."""
     if mask is not None and (mask.dtype != torch.bool or mask.shape != frames.shape[:2]):
         raise ValueError(
-            f"{name} is {mask.dtype} of shape {tuple(mask.shape)}, it must be torch.bool of shape {tuple(frames.shape[:2])}: one "
-            "entry per frame"
+            f"{name} is {mask.dtype} of shape {tuple(mask.shape)}, it must be torch.bool of shape "
+            f"{tuple(frames.shape[:2])}: one entry per frame"
         )
 
 
-# ------------------------------------------------------------------------------------------------------------------------ EIM
+# ----------------------------------------------------------------------------------------------------------------- EIM
 class CCFormerAudioToVision(nn.Module):
     """Sound into picture: each cell reads the sound of the whole clip, and locally that of its own second.
 
-    *Lineage*: cross-attention multiplied into the picture with a residual, one module for all scales. *Ours*: the local branch
-    (*paper*: "local and global"), a depth-wise convolution scaled per channel by the sound of the same second; reading at stride 16
-    at the finest, for which sound a place listens to is a coarse matter, and the fine cells cost most of the time; and a norm
-    without weights at the end, so that no weights can make the picture grow.
+    *Lineage*: cross-attention multiplied into the picture with a residual, one module for all scales. *Ours*: the
+    local branch (*paper*: "local and global"), a depth-wise convolution scaled per channel by the sound of the same
+    second; reading at stride 16 at the finest, for which sound a place listens to is a coarse matter, and the fine
+    cells cost most of the time; and a norm without weights at the end, so that no weights can make the picture grow.
     """
 
     def __init__(self, config: CCFormerConfig):
@@ -129,20 +136,29 @@ class CCFormerAudioToVision(nn.Module):
         self.norm = nn.LayerNorm(width, elementwise_affine=False)
 
     def forward(
-        self, picture: Tensor, cells: Tensor, codes: Tensor, sound: Tensor, times: Tensor, sound_mask: Tensor | None
+        self,
+        feature_map: Tensor,  # (B*T, h, w, D)
+        cells: Tensor,  # (B, T, h', w', D), the map at stride 16 at the finest
+        cell_embed: Tensor,  # (T, h', w', D), of place and time
+        audio: Tensor,  # (B, T, D)
+        time_embed: Tensor,  # (T, D)
+        attention_mask: Tensor | None,  # additive (B, 1, T*N, T)
     ) -> Tensor:
-        """picture `(B*T, h, w, D)`; cells `(B, T, h', w', D)` and their codes of place and time `(T, h', w', D)`; sound `(B, T, D)`."""
-        heard, _ = self.attention((cells + codes).flatten(1, 3), sound + times, sound, sound_mask)  # (B, T*N, D)
-        heard = resize(heard.view_as(cells).flatten(0, 1), picture.shape[1:3])
-        local_scale = self.local_scale(sound).flatten(0, 1)[:, None, None]  # (B*T, 1, 1, D)
-        fused = torch.addcmul(picture, picture, heard)  # one pass over the cells where + and * take two
-        return self.norm(torch.addcmul(fused, self.local(picture), local_scale))
+        queries = (cells + cell_embed).flatten(1, 3)  # (B, T*N, D)
+        attended, _ = self.attention(queries, audio + time_embed, audio, attention_mask)  # (B, T*N, D)
+        attended = attended.view_as(cells).flatten(0, 1)  # (B*T, h', w', D)
+        attended = resize(attended, feature_map.shape[1:3])  # (B*T, h, w, D)
+        local_scale = self.local_scale(audio).flatten(0, 1)[:, None, None]  # (B*T, 1, 1, D)
+        # map + map * attended + local * scale; addcmul passes once over the cells where + and * take two
+        fused = torch.addcmul(feature_map, feature_map, attended)
+        return self.norm(torch.addcmul(fused, self.local(feature_map), local_scale))
 
 
 class CCFormerVisionToAudio(nn.Module):
     """Picture into sound: each second of sound reads the cells of all frames (*lineage*, one module for all scales).
 
-    *Ours*: a norm without weights at the end: multiplied by the picture four times over, the sound would grow without bound.
+    *Ours*: a norm without weights at the end: multiplied by the picture four times over, the sound would grow without
+    bound.
     """
 
     def __init__(self, config: CCFormerConfig):
@@ -151,22 +167,26 @@ class CCFormerVisionToAudio(nn.Module):
         self.attention = CCFormerAttention(config)
         self.norm = nn.LayerNorm(config.hidden_size, elementwise_affine=False)
 
-    def forward(self, sound: Tensor, cells: Tensor, codes: Tensor, times: Tensor, frame_mask: Tensor | None) -> Tensor:
-        """sound `(B, T, D)`; cells `(B, T, h', w', D)` and their codes of place and time `(T, h', w', D)`."""
-        attention_mask = None
-        if frame_mask is not None:
-            allowed = frame_mask[:, :, None].expand(-1, -1, cells.shape[2] * cells.shape[3]).flatten(1)
-            attention_mask = additive_mask(allowed, sound.dtype)[:, None, None].expand(-1, 1, sound.shape[1], -1)
-        keys, values = (cells + codes).flatten(1, 3), cells.flatten(1, 3)
-        seen, _ = self.attention(self.sound_norm(sound) + times, keys, values, attention_mask)
-        return self.norm(sound + sound * seen)
+    def forward(
+        self,
+        audio: Tensor,  # (B, T, D)
+        cells: Tensor,  # (B, T, h', w', D)
+        cell_embed: Tensor,  # (T, h', w', D), of place and time
+        time_embed: Tensor,  # (T, D)
+        frame_mask: Tensor | None,  # (B, T)
+    ) -> Tensor:
+        keys, values = (cells + cell_embed).flatten(1, 3), cells.flatten(1, 3)  # (B, T*N, D)
+        attention_mask = padding_mask(frame_mask, cells.shape[2] * cells.shape[3], audio.shape[1], audio.dtype)
+        attended, _ = self.attention(self.sound_norm(audio) + time_embed, keys, values, attention_mask)  # (B, T, D)
+        return self.norm(audio + audio * attended)
 
 
 class CCFormerEarlyIntegration(nn.Module):
     """Early Integration Module (*paper*: early, parallel, bilateral, multi-scale).
 
-    Every scale's picture reads the ORIGINAL sound; in parallel the sound reads every scale's original picture, one scale after
-    the other (*lineage*). *Ours*: both by way of the same cells, those of strides 4 and 8 averaged to stride 16.
+    Every scale's picture reads the ORIGINAL sound; in parallel the sound reads every scale's original picture, one
+    scale after the other (*lineage*). *Ours*: both by way of the same cells, those of strides 4 and 8 averaged to
+    stride 16.
     """
 
     def __init__(self, config: CCFormerConfig):
@@ -176,34 +196,36 @@ class CCFormerEarlyIntegration(nn.Module):
         self.vision_to_audio = CCFormerVisionToAudio(config)
 
     def forward(
-        self, maps: list[Tensor], sound: Tensor, times: Tensor, frame_mask: Tensor | None
+        self,
+        feature_maps: list[Tensor],  # per scale (B*T, h, w, D)
+        audio: Tensor,  # (B, T, D)
+        time_embed: Tensor,  # (T, D)
+        frame_mask: Tensor | None,  # (B, T)
     ) -> tuple[list[Tensor], list[Tensor]]:
-        """maps: per scale `(B*T, h, w, D)`; sound `(B, T, D)`. Returns the fused maps and the sound after each scale."""
-        batch, frames, _ = sound.shape
-        sounds, fused = [], []
-        heard = sound
-        for stride, picture in zip(STRIDES, maps, strict=True):
-            cells = picture
-            if stride < 16:
-                cells = F.avg_pool2d(picture.permute(0, 3, 1, 2), 16 // stride).permute(0, 2, 3, 1)
-            height, width = cells.shape[1:3]
+        """Returns the fused feature maps, and the audio after each scale, `(B, T, D)`."""
+        batch, frames, _ = audio.shape
+        fused_maps, fused_audio = [], []
+        enriched = audio
+        for stride, feature_map in zip(STRIDES, feature_maps, strict=True):
+            cells = feature_map  # (B*T, h, w, D)
+            if stride < COARSE_STRIDE:
+                pooled = F.avg_pool2d(channels_first(feature_map), COARSE_STRIDE // stride)  # (B*T, D, h', w')
+                cells = channels_last(pooled)  # (B*T, h', w', D)
+            cell_embed = position_embedding(cells) + time_embed[:, None, None]  # (T, h', w', D)
             cells = self.cell_norm(cells).unflatten(0, (batch, frames))  # (B, T, h', w', D)
-            codes = position_code(height, width, like=cells).unflatten(0, (height, width)) + times[:, None, None]
-            sound_mask = None
-            if frame_mask is not None:
-                sound_mask = additive_mask(frame_mask, sound.dtype)[:, None, None]
-                sound_mask = sound_mask.expand(-1, 1, frames * height * width, -1)
-            fused.append(self.audio_to_vision(picture, cells, codes, sound, times, sound_mask))
-            heard = self.vision_to_audio(heard, cells, codes, times, frame_mask)
-            sounds.append(heard)
-        return fused, sounds
+            num_cells = frames * cells.shape[2] * cells.shape[3]
+            attention_mask = padding_mask(frame_mask, 1, num_cells, audio.dtype)  # (B, 1, T*N, T)
+            fused_maps.append(self.audio_to_vision(feature_map, cells, cell_embed, audio, time_embed, attention_mask))
+            enriched = self.vision_to_audio(enriched, cells, cell_embed, time_embed, frame_mask)  # (B, T, D)
+            fused_audio.append(enriched)
+        return fused_maps, fused_audio
 
 
-# ------------------------------------------------------------------------------------------------------------------------ MTM
+# ----------------------------------------------------------------------------------------------------------------- MTM
 class CCFormerQueryGenerator(nn.Module):
-    """Learned queries read the sound of their second and become audio queries (*lineage*); `(B, T, L, D)` -> `(B, T, Q, D)`.
+    """Learned queries read the sound of their second and become audio queries (*lineage*).
 
-    *Ours*: the L sounds of a second are the original one and those that EIM enriched with each scale's picture.
+    *Ours*: the L audio tokens of a second are the original one and those that EIM enriched with each scale's picture.
     """
 
     def __init__(self, config: CCFormerConfig):
@@ -213,12 +235,13 @@ class CCFormerQueryGenerator(nn.Module):
         self.norm = nn.LayerNorm(config.hidden_size)
         self.feed_forward = CCFormerFeedForward(config)
 
-    def forward(self, sounds: Tensor) -> Tensor:
-        batch, frames, levels, width = sounds.shape
-        query = self.query().expand(batch * frames, -1, -1)
-        sounds = self.norm(sounds).flatten(0, 1)
-        heard, _ = self.attention(query, sounds, sounds)
-        return self.feed_forward(query + heard).view(batch, frames, -1, width)
+    def forward(self, audio_tokens: Tensor) -> Tensor:
+        """`(B, T, L, D)` -> `(B, T, Q, D)`."""
+        batch, frames, _, width = audio_tokens.shape
+        queries = self.query().expand(batch * frames, -1, -1)  # (B*T, Q, D)
+        tokens = self.norm(audio_tokens).flatten(0, 1)  # (B*T, L, D)
+        attended, _ = self.attention(queries, tokens, tokens)  # (B*T, Q, D)
+        return self.feed_forward(queries + attended).view(batch, frames, -1, width)  # (B, T, Q, D)
 
 
 class CCFormerVideoExchange(nn.Module):
@@ -239,17 +262,25 @@ class CCFormerVideoExchange(nn.Module):
         self.hand_back = CCFormerAttention(config)
 
     def forward(
-        self, queries: Tensor, video: Tensor, times: Tensor, query_mask: Tensor | None
+        self,
+        queries: Tensor,  # (B, T, Q, D)
+        video: Tensor,  # (B, V, D)
+        time_embed: Tensor,  # (T, D)
+        query_mask: Tensor | None,  # additive (B, 1, V, T*Q)
     ) -> tuple[Tensor, Tensor]:
-        """queries `(B, T, Q, D)`, video `(B, V, D)`, query_mask additive `(B, 1, V, T*Q)`."""
-        frames = self.frame_norm(queries)
-        keys = (frames + times[:, None]).flatten(1, 2)
-        video = video + self.gather(self.gather_norm(video), keys, frames.flatten(1, 2), query_mask)[0]
+        time_embed = time_embed[:, None]  # (T, 1, D), the same for all queries of a frame
+        # 1. Video queries gather from the queries of all frames.
+        normed = self.frame_norm(queries)
+        keys, values = (normed + time_embed).flatten(1, 2), normed.flatten(1, 2)  # (B, T*Q, D)
+        video = video + self.gather(self.gather_norm(video), keys, values, query_mask)[0]
+        # 2. They exchange what they have gathered.
         normed = self.exchange_norm(video)
         video = self.feed_forward(video + self.exchange(normed, normed, normed)[0])
-        readers = (self.return_norm(queries) + times[:, None]).flatten(1, 2)
+        # 3. The queries of each frame read it back.
+        readers = (self.return_norm(queries) + time_embed).flatten(1, 2)  # (B, T*Q, D)
         normed = self.video_norm(video)
-        return queries + self.hand_back(readers, normed, normed)[0].view_as(queries), video
+        attended, _ = self.hand_back(readers, normed, normed)  # (B, T*Q, D)
+        return queries + attended.view_as(queries), video
 
 
 class CCFormerDecoderLayer(GradientCheckpointingLayer):
@@ -273,29 +304,27 @@ class CCFormerDecoderLayer(GradientCheckpointingLayer):
         self,
         queries: Tensor,  # (B, T, Q, D)
         video: Tensor | None,  # (B, V, D)
-        query_code: Tensor,  # (Q, D)
+        query_embed: Tensor,  # (Q, D)
         pixels: Tensor,  # (B*T, N, D)
-        pixel_code: Tensor,  # (N, D)
+        pixel_embed: Tensor,  # (N, D)
         pixel_mask: Tensor,  # additive (B*T, 1, Q, N)
-        times: Tensor,  # (T, D)
+        time_embed: Tensor,  # (T, D)
         query_mask: Tensor | None,  # additive (B, 1, V, T*Q)
     ) -> tuple[Tensor, Tensor | None]:
         shape = queries.shape
-        queries = queries.flatten(0, 1)
-        queries = (
-            queries
-            + self.cross_attn(self.cross_norm(queries) + query_code, pixels + pixel_code, pixels, pixel_mask)[0]
-        )
+        queries = queries.flatten(0, 1)  # (B*T, Q, D): each frame by itself
+        normed = self.cross_norm(queries)
+        queries = queries + self.cross_attn(normed + query_embed, pixels + pixel_embed, pixels, pixel_mask)[0]
         normed = self.self_norm(queries)
-        queries = queries + self.self_attn(normed + query_code, normed + query_code, normed)[0]
-        queries = self.feed_forward(queries).view(shape)
+        queries = queries + self.self_attn(normed + query_embed, normed + query_embed, normed)[0]
+        queries = self.feed_forward(queries).view(shape)  # (B, T, Q, D)
         if self.video_exchange is not None:
-            queries, video = self.video_exchange(queries, video, times, query_mask)
+            queries, video = self.video_exchange(queries, video, time_embed, query_mask)
         return queries, video
 
 
 class CCFormerMaskHead(nn.Module):
-    """Queries -> their label and mask embedding (*lineage*, Mask2Former)."""
+    """Queries -> their class logits `(B, T, Q, K)` and mask embeddings `(B, T, Q, D)` (*lineage*, Mask2Former)."""
 
     def __init__(self, config: CCFormerConfig):
         super().__init__()
@@ -309,7 +338,7 @@ class CCFormerMaskHead(nn.Module):
 
 
 class CCFormerMultiQueryTransformer(nn.Module):
-    """Multi-query Transformer Module (*paper*): audio queries, frame queries and video queries in one stack of layers."""
+    """Multi-query Transformer Module (*paper*): audio, frame and video queries in one stack of layers."""
 
     def __init__(self, config: CCFormerConfig):
         super().__init__()
@@ -322,72 +351,84 @@ class CCFormerMultiQueryTransformer(nn.Module):
         self.head = CCFormerMaskHead(config)
 
     def forward(
-        self, memory: list[Tensor], fine: Tensor, sounds: Tensor, times: Tensor, frame_mask: Tensor | None
+        self,
+        multi_scale_features: list[Tensor],  # strides 8, 16, 32, each (B*T, h, w, D)
+        mask_features: Tensor,  # stride 4, (B*T, H/4, W/4, D)
+        audio_tokens: Tensor,  # (B, T, L, D)
+        time_embed: Tensor,  # (T, D)
+        frame_mask: Tensor | None,  # (B, T)
     ) -> tuple[Tensor, list[Tensor], list[Tensor]]:
-        """memory: maps `(B*T, h, w, D)` of strides 8, 16, 32; fine: mask features at stride 4; sounds `(B, T, L, D)`.
-
-        Returns the queries, and per prediction the label logits `(B, T, Q, K)` and mask logits `(B, T, Q, h, w)`.
-        """
-        batch, frames = sounds.shape[:2]
-        queries = self.query_generator(sounds)  # (B, T, Q, D)
-        num_queries = queries.shape[2]
+        """Returns the queries `(B, T, Q, D)`, and per prediction their class logits `(B, T, Q, K)` and mask logits
+        `(B, T, Q, H/4, W/4)`."""
+        queries = self.query_generator(audio_tokens)  # (B, T, Q, D)
         video, query_mask = None, None
         if self.video_query is not None:
-            video = self.video_query().expand(batch, -1, -1)
-            if frame_mask is not None:
-                allowed = frame_mask[:, :, None].expand(-1, -1, num_queries).flatten(1)  # (B, T*Q)
-                query_mask = additive_mask(allowed, fine.dtype)[:, None, None].expand(-1, 1, video.shape[1], -1)
-        # Bilinear resizing and the product with the mask embedding commute, so a layer's attention mask is made from resized
-        # features: the same numbers as resizing the full mask, at a fraction of the work.
-        small = [resize(fine, m.shape[1:3]).flatten(1, 2) for m in memory]
-        pixels = [m.flatten(1, 2) for m in memory]
-        codes = [position_code(m.shape[1], m.shape[2], like=m) for m in memory]
+            video = self.video_query().expand(len(queries), -1, -1)  # (B, V, D)
+            query_mask = padding_mask(frame_mask, queries.shape[2], video.shape[1], video.dtype)  # (B, 1, V, T*Q)
+        pixels = [m.flatten(1, 2) for m in multi_scale_features]  # (B*T, N, D)
+        pixel_embeds = [position_embedding(m).flatten(0, 1) for m in multi_scale_features]  # (N, D)
+        # Bilinear resizing and the product with the mask embedding commute, so a layer's attention mask is made from
+        # resized features: the same numbers as resizing the full mask, at a fraction of the work.
+        small_mask_features = [resize(mask_features, m.shape[1:3]).flatten(1, 2) for m in multi_scale_features]
 
-        labels, masks = [], []
+        class_logits, mask_logits = [], []
         for index, layer in enumerate(self.layers):
-            label_logits, mask_embedding = self.head(queries)
+            class_logit, mask_embed = self.head(queries)
             if self.training:  # deep supervision
-                labels.append(label_logits)
-                masks.append(self.full_masks(mask_embedding, fine))
+                class_logits.append(class_logit)
+                mask_logits.append(self.predict_masks(mask_embed, mask_features))
             level = 2 - index % 3  # strides 32, 16, 8, 32, ...
-            inside = (mask_embedding.flatten(0, 1) @ small[level].transpose(1, 2)).detach() > 0  # (B*T, Q, N)
-            inside = inside | ~inside.any(dim=-1, keepdim=True)  # an empty mask may look everywhere
-            pixel_mask = additive_mask(inside, fine.dtype)[:, None]
+            # Masked attention: a query reads only where the mask it has so far is more likely than not.
+            inside = mask_embed.flatten(0, 1) @ small_mask_features[level].transpose(1, 2)  # (B*T, Q, N)
+            inside = inside.detach() > 0
+            inside = inside | ~inside.any(
+                dim=-1, keepdim=True
+            )  # an empty mask may look everywhere, else softmax gives NaN
+            pixel_mask = additive_mask(inside, mask_features.dtype)[:, None]  # (B*T, 1, Q, N)
             queries, video = layer(
-                queries, video, self.query_code(), pixels[level], codes[level], pixel_mask, times, query_mask
+                queries,
+                video,
+                self.query_code(),
+                pixels[level],
+                pixel_embeds[level],
+                pixel_mask,
+                time_embed,
+                query_mask,
             )
-        label_logits, mask_embedding = self.head(queries)
-        labels.append(label_logits)
-        masks.append(self.full_masks(mask_embedding, fine))
-        return queries, labels, masks
+        class_logit, mask_embed = self.head(queries)
+        class_logits.append(class_logit)
+        mask_logits.append(self.predict_masks(mask_embed, mask_features))
+        return queries, class_logits, mask_logits
 
     @staticmethod
-    def full_masks(mask_embedding: Tensor, fine: Tensor) -> Tensor:
-        batch, frames, num_queries, _ = mask_embedding.shape
-        masks = mask_embedding.flatten(0, 1) @ fine.flatten(1, 2).transpose(1, 2)  # (B*T, Q, h*w)
-        return masks.view(batch, frames, num_queries, *fine.shape[1:3])
+    def predict_masks(mask_embed: Tensor, mask_features: Tensor) -> Tensor:
+        """Mask embeddings `(B, T, Q, D)`, mask features `(B*T, h, w, D)` -> mask logits `(B, T, Q, h, w)`."""
+        pixels = mask_features.flatten(1, 2).transpose(1, 2)  # (B*T, D, h*w)
+        masks = mask_embed.flatten(0, 1) @ pixels  # (B*T, Q, h*w)
+        return masks.view(*mask_embed.shape[:3], *mask_features.shape[1:3])  # (B, T, Q, h, w)
 
 
-def join_queries(class_logits: Tensor, mask_logits: Tensor) -> Tensor:
-    """Queries -> log-probability of each label at each cell (*ours*), `(..., Q, K)`, `(..., Q, h, w)` -> `(..., K, h, w)`.
+def join_queries(class_queries_logits: Tensor, masks_queries_logits: Tensor) -> Tensor:
+    """Queries `(..., Q, K)`, `(..., Q, h, w)` -> log-probability of each label, `(..., K, h, w)` (*ours*).
 
-    A cell is background if no query claims it, each claiming it with p(object) * p(mask): the product over all queries. What is
-    left goes to the labels in proportion to sum_q p_q(label) * p_q(mask). For one query this is Mask2Former's map; for many,
-    unlike their sum, it never passes 1 and keeps a gradient everywhere.
+    A cell is background if no query claims it, each claiming it with p(object) * p(mask): the product over all
+    queries. What is left goes to the labels in proportion to sum_q p_q(label) * p_q(mask). For one query this is
+    Mask2Former's map; for many, unlike their sum, it never passes 1 and keeps a gradient everywhere.
     """
-    label = class_logits.float().softmax(-1)[..., 1:]  # (..., Q, K-1)
-    mask = mask_logits.float().sigmoid()  # (..., Q, h, w)
-    claim = mask * label.sum(-1)[..., None, None]
+    label = class_queries_logits.float().softmax(-1)[..., 1:]  # (..., Q, K-1)
+    mask = masks_queries_logits.float().sigmoid()  # (..., Q, h, w)
+    claim = mask * label.sum(-1)[..., None, None]  # (..., Q, h, w)
     log_background = torch.log1p(-claim.clamp(max=1 - 1e-6)).sum(-3, keepdim=True)  # (..., 1, h, w)
-    share = torch.einsum("...qk,...qhw->...khw", label, mask).clamp(min=1e-12)
-    foreground = -torch.expm1(log_background)
+    share = torch.einsum("...qk,...qhw->...khw", label, mask).clamp(min=1e-12)  # (..., K-1, h, w)
+    # 1 - background; expm1 keeps the digits where hardly anything sounds
+    foreground = -torch.expm1(log_background)  # (..., 1, h, w)
     log_labels = (foreground * share / share.sum(-3, keepdim=True)).clamp(min=1e-7).log()
-    return torch.cat([log_background.clamp(min=math.log(1e-7)), log_labels], dim=-3)
+    return torch.cat([log_background.clamp(min=math.log(1e-7)), log_labels], dim=-3)  # (..., K, h, w)
 
 
-# ----------------------------------------------------------------------------------------------------------------- the models
+# ---------------------------------------------------------------------------------------------------------- the models
 class CCFormerPreTrainedModel(PreTrainedModel):
-    """What both models share: initial weights, and what transformers needs to know to load, record and checkpoint them."""
+    """What both models share: initial weights, and what transformers needs to load, record and checkpoint them."""
 
     config_class = CCFormerConfig
     base_model_prefix = "model"
@@ -410,14 +451,15 @@ class CCFormerPreTrainedModel(PreTrainedModel):
         self.base_model.audio_projection[0] = value
 
     def set_attn_implementation(self, attn_implementation: str | dict, **kwargs):
-        """As in transformers; but "sdpa" for the whole model passes over a backbone without it, as ResNet and PVT-v2 are."""
+        """As in transformers; but "sdpa" passes over a backbone that has none, such as ResNet and PVT-v2."""
         if attn_implementation == "sdpa" and not self.base_model.backbone._supports_sdpa:
             attn_implementation = {"": "sdpa", "backbone_config": "eager"}
         super().set_attn_implementation(attn_implementation, **kwargs)
 
     def _initialize_weights(self, module: nn.Module, is_custom_code: bool = False):
-        # For code outside the library, transformers passes over modules without parameters of their own, so that most branches
-        # of `_init_weights` would never run. Its reason, overwriting loaded weights, is none here: `init` leaves those alone.
+        # For code outside the library, transformers passes over modules without parameters of their own, so that most
+        # branches of `_init_weights` would never run. Its reason, overwriting loaded weights, is none here: `init`
+        # leaves those alone.
         super()._initialize_weights(module)
 
     @torch.no_grad()
@@ -440,12 +482,13 @@ class CCFormerPreTrainedModel(PreTrainedModel):
 
 
 class CCFormerModel(CCFormerPreTrainedModel):
-    """The whole network up to labels and masks of the queries; `CCFormerForAudioVisualSegmentation` joins and trains them."""
+    """The network up to the queries' logits; `CCFormerForAudioVisualSegmentation` joins and trains them."""
 
     def __init__(self, config: CCFormerConfig):
         super().__init__(config)
         width = config.hidden_size
-        # "sdpa" asked of the whole model reaches the backbone too, and ResNet and PVT-v2 have none: None lets it choose.
+        # "sdpa" asked of the whole model reaches the backbone too, and ResNet and PVT-v2 have none: None lets it
+        # choose.
         if config.backbone_config._attn_implementation == "sdpa":
             config.backbone_config._attn_implementation = None
         self.backbone = load_backbone(config)
@@ -470,12 +513,13 @@ class CCFormerModel(CCFormerPreTrainedModel):
         if height % 32 or width % 32:
             raise ValueError(
                 f"pixel_values is {height}x{width}, both must be multiples of 32: resize to "
-                f"{max(1, round(height / 32)) * 32}x{max(1, round(width / 32)) * 32} (AudioVisualProcessor resizes for you)"
+                f"{max(1, round(height / 32)) * 32}x{max(1, round(width / 32)) * 32} "
+                "(AudioVisualProcessor resizes for you)"
             )
         if input_features.ndim != 5 or input_features.shape[2:] != (1, 96, 64):
             raise ValueError(
-                f"input_features has shape {tuple(input_features.shape)}, it must be (clips, frames, 1, 96, 64): one log-mel "
-                "example per frame, as AudioVisualProcessor makes it"
+                f"input_features has shape {tuple(input_features.shape)}, it must be (clips, frames, 1, 96, 64): "
+                "one log-mel example per frame, as AudioVisualProcessor makes it"
             )
         if input_features.shape[:2] != pixel_values.shape[:2]:
             raise ValueError(
@@ -485,46 +529,55 @@ class CCFormerModel(CCFormerPreTrainedModel):
         for name, mask in masks.items():
             check_mask(name, mask, pixel_values)
 
-    def look(self, frames: Tensor) -> tuple[Tensor, ...]:
-        """Frames `(F, 3, H, W)` -> the backbone's maps `(F, C, h, w)` at strides 4, 8, 16, 32; C differs."""
-        # Channels-last, as all that follows: convolutions run faster so, and no map need be turned.
+    def backbone_features(self, frames: Tensor) -> tuple[Tensor, ...]:
+        """Frames `(F, 3, H, W)` -> the backbone's feature maps `(F, C, h, w)` at strides 4, 8, 16, 32; C differs."""
+        # Channels-last in memory, as all that follows: convolutions run faster so, and no map need be copied.
         features = self.backbone(frames.contiguous(memory_format=torch.channels_last)).feature_maps
         if self.backbone_turns_maps:
-            features = tuple(f.permute(0, 3, 1, 2) for f in features)
+            features = tuple(channels_first(f) for f in features)
         strides = tuple(frames.shape[-1] // f.shape[-1] for f in features)
         if strides != STRIDES:
             raise ValueError(
-                f"the backbone gives maps at strides {strides}, they must be {STRIDES}: choose another backbone_config"
+                f"the backbone gives maps at strides {strides}; expected {STRIDES}, choose another backbone_config"
             )
         return features
 
-    def see(self, pixel_values: Tensor, frame_mask: Tensor | None) -> list[Tensor]:
-        """Frames `(B, T, 3, H, W)` -> maps `(B*T, h, w, D)` at strides 4, 8, 16, 32; those of padding are zero.
+    def encode_frames(self, pixel_values: Tensor, frame_mask: Tensor | None) -> list[Tensor]:
+        """Frames `(B, T, 3, H, W)` -> feature maps `(B*T, h, w, D)` at strides 4, 8, 16, 32; zero for padding frames.
 
-        Padding frames are not computed. A compiled model has shapes that no mask may decide and computes them, from zeros; but
-        not in training, where a BatchNorm would count them.
+        Padding frames are not computed. A compiled model has shapes that no mask may decide and computes them, from
+        zeros; but not in training, where a BatchNorm would count them.
         """
-        frames = pixel_values.flatten(0, 1)
+        frames = pixel_values.flatten(0, 1)  # (B*T, 3, H, W)
         compiled = torch.compiler.is_compiling() and not self.training
         if frame_mask is None or (not compiled and bool(frame_mask.all())):
             real, chosen = None, frames
         else:
-            real = frame_mask.flatten()[:, None, None, None]
-            chosen = frames.masked_fill(~real, 0) if compiled else frames[frame_mask.flatten()]
-        maps = [projection(f) for projection, f in zip(self.projections, self.look(chosen), strict=True)]
+            real = frame_mask.flatten()[:, None, None, None]  # (B*T, 1, 1, 1)
+            chosen = (
+                frames.masked_fill(~real, 0) if compiled else frames[frame_mask.flatten()]
+            )  # (real frames, 3, H, W)
+        features = self.backbone_features(chosen)
+        maps = [projection(f) for projection, f in zip(self.projections, features, strict=True)]
         if real is None:
             return maps
         if compiled:
             return [m.masked_fill(~real, 0) for m in maps]
+        # Each real frame back to its place among the padding: (real frames, h, w, D) -> (B*T, h, w, D)
         return [m.new_zeros(len(frames), *m.shape[1:]).masked_scatter(real, m) for m in maps]
 
-    def hear(self, input_features: Tensor, audio_mask: Tensor) -> Tensor:
-        """Log-mel `(B, T, 1, 96, 64)` -> `(B, T, D)`; where there is no sound the learned "no sound" token (*ours*)."""
-        batch, frames = input_features.shape[:2]
+    def encode_audio(self, input_features: Tensor, audio_mask: Tensor) -> Tensor:
+        """Log-mel `(B, T, 1, 96, 64)` -> `(B, T, D)`; without sound a learned "no sound" token (*ours*)."""
         # Zeros first: what lies there may be anything, and NaN would come through the gradient even if not chosen.
         input_features = input_features.masked_fill(~audio_mask[:, :, None, None, None], 0)
-        sound = self.audio_projection(self.audio_backbone(input_features.flatten(0, 1))).view(batch, frames, -1)
-        return torch.where(audio_mask[..., None], sound, self.no_sound.to(sound.dtype))
+        audio = self.audio_projection(self.audio_backbone(input_features.flatten(0, 1)))  # (B*T, D)
+        audio = audio.unflatten(0, audio_mask.shape)  # (B, T, D)
+        return torch.where(audio_mask[..., None], audio, self.no_sound.to(audio.dtype))
+
+    @staticmethod
+    def visual_embedding(feature_maps: list[Tensor], batch: int) -> Tensor:
+        """The feature map of stride 8, before any fusion, `(B, T, D, H/8, W/8)`."""
+        return channels_first(feature_maps[1]).unflatten(0, (batch, -1))
 
     @merge_with_config_defaults
     @capture_outputs(tie_last_hidden_states=False)
@@ -539,24 +592,28 @@ class CCFormerModel(CCFormerPreTrainedModel):
         """Arguments as in `CCFormerForAudioVisualSegmentation.forward`."""
         self.check_inputs(pixel_values, input_features, frame_mask=frame_mask, audio_mask=audio_mask)
         batch, frames = pixel_values.shape[:2]
-        # A mask always, so that the "no sound" token is part of every step: distributed training wants no idle parameter.
+        # A mask always, so that the "no sound" token is part of every step: distributed training wants no idle
+        # parameter.
         audio_mask = pixel_values.new_ones((batch, frames), dtype=torch.bool) if audio_mask is None else audio_mask
         audio_mask = audio_mask if frame_mask is None else audio_mask & frame_mask
-        maps = self.see(pixel_values, frame_mask)
-        sound = self.hear(input_features, audio_mask)
-        visual_embedding = maps[1].permute(0, 3, 1, 2).unflatten(0, (batch, frames))
-        times = sine_code(torch.arange(frames, device=sound.device), sound.shape[-1]).to(sound.dtype)  # (T, D)
-        sounds = [sound]
+        feature_maps = self.encode_frames(pixel_values, frame_mask)  # four of (B*T, h, w, D)
+        audio = self.encode_audio(input_features, audio_mask)  # (B, T, D)
+        visual_embedding = self.visual_embedding(feature_maps, batch)
+        time_embed = time_embedding(audio)  # (T, D)
+        audio_levels = [audio]
         if self.eim is not None:
-            maps, heard = self.eim(maps, sound, times, frame_mask)
-            sounds += heard
-        memory, fine = self.pixel_decoder(maps)
-        queries, labels, masks = self.mtm(memory, fine, torch.stack(sounds, dim=2), times, frame_mask)
+            feature_maps, fused_audio = self.eim(feature_maps, audio, time_embed, frame_mask)
+            audio_levels += fused_audio
+        audio_tokens = torch.stack(audio_levels, dim=2)  # (B, T, L, D); L = 5 with EIM, 1 without
+        multi_scale_features, mask_features = self.pixel_decoder(feature_maps)
+        queries, class_logits, mask_logits = self.mtm(
+            multi_scale_features, mask_features, audio_tokens, time_embed, frame_mask
+        )
         return CCFormerModelOutput(
             last_hidden_state=queries,
-            class_logits=tuple(labels),
-            mask_logits=tuple(masks),
-            audio_embedding=sound,
+            class_queries_logits=tuple(class_logits),
+            masks_queries_logits=tuple(mask_logits),
+            audio_embedding=audio,
             visual_embedding=visual_embedding,
         )
 
@@ -596,9 +653,9 @@ class CCFormerForAudioVisualSegmentation(CCFormerPreTrainedModel):
         audio_mask: Tensor | None = None,
         label_mask: Tensor | None = None,
     ) -> Tensor:
-        """What the losses of this batch are divided by, `(3,)` float: for `forward`'s `loss_counts`, summed over the parts of a step."""
-        used, heard = self.used_frames(labels, frame_mask, audio_mask, label_mask)
-        return count_items(labels, used, heard, self.config)
+        """What the losses of a batch are divided by, `(3,)` float; summed over the parts of a step: `loss_counts`."""
+        used, audible = self.used_frames(labels, frame_mask, audio_mask, label_mask)
+        return count_items(labels, used, audible, self.config)
 
     @torch.compiler.disable  # shapes that the labels decide, and a matching on the CPU
     def losses(
@@ -607,25 +664,30 @@ class CCFormerForAudioVisualSegmentation(CCFormerPreTrainedModel):
         logits: Tensor,
         labels: Tensor,
         used: Tensor,
-        heard: Tensor,
+        audible: Tensor,
         counts: Tensor | None,
         seed: int | None,
         others: Sequence[FramePairs],
     ) -> dict[str, Tensor]:
         losses = segmentation_losses(
-            outputs.class_logits, outputs.mask_logits, logits, labels, used, self.config, counts, seed
+            outputs.class_queries_logits, outputs.masks_queries_logits, logits, labels, used, self.config, counts, seed
         )
         if self.config.contrastive_weight > 0:
-            pairs = self.frame_pairs(outputs.audio_embedding, outputs.visual_embedding, labels, heard)
+            pairs = self.frame_pairs(outputs.audio_embedding, outputs.visual_embedding, labels, audible)
             rows = None if counts is None else counts[2].clamp(min=1)
             losses["contrastive"] = contrastive_loss(pairs, self.config.contrastive_temperature, rows, others)
         return losses
 
-    def frame_pairs(self, sound: Tensor, visual: Tensor, labels: Tensor, heard: Tensor) -> FramePairs:
-        """What the contrastive loss compares, of all processes; sound `(B, T, D)`, visual `(B, T, D, h, w)`, both before any fusion."""
-        clips = torch.arange(labels.shape[0], device=labels.device)[:, None].expand(labels.shape[:2])
-        pooled, sounding = mask_pool(visual, labels, heard)
-        return frame_pairs(self.audio_projector(sound[sounding]), self.visual_projector(pooled), clips[sounding])
+    def frame_pairs(self, audio: Tensor, visual: Tensor, labels: Tensor, audible: Tensor) -> FramePairs:
+        """What the contrastive loss compares, of all processes.
+
+        Args:
+            audio: `(B, T, D)`, and visual: `(B, T, D, h, w)`, both before any fusion.
+            labels: `(B, T, H, W)`. audible: `(B, T)` bool, the annotated frames with sound.
+        """
+        clips = torch.arange(labels.shape[0], device=labels.device)[:, None].expand(labels.shape[:2])  # (B, T)
+        pooled, sounding = mask_pool(visual, labels, audible)  # (n, D), (B, T)
+        return frame_pairs(self.audio_projector(audio[sounding]), self.visual_projector(pooled), clips[sounding])
 
     @can_return_tuple
     def forward(
@@ -651,32 +713,35 @@ class CCFormerForAudioVisualSegmentation(CCFormerPreTrainedModel):
             audio_mask: `(B, T)` bool, False where there is no sound; None: there is sound everywhere.
             labels: `(B, T, H', W')` int64 label ids of any size, 0 = background, 255 = ignored. Adds the loss.
             label_mask: `(B, T)` bool, True on annotated frames; None: all real frames are annotated.
-            loss_counts: `(3,)`, the sum of `count_loss_items` over all processes and accumulated batches of a step, so that they
-                train like one batch; None: this batch alone, of all processes.
-            loss_seed: of the random points at which masks are read; the same for all parts of a step. None: torch's generator.
-            loss_others: the `frame_pairs` of each other accumulated batch of a step, for the contrastive loss to see them all.
+            loss_counts: `(3,)`, the sum of `count_loss_items` over all processes and accumulated batches of a step, so
+                that they train like one batch; None: this batch alone, of all processes.
+            loss_seed: of the random points at which masks are read; the same for all parts of a step. None: torch's
+                generator.
+            loss_others: the `frame_pairs` of each other accumulated batch of a step, for the contrastive loss to see
+                them all.
             only_frame_pairs: computes nothing but those of this batch, which takes the backbones alone.
 
         Raises:
             ValueError: for inputs of a wrong shape; the message names the right one.
         """
         if only_frame_pairs:
-            _, heard = self.used_frames(labels, frame_mask, audio_mask, label_mask)
-            visual = self.model.see(pixel_values, frame_mask)[1].unflatten(0, labels.shape[:2])
-            sound = self.model.hear(input_features, heard)
-            return CCFormerOutput(frame_pairs=self.frame_pairs(sound, visual, labels, heard))
+            _, audible = self.used_frames(labels, frame_mask, audio_mask, label_mask)
+            visual = self.model.visual_embedding(self.model.encode_frames(pixel_values, frame_mask), len(labels))
+            audio = self.model.encode_audio(input_features, audible)
+            return CCFormerOutput(frame_pairs=self.frame_pairs(audio, visual, labels, audible))
         outputs = self.model(pixel_values, input_features, frame_mask, audio_mask, **kwargs)
-        logits = join_queries(outputs.class_logits[-1], outputs.mask_logits[-1])
+        logits = join_queries(outputs.class_queries_logits[-1], outputs.masks_queries_logits[-1])
         loss, loss_dict = None, None
         if labels is not None:
             check_mask("label_mask", label_mask, pixel_values)
             if labels.dtype != torch.int64 or labels.ndim != 4 or labels.shape[:2] != pixel_values.shape[:2]:
                 raise ValueError(
-                    f"labels are {labels.dtype} of shape {tuple(labels.shape)}, they must be torch.int64 of shape (clips, frames, "
-                    f"height, width), with {tuple(pixel_values.shape[:2])} clips and frames as in pixel_values"
+                    f"labels are {labels.dtype} of shape {tuple(labels.shape)}, they must be torch.int64 of shape "
+                    f"(clips, frames, height, width), with {tuple(pixel_values.shape[:2])} clips and frames as in "
+                    "pixel_values"
                 )
-            used, heard = self.used_frames(labels, frame_mask, audio_mask, label_mask)
-            loss_dict = self.losses(outputs, logits, labels, used, heard, loss_counts, loss_seed, loss_others)
+            used, audible = self.used_frames(labels, frame_mask, audio_mask, label_mask)
+            loss_dict = self.losses(outputs, logits, labels, used, audible, loss_counts, loss_seed, loss_others)
             weights = {name: getattr(self.config, f"{name}_weight") for name in loss_dict}
             loss = sum(weights[name] * value for name, value in loss_dict.items())
             loss_dict = {name: value.detach() for name, value in loss_dict.items()}
@@ -684,8 +749,8 @@ class CCFormerForAudioVisualSegmentation(CCFormerPreTrainedModel):
             loss=loss,
             loss_dict=loss_dict,
             logits=logits,
-            class_logits=outputs.class_logits[-1],
-            mask_logits=outputs.mask_logits[-1],
+            class_queries_logits=outputs.class_queries_logits[-1],
+            masks_queries_logits=outputs.masks_queries_logits[-1],
             hidden_states=outputs.hidden_states,
             attentions=outputs.attentions,
         )

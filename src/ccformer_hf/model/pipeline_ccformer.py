@@ -28,7 +28,7 @@ from .sliding_window_ccformer import (
     sounds_heard,
     window_spans,
 )
-from .timing_ccformer import FRAME_OFFSET, Timeline
+from .timing_ccformer import FRAME_OFFSET, FrameTiming
 
 ARRAYS = ("images", "audio", "sampling_rate", "timestamps")
 LARGEST_DOWNLOAD = 4 << 30  # bytes
@@ -207,7 +207,7 @@ class AudioVisualSegmentationPipeline(ChunkPipeline):
             raise ValueError(f"images is the path {images}; give the path of a video itself, without a dict")
         if not len(images):
             raise ValueError("images holds no frame; give at least one")
-        timeline, times = Timeline(fps=fps), clip.get("timestamps")
+        timeline, times = FrameTiming(fps=fps), clip.get("timestamps")
         assumed_fps = fps if is_assumed and times is None else None
         times = timeline.frame_times(len(images)) if times is None else np.asarray(times, dtype=np.float64)
         if times.shape != (len(images),):

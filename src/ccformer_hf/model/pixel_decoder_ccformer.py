@@ -1,8 +1,9 @@
 """The pixel decoder: attention where cells are coarse and few, depth-wise convolutions where they are fine and many.
 
-*Lineage*: multi-scale features of a frame look at each other and are joined down to stride 4. *Ours*, after RT-DETR's hybrid encoder: the
-lineage's six deformable layers over strides 8, 16 and 32 cost more than a ResNet-50. Here plain self-attention runs over strides 16
-and 32 only, and no dense 3x3 convolution anywhere.
+*Lineage*: multi-scale features of a frame attend to each other and are joined down to stride 4. *Ours*, after
+    RT-DETR's
+hybrid encoder: the lineage's six deformable layers over strides 8, 16 and 32 cost more than a ResNet-50. Here plain
+self-attention runs over strides 16 and 32 only, and there is no dense 3x3 convolution anywhere.
 
 Letters in the shapes: see `layers_ccformer`.
 """
@@ -18,7 +19,7 @@ from .layers_ccformer import (
     CCFormerDepthwise,
     CCFormerFeedForward,
     CCFormerTable,
-    position_code,
+    position_embedding,
     resize,
 )
 
@@ -32,9 +33,10 @@ class CCFormerPixelDecoderLayer(GradientCheckpointingLayer):
         self.attention = CCFormerAttention(config)
         self.feed_forward = CCFormerFeedForward(config)
 
-    def forward(self, tokens: Tensor, positions: Tensor) -> Tensor:
+    def forward(self, tokens: Tensor, position_embed: Tensor) -> Tensor:
         normed = self.norm(tokens)
-        placed = normed + positions
+        # Where to look is decided by content and place, what is read there is content alone (DETR).
+        placed = normed + position_embed
         return self.feed_forward(tokens + self.attention(placed, placed, normed)[0])
 
 
@@ -53,20 +55,25 @@ class CCFormerPixelDecoder(nn.Module):
         # No mixing of channels after it: the heads' mask embedding is a linear map of these channels anyway.
         self.fine_depthwise = CCFormerDepthwise(width)
 
-    def forward(self, maps: list[Tensor]) -> tuple[list[Tensor], Tensor]:
-        """maps: four of `(F, h, w, D)`. Returns those of strides 8, 16, 32, and the mask features at stride 4."""
-        fine, middle, *coarse = maps
-        level_codes = self.level_code()
-        positions = torch.cat(
-            [position_code(m.shape[1], m.shape[2], like=m) + code for m, code in zip(coarse, level_codes, strict=True)]
-        )
+    def forward(self, feature_maps: list[Tensor]) -> tuple[list[Tensor], Tensor]:
+        """Feature maps at strides 4, 8, 16, 32, each `(F, h, w, D)`.
+
+        Returns the multi-scale features, those of strides 8, 16 and 32, and the mask features at stride 4.
+        """
+        mask_features, stride_8, *coarse = feature_maps
+        # The tokens of strides 16 and 32 in one row, so that each attends to those of both.
+        position_embed = torch.cat(
+            [(position_embedding(m) + level).flatten(0, 1) for m, level in zip(coarse, self.level_code(), strict=True)]
+        )  # (N, D)
         tokens = torch.cat([m.flatten(1, 2) for m in coarse], dim=1)  # (F, N, D)
         for layer in self.layers:
-            tokens = layer(tokens, positions)
-        parts = self.norm(tokens).split([m.shape[1] * m.shape[2] for m in coarse], dim=1)
-        coarse = [part.unflatten(1, m.shape[1:3]) for part, m in zip(parts, coarse, strict=True)]
-        middle = middle + resize(coarse[0], middle.shape[1:3])
-        middle = middle + self.middle_pointwise(F.relu(self.middle_norm(self.middle_depthwise(middle))))
-        fine = fine + resize(middle, fine.shape[1:3])
-        fine = fine + F.relu(self.fine_depthwise(fine))
-        return [middle, *coarse], fine
+            tokens = layer(tokens, position_embed)
+        parts = self.norm(tokens).split([m.shape[1] * m.shape[2] for m in coarse], dim=1)  # two of (F, h*w, D)
+        coarse = [part.unflatten(1, m.shape[1:3]) for part, m in zip(parts, coarse, strict=True)]  # (F, h, w, D)
+
+        # Top down: what attention found at stride 16 is added to stride 8, and that to stride 4.
+        stride_8 = stride_8 + resize(coarse[0], stride_8.shape[1:3])  # (F, H/8, W/8, D)
+        stride_8 = stride_8 + self.middle_pointwise(F.relu(self.middle_norm(self.middle_depthwise(stride_8))))
+        mask_features = mask_features + resize(stride_8, mask_features.shape[1:3])  # (F, H/4, W/4, D)
+        mask_features = mask_features + F.relu(self.fine_depthwise(mask_features))
+        return [stride_8, *coarse], mask_features

@@ -17,12 +17,12 @@ from PIL import Image
 from transformers import BatchFeature, ProcessorMixin
 from transformers.processing_utils import ImagesKwargs, ProcessingKwargs, Unpack
 
+from .argument_names_ccformer import refuse_misspelt
 from .feature_extraction_ccformer import CCFormerFeatureExtractor, Waveform, is_batch_of_sounds, naming_clip, per_clip
 from .image_processing_ccformer import CCFormerImageProcessor
 from .media_ccformer import read_clip
 from .pictures_ccformer import SUFFIXES, read_labels, read_picture, rgb, upright
-from .settings_ccformer import refuse_misspelt
-from .timing_ccformer import Timeline
+from .timing_ccformer import FrameTiming
 
 IGNORE_LABEL = 255
 # Frames and sound of one clip differ in length by the rounding of a frame, or where one of them was cut off. Where they differ by
@@ -81,7 +81,7 @@ class AudioVisualProcessor(ProcessorMixin):
         feature_extractor: CCFormerFeatureExtractor | None = None,
         fps: float = 1.0,
     ):
-        self.fps = Timeline(fps=fps).fps
+        self.fps = FrameTiming(fps=fps).fps
         super().__init__(image_processor or CCFormerImageProcessor(), feature_extractor or CCFormerFeatureExtractor())
 
     @property
@@ -175,7 +175,7 @@ class AudioVisualProcessor(ProcessorMixin):
                         sounds[i], rates[i] = video.waveform, video.sampling_rate
                 else:
                     pictures.append(read_frames(clip))
-                    times[i] = _frame_times(Timeline(fps=rate), times[i], len(pictures[i]))
+                    times[i] = _frame_times(FrameTiming(fps=rate), times[i], len(pictures[i]))
 
         lengths = [len(clip) for clip in pictures]
         data = {
@@ -302,7 +302,7 @@ class AudioVisualProcessor(ProcessorMixin):
         return list(audio)
 
 
-def _frame_times(timeline: Timeline, timestamps: Sequence[float] | None, num_frames: int) -> np.ndarray:
+def _frame_times(timeline: FrameTiming, timestamps: Sequence[float] | None, num_frames: int) -> np.ndarray:
     if timestamps is None:
         return timeline.frame_times(num_frames)
     times = np.asarray(timestamps, dtype=np.float64)

@@ -18,7 +18,7 @@ from transformers.modeling_outputs import SemanticSegmenterOutput
 
 from .media_ccformer import ALL_FRAMES, MediaInfo, SoundReader, frame_times, iter_frames_at
 from .processing_ccformer import AudioVisualProcessor, Frame, check_assumed_rate, read_frames, sound_seconds
-from .timing_ccformer import FRAME_OFFSET, Timeline
+from .timing_ccformer import FRAME_OFFSET, FrameTiming
 
 Look = dict[str, torch.Tensor]
 Span = tuple[int, int]
@@ -27,7 +27,7 @@ Span = tuple[int, int]
 def check_numbers(fps: float | str, threshold: float, window: int, overlap: int) -> None:
     """Raises ValueError for numbers with which no clip can be segmented."""
     if fps != ALL_FRAMES:
-        Timeline(fps=fps)
+        FrameTiming(fps=fps)
     if not 0 <= threshold <= 1:
         raise ValueError(f"threshold is {threshold}, it must be from 0 (marks most) to 1 (marks nothing)")
     if window < 1 or not 0 <= overlap < window:
@@ -41,10 +41,10 @@ def frames_looked_at(info: MediaInfo, fps: float | str) -> Iterator[np.ndarray]:
     return iter_frames_at(info.path, frame_times(info, fps))
 
 
-def sound_timeline(processor: AudioVisualProcessor) -> Timeline:
+def sound_timeline(processor: AudioVisualProcessor) -> FrameTiming:
     """Which sound belongs to a frame, and how much of it at which rate, for a model's processor."""
     extractor = processor.feature_extractor
-    return Timeline(sampling_rate=extractor.sampling_rate, alignment=extractor.alignment)
+    return FrameTiming(sampling_rate=extractor.sampling_rate, alignment=extractor.alignment)
 
 
 def sounds_heard(info: MediaInfo, processor: AudioVisualProcessor, times: np.ndarray) -> Iterator[np.ndarray | None]:

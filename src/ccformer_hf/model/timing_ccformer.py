@@ -26,7 +26,7 @@ ALIGNMENTS = ("frame", "avsbench")
 
 
 @dataclass(frozen=True)
-class Timeline:
+class FrameTiming:
     """Which frames of a clip are looked at, and which sound belongs to each.
 
     Args:

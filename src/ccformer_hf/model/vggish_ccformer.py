@@ -8,7 +8,7 @@ from .configuration_ccformer import CCFormerConfig
 class CCFormerVGGish(nn.Module):
     """VGGish (*lineage*): one log-mel example `(B, 1, 96, 64)` -> one embedding `(B, audio_embed_size)`.
 
-    The layout and the names are those of the public `vggish-10086976.pth`, which loads key for key at the default widths.
+    Layout and names are those of the public `vggish-10086976.pth`, which loads key for key at the default widths.
     """
 
     def __init__(self, config: CCFormerConfig):
@@ -30,7 +30,6 @@ class CCFormerVGGish(nn.Module):
         )  # fmt: skip
 
     def forward(self, log_mel: Tensor) -> Tensor:
-        features = self.features(log_mel)  # (B, C, 6, 4)
-        return self.embeddings(
-            features.permute(0, 2, 3, 1).flatten(1)
-        )  # flattened as (6, 4, C), as in the TensorFlow original
+        features = self.features(log_mel)  # (B, C, 6, 4): four times halved
+        features = features.permute(0, 2, 3, 1).flatten(1)  # (B, 6*4*C), in the order of the TensorFlow original
+        return self.embeddings(features)  # (B, audio_embed_size)

@@ -13,7 +13,7 @@ import numpy as np
 from scipy.fft import irfft, rfft
 from scipy.signal import firwin, oaconvolve
 
-from ...model.timing_ccformer import Timeline
+from ...model.timing_ccformer import FrameTiming
 from .pairing import Span
 from .sounds import SAMPLING_RATE, Recording
 
@@ -97,7 +97,7 @@ def tell_audible(stems: np.ndarray, levels: np.ndarray, others: np.ndarray) -> n
         levels: `(N,)`, how loud each is where it sounds.
         others: float32 `(S,)`, all else.
     """
-    timeline = Timeline(sampling_rate=SAMPLING_RATE)
+    timeline = FrameTiming(sampling_rate=SAMPLING_RATE)
     frames = len(others) // SAMPLING_RATE
     starts = np.round(timeline.sound_starts(timeline.frame_times(frames)) * SAMPLING_RATE).astype(int)
     whole = stems.sum(axis=0) + others

@@ -1,6 +1,6 @@
 import pytest
 
-from ccformer_hf.model.settings_ccformer import refuse_misspelt
+from ccformer_hf.model.argument_names_ccformer import refuse_misspelt
 
 KNOWN = ["fps", "image_mean", "silence_threshold"]
 
