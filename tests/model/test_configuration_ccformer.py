@@ -111,11 +111,11 @@ def test_the_caller_keeps_its_backbone_dict():
     [
         (
             {"hiden_size": 32},
-            r"no field 'hiden_size' \(did you mean 'hidden_size'\?\)\. Mend the name or take it out of config",
+            r"no field 'hiden_size' \(did you mean 'hidden_size'\?\)\. Fix the name or remove it from config",
         ),
         (
             {"colour": 1, "num_querys": 3},
-            r"no field 'colour', 'num_querys' \(did you mean 'num_queries'\?\)\. Mend .* use_eim",
+            r"no field 'colour', 'num_querys' \(did you mean 'num_queries'\?\)\. Fix .* use_eim",
         ),
     ],
 )

@@ -250,7 +250,7 @@ BAD_INPUTS = [
     ({"images": np.zeros((0, 1, 4, 4, 3), np.uint8)}, "no clip"),
     ({"images": [[]]}, "no frames"),
     ({"images": pictures(0)}, "no frames"),
-    ({"images": pictures(1)[0]}, r"images have shape \(24, 40, 3\); wanted is \(frames, height, width, 3\)"),
+    ({"images": pictures(1)[0]}, r"images have shape \(24, 40, 3\); expected \(frames, height, width, 3\)"),
     ({"images": pictures(2).transpose(0, 3, 1, 2)}, "channels last"),
     ({"images": pictures(2)[..., :1]}, "channels last"),
     ({"images": pictures(2) / 255}, "frame 0 is float64; expected uint8"),

@@ -1,1 +1,1 @@
-"""Everything that travels to the Hub with the weights: configuration, network, loss, processors, media reading, pipeline."""
+"""What travels to the Hub with the weights: configuration, network, loss, processors, media reading, pipeline."""

@@ -1,16 +1,20 @@
-"""One clock for the pictures and the sound of a file (ours).
+"""One clock for the pictures and the sound of a file.
 
-A container's own clock may start anywhere, run back where recordings were joined, and jump where a recorder lost the time; what a
-header says of length need not be so either. So the packets themselves are asked, all of them, once, without decoding any:
+A container's own clock may start anywhere, run back where recordings were joined, and jump where a recorder lost the
+time; what a header says of length need not be so either. So the packets themselves are asked, all of them, once,
+without decoding any:
 
-* A file is a row of pieces. Within a piece the container's clock is right: gaps, overlaps, late starts and early ends are kept.
-* A track that runs back by more than 0.5 s starts a new piece (files joined end to end). So does one that runs ahead by more than
-  10 s while neither track has anything in between (a clock that was set).
-* A piece follows the one before it without a gap, both tracks shifted by the same amount, so that they stay in step: its first
-  picture follows the last picture, or its sound the sound where that starts or ends more than 0.25 s outside the pictures.
-* The clip's zero is where the first of the two tracks starts. Sound before the container's own zero (codec priming) does not count.
-* The clip ends where its last picture does. A picture lasts as long as its packet says, up to 10 s, the last one longer while there
-  is sound.
+* A file is a row of pieces. Within a piece the container's clock is right: gaps, overlaps, late starts and early ends
+  are kept.
+* A track that runs back by more than 0.5 s starts a new piece (files joined end to end). So does one that runs ahead
+  by more than 10 s while neither track has anything in between (a clock that was set).
+* A piece follows the one before it without a gap, both tracks shifted by the same amount, so that they stay in step:
+  its first picture follows the last picture, or its sound the sound where that starts or ends more than 0.25 s outside
+  the pictures.
+* The clip's zero is where the first of the two tracks starts. Sound before the container's own zero (codec priming)
+  does not count.
+* The clip ends where its last picture does. A picture lasts as long as its packet says, up to 10 s, the last one
+  longer while there is sound.
 
 All times are seconds.
 """
@@ -29,7 +33,8 @@ AHEAD = 10.0
 EDGE = 0.25
 # Packets of the old piece may come this late, after the first one of the new.
 STRAY = 1.0
-# A track may go back to one of so many pieces: after one packet with a wrong timestamp, or where the tracks change pieces in turn.
+# A track may go back to one of so many pieces: after one packet with a wrong timestamp, or where the tracks change
+# pieces in turn.
 LOOK_BACK = 3
 # More pieces than this are no recordings that were joined, but timestamps without a meaning.
 MOST_PIECES = 10_000
@@ -99,7 +104,8 @@ class Clock:
     Attributes:
         duration: end of the last picture; of the sound, where there are no pictures.
         sound_end: end of the sound; 0 without.
-        fps: average pictures per second; 0 without pictures. What the container tells, unless the packets are far from it.
+        fps: average pictures per second; 0 without pictures. What the container tells, unless the packets are far from
+            it.
         pictures: how many packets hold pictures.
         last_picture: when the last picture starts; 0 without pictures.
         jumps: how many pieces there are beyond the first.
@@ -117,7 +123,7 @@ class Clock:
         self._measure()
 
     def on_clock(self, packets: Iterable[Any], kind: str) -> Iterator[Any]:
-        """The packets of one track, from its first on, with their timestamps changed to the clip's clock (in the same ticks)."""
+        """The packets of one track, from its first on, with timestamps on the clip's clock (in the same ticks)."""
         track = self._tracks[kind]
         runs = iter(track.runs)
         following, shift = next(runs, None), 0
@@ -154,7 +160,7 @@ class Clock:
         piece.reached = max(shown + length, piece.reached)
 
     def _piece_of(self, track: _Track, time: float, back: float) -> _Piece:
-        """The piece of a packet: the one its track is in, or another that its track can go on in at this time, or a new one."""
+        """The piece of a packet: the one its track is in, another one that the track can go on in, or a new one."""
 
         def fits(piece: _Piece) -> bool:
             here = piece.decoded.get(track.kind)
@@ -193,7 +199,8 @@ class Clock:
     def _zero(self, piece: _Piece) -> float:
         starts = dict(piece.starts)
         for kind, start in starts.items():
-            # Pictures that are only there to decode the ones after them come before the start that is told (edit lists).
+            # Pictures that are only there to decode the ones after them come before the start that is told (edit
+            # lists).
             told = self._tracks[kind].told_start
             if told is not None and start <= told <= start + AHEAD:
                 starts[kind] = told

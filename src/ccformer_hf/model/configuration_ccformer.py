@@ -1,9 +1,8 @@
-"""CCFormerConfig: everything that decides what a CCFormer computes travels in `config.json`, so no run flag can change it."""
+"""CCFormerConfig: what decides what a CCFormer computes travels in `config.json`, so no run flag can change it."""
 
 from collections.abc import Iterable
 from copy import deepcopy
 from dataclasses import fields
-from difflib import get_close_matches
 from typing import Any
 
 from huggingface_hub.dataclasses import strict
@@ -13,6 +12,8 @@ from transformers.backbone_utils import BackboneConfigMixin
 from transformers.models.auto import CONFIG_MAPPING
 from transformers.pipelines import PIPELINE_REGISTRY
 from transformers.utils import logging
+
+from .argument_names_ccformer import unknown_names
 
 logger = logging.get_logger(__name__)
 
@@ -54,13 +55,14 @@ CUSTOM_PIPELINES = {
 class CCFormerConfig(PreTrainedConfig):
     """Configuration of a CCFormer model.
 
-    The default is the ResNet-50 model for two labels (background, sounding). The classes come from `id2label`; id 0 is always
-    the background. Sizes and weights below are *ours* (the paper's are unknown) unless said otherwise.
+    The default is the ResNet-50 model for two labels (background, sounding). The classes come from `id2label`; id 0 is
+    always the background. Sizes and weights below are *ours* (the paper's are unknown) unless said otherwise.
 
     Args:
         backbone_config: any `AutoBackbone` configuration (or its dict with `model_type`) with feature maps at strides
             4, 8, 16 and 32; `{"model_type": "timm_backbone", "backbone": NAME}` is that of timm's NAME and needs timm.
-        audio_hidden_sizes: channels of the four convolution groups of the VGGish audio backbone (*lineage*: 64, 128, 256, 512).
+        audio_hidden_sizes: channels of the four convolution groups of the VGGish audio backbone (*lineage*: 64, 128,
+            256, 512).
         audio_fc_size: width of VGGish's two hidden linear layers (*lineage*: 4096).
         audio_embed_size: width of VGGish's output (*lineage*: 128).
         hidden_size: width D of everything between the backbones and the heads.
@@ -74,7 +76,8 @@ class CCFormerConfig(PreTrainedConfig):
         num_video_queries: video queries V.
         dropout: dropout of attention outputs and feed-forward networks in the MTM.
         no_object_weight: weight of the "no object" class in the classification loss (*lineage*, Mask2Former).
-        class_weight, mask_weight, dice_weight: weights of the matched losses and matching costs (*lineage*, Mask2Former).
+        class_weight, mask_weight, dice_weight: weights of the matched losses and matching costs (*lineage*,
+            Mask2Former).
         dense_weight: weight of the cross-entropy of the joined class map.
         contrastive_weight: weight of Bi-modal Contrastive Learning (*paper*); 0 switches it off.
         contrastive_size: width of the joint space of sound and picture.
@@ -115,7 +118,8 @@ class CCFormerConfig(PreTrainedConfig):
     def __post_init__(self, **kwargs):
         self.check_fields(kwargs)
         if TASK in PIPELINE_REGISTRY.supported_tasks:
-            # The package is there and has registered its own: `pipeline` shall not ask for leave to run the code of a folder.
+            # The package is there and has registered its own: `pipeline` shall not ask for leave to run the code of a
+            # folder.
             kwargs.pop("custom_pipelines", None)
         if self.backbone_config is None:
             self.backbone_config = {"model_type": "resnet", "out_features": STAGES}
@@ -123,40 +127,40 @@ class CCFormerConfig(PreTrainedConfig):
             backbone = dict(self.backbone_config)
             if backbone.get("model_type") not in CONFIG_MAPPING:
                 raise ValueError(
-                    f"backbone_config has model_type {backbone.get('model_type')!r}, it must name a backbone that transformers "
-                    "knows, such as 'resnet', 'pvt_v2' or 'swin'"
+                    f"backbone_config has model_type {backbone.get('model_type')!r}, it must name a backbone that "
+                    "transformers knows, such as 'resnet', 'pvt_v2' or 'swin'"
                 )
-            # timm has no names of stages that all its networks share, but lets their last four be counted from the end.
+            # timm has no names of stages that all its networks share, but lets their last four be counted from the
+            # end.
             four_maps = {"out_indices": LAST_FOUR} if backbone["model_type"] == TIMM else {"out_features": STAGES}
             backbone_class = CONFIG_MAPPING[backbone.pop("model_type")]
             self.backbone_config = backbone_class(**{**four_maps, **backbone})
         super().__post_init__(**kwargs)
 
     def to_dict(self) -> dict[str, Any]:
-        """As in transformers; where `save_pretrained` writes the code too, with the names of what can be loaded from it."""
+        """As in transformers; where `save_pretrained` writes the code too, with the classes to load from it."""
         code = {"auto_map": dict(AUTO_MAP), "custom_pipelines": deepcopy(CUSTOM_PIPELINES)} if self._auto_class else {}
         return super().to_dict() | code
 
     def check_fields(self, others: Iterable[str]):
         """Refuses names that are neither a field of ours nor known to transformers, which takes any in silence.
 
-        A `config.json` that a newer transformers wrote may hold fields which the one that runs does not know: then a warning.
+        A `config.json` that a newer transformers wrote may hold fields which the one that runs does not know: then a
+        warning.
 
         Raises:
             ValueError: names the fields, those most like them, and what to do.
         """
         known = {*self.attribute_map, *TRANSFORMERS_FIELDS, *dir(PreTrainedConfig())}
-        unknown = [name for name in others if name not in known and not name.startswith("_")]
-        if not unknown:
-            return
         ours = [field.name for field in fields(self) if field.name not in known]
-        wrong = []
-        for name in unknown:
-            like = get_close_matches(name, ours, n=1)
-            wrong.append(f"{name!r} (did you mean {like[0]!r}?)" if like else repr(name))
-        message = f"CCFormerConfig has no field {', '.join(wrong)}"
+        others = [name for name in others if name not in known and not name.startswith("_")]
+        if not others:
+            return
+        message = f"CCFormerConfig has no field {unknown_names(others, ours)}"
         if version.parse(self.transformers_version or "0") <= version.parse(__version__):
-            raise ValueError(f"{message}. Mend the name or take it out of config.json; there are {', '.join(ours)}")
+            raise ValueError(
+                f"{message}. Fix the name or remove it from config.json; expected one of {', '.join(ours)}"
+            )
         logger.warning(
             f"{message}. It was written by transformers {self.transformers_version}, {__version__} ignores it."
         )
@@ -167,25 +171,15 @@ class CCFormerConfig(PreTrainedConfig):
         if not isinstance(backbone, BackboneConfigMixin) or len(backbone.out_indices) != 4:
             four_maps = f"out_indices={LAST_FOUR}" if backbone.model_type == TIMM else f"out_features={STAGES}"
             raise ValueError(
-                f"backbone_config ({backbone.model_type}) must be that of a backbone that gives four maps, at strides 4, 8, 16 and "
-                f"32; most do with {four_maps}"
+                f"backbone_config ({backbone.model_type}) must be that of a backbone that gives four maps, at strides "
+                f"4, 8, 16 and 32; most do with {four_maps}"
             )
         positive = (
-            "hidden_size",
-            "num_heads",
-            "feed_forward_size",
-            "audio_fc_size",
-            "audio_embed_size",
-        )
-        positive += (
-            "pixel_decoder_layers",
-            "decoder_layers",
-            "num_queries",
-            "num_video_queries",
-            "contrastive_size",
-            "num_loss_points",
-        )
-        for name in (*positive, "contrastive_temperature"):
+            "hidden_size", "num_heads", "feed_forward_size", "audio_fc_size", "audio_embed_size",
+            "pixel_decoder_layers", "decoder_layers", "num_queries", "num_video_queries",
+            "contrastive_size", "contrastive_temperature", "num_loss_points",
+        )  # fmt: skip
+        for name in positive:
             if getattr(self, name) <= 0:
                 raise ValueError(f"{name} is {getattr(self, name)}, it must be positive")
         for name in ("no_object", "class", "mask", "dice", "dense", "contrastive"):
@@ -201,14 +195,15 @@ class CCFormerConfig(PreTrainedConfig):
             raise ValueError(
                 f"audio_hidden_sizes is {self.audio_hidden_sizes}, it must hold 4 widths, e.g. (64, 128, 256, 512)"
             )
-        if not 2 <= self.num_labels <= 255 or sorted(self.id2label) != list(range(self.num_labels)):
+        if not 2 <= self.num_labels <= IGNORE_LABEL or sorted(self.id2label) != list(range(self.num_labels)):
             raise ValueError(
-                f"id2label has the ids {sorted(self.id2label)}, they must be 0 (background), 1, 2, ... with at least one class and "
-                "at most 254 (255 marks ignored pixels)"
+                f"id2label has the ids {sorted(self.id2label)}, they must be 0 (background), 1, 2, ... with at least "
+                f"one class and at most {IGNORE_LABEL - 1} ({IGNORE_LABEL} marks ignored pixels)"
             )
         names = list(self.id2label.values())
         twice = [name for number, name in enumerate(names) if name in names[:number]]
         if twice:
             raise ValueError(
-                f"id2label has the name {twice[0]!r} for several ids; expected another name for each, as results are told by name"
+                f"id2label has the name {twice[0]!r} for several ids; expected a different name for each, as results "
+                "are given by name"
             )

@@ -1,7 +1,7 @@
-"""What MP4 and Matroska say of the edges of a picture that are not to be shown (ours).
+"""What MP4 and Matroska say of the edges of a picture that are not to be shown.
 
-FFmpeg reads it (`clap` of MP4 and MOV, `PixelCrop...` of Matroska and WebM) and its decoders do not apply it, and PyAV does not hand it
-on. So the few bytes are read here: headers only, each looked at once, whatever sizes they tell.
+FFmpeg reads it (`clap` of MP4 and MOV, `PixelCrop...` of Matroska and WebM) and its decoders do not apply it, and PyAV
+does not hand it on. So the few bytes are read here: headers only, each looked at once, whatever sizes they tell.
 """
 
 import struct
@@ -88,7 +88,7 @@ def _matroska(file: BinaryIO, end: int, number: int) -> Cropping:
 
 
 class _Counted:
-    """Elements of a kind (of any, where none is named), and an end to all of them where a file holds no end of them."""
+    """Elements of a kind (of any, where none is named); stops where a file holds endlessly many."""
 
     def __init__(self, read):
         self._read, self._left = read, MOST_ELEMENTS

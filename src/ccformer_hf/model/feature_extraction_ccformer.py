@@ -1,8 +1,8 @@
 """Sound of a clip -> one VGGish log-mel example per frame.
 
-The front end is VGGish's own (lineage): 25 ms Hann windows every 10 ms, not centred and not padded; FFT of 512;
+The front end is VGGish's own (*lineage*): 25 ms Hann windows every 10 ms, not centred and not padded; FFT of 512;
 magnitudes; 64 HTK mel bands, 125-7500 Hz, triangles drawn in mel space; log(x + 0.01); 96 columns = 0.96 s per
-example. What differs from VGGish (ours): which 0.96 s a frame hears is decided by the time of the frame (see
+example. What differs from VGGish (*ours*): which 0.96 s a frame gets is decided by the time of the frame (see
 `timing_ccformer`), not by counting examples, and a silent or missing second is marked in `audio_mask` instead of
 passing as a spectrogram of zeros.
 
@@ -24,9 +24,8 @@ from transformers import BatchFeature, SequenceFeatureExtractor
 from transformers.audio_utils import mel_filter_bank
 
 from .argument_names_ccformer import refuse_misspelt
-from .timing_ccformer import EXAMPLE_COLUMNS, FrameTiming
+from .timing_ccformer import EXAMPLE_COLUMNS, SAMPLING_RATE, FrameTiming
 
-SAMPLING_RATE = 16000
 MEL_BANDS = 64
 MEL_LOW_HZ, MEL_HIGH_HZ = 125.0, 7500.0
 FFT_LENGTH = 512
@@ -53,7 +52,7 @@ class CCFormerFeatureExtractor(SequenceFeatureExtractor):
         sampling_rate: samples per second the spectrogram is made from; VGGish's 16000 is the only one. Sound at any
             other rate is resampled.
         padding_value: value of the features where there is no sound.
-        alignment: which sound a frame hears, `"frame"` (ours) or `"avsbench"` (lineage), see `timing_ccformer`.
+        alignment: which sound a frame gets, `"frame"` (ours) or `"avsbench"` (lineage), see `timing_ccformer`.
         silence_threshold: an example whose largest |sample| is below this counts as no sound (ours). 0 switches
             it off.
 
@@ -82,12 +81,14 @@ class CCFormerFeatureExtractor(SequenceFeatureExtractor):
             raise ValueError(f"silence_threshold is {silence_threshold}, it must be 0 (off) or greater")
         super().__init__(feature_size=feature_size, sampling_rate=sampling_rate, padding_value=padding_value, **kwargs)
         refuse_misspelt(kwargs, self.settings(), type(self).__name__)
-        timeline = FrameTiming(sampling_rate=sampling_rate, alignment=alignment)
+        timing = FrameTiming(sampling_rate=sampling_rate, alignment=alignment)
         self.alignment = alignment
         self.silence_threshold = silence_threshold
         # float64: beside a loud tone, float32 rounding of the FFT puts the quiet bands 3e-4 off (measured).
         # The base class leaves these two names out of the saved JSON.
-        self.window = torch.hann_window(timeline.window_samples, periodic=True, dtype=torch.float64)
+        self.window = torch.hann_window(timing.window_samples, periodic=True, dtype=torch.float64)
+        # (FFT bins, 64); HTK's scale and unnormalised triangles, as in the TensorFlow original, not librosa's
+        # defaults.
         self.mel_filters = torch.from_numpy(
             mel_filter_bank(
                 FFT_LENGTH // 2 + 1,
@@ -122,13 +123,13 @@ class CCFormerFeatureExtractor(SequenceFeatureExtractor):
         Returns:
             float32 `(columns, 64)` or `(..., columns, 64)`, `columns = 1 + (S - 400) // 160` (0 for S < 400).
         """
-        samples = as_tensor(waveform).to(torch.float64)
-        timeline = FrameTiming(sampling_rate=self.sampling_rate)
-        if samples.shape[-1] < timeline.window_samples:
+        samples = as_tensor(waveform).to(torch.float64)  # (..., S)
+        timing = FrameTiming(sampling_rate=self.sampling_rate)
+        if samples.shape[-1] < timing.window_samples:
             return torch.zeros(*samples.shape[:-1], 0, MEL_BANDS)
-        windows = samples.unfold(-1, timeline.window_samples, timeline.hop_samples) * self.window
-        magnitudes = torch.fft.rfft(windows, n=FFT_LENGTH).abs()
-        return torch.log(magnitudes @ self.mel_filters + LOG_OFFSET).to(torch.float32)
+        windows = samples.unfold(-1, timing.window_samples, timing.hop_samples)  # (..., columns, 400)
+        magnitudes = torch.fft.rfft(windows * self.window, n=FFT_LENGTH).abs()  # (..., columns, 257)
+        return torch.log(magnitudes @ self.mel_filters + LOG_OFFSET).to(torch.float32)  # (..., columns, 64)
 
     def __call__(
         self,
@@ -169,8 +170,8 @@ class CCFormerFeatureExtractor(SequenceFeatureExtractor):
 
         num_frames = max(len(mask) for _, mask in clip_examples)
         shape = (len(clips), num_frames, 1, EXAMPLE_COLUMNS, MEL_BANDS)
-        features = torch.full(shape, self.padding_value, dtype=torch.float32)
-        audio_mask = torch.zeros(shape[:2], dtype=torch.bool)
+        features = torch.full(shape, self.padding_value, dtype=torch.float32)  # (B, T, 1, 96, 64)
+        audio_mask = torch.zeros(shape[:2], dtype=torch.bool)  # (B, T)
         for row, (examples, mask) in enumerate(clip_examples):
             features[row, : len(mask), 0][mask] = examples[mask]
             audio_mask[row, : len(mask)] = mask
@@ -181,21 +182,21 @@ class CCFormerFeatureExtractor(SequenceFeatureExtractor):
         self, audio: Waveform, rate: float | None, timestamps: Sequence[float] | None
     ) -> tuple[torch.Tensor, torch.Tensor]:
         """One clip -> log-mel `(T, 96, 64)` and where it holds sound `(T,)`."""
-        waveform = None if audio is None else self._resampled_mono(audio, rate)
-        times = self._frame_times(waveform, timestamps)
+        waveform = None if audio is None else self._resampled_mono(audio, rate)  # (S,)
+        times = self._frame_times(waveform, timestamps)  # (T,)
         if waveform is None:
             return torch.zeros(len(times), EXAMPLE_COLUMNS, MEL_BANDS), torch.zeros(len(times), dtype=torch.bool)
-        timeline = FrameTiming(sampling_rate=self.sampling_rate, alignment=self.alignment)
-        starts = torch.from_numpy(np.round(timeline.sound_starts(times) * self.sampling_rate).astype(np.int64))
+        timing = FrameTiming(sampling_rate=self.sampling_rate, alignment=self.alignment)
+        starts = torch.from_numpy(timing.sound_start_samples(times))  # (T,)
         # Silence beyond the end: one example of zeros, and no start reaches further.
         starts = starts.clamp(max=len(waveform))
-        waveform = torch.nn.functional.pad(waveform, (0, timeline.example_samples))
-        pieces = waveform.unfold(0, timeline.example_samples, 1)
+        waveform = torch.nn.functional.pad(waveform, (0, timing.example_samples))  # (S + 15600,)
+        pieces = waveform.unfold(0, timing.example_samples, 1)  # (S + 1, 15600), a view: one piece from each sample on
         examples, mask = [], []
         for some_starts in starts.split(EXAMPLES_AT_ONCE):
             sound = pieces[some_starts]  # (t, 15600)
-            examples.append(self.log_mel(sound))
-            mask.append(sound.abs().amax(dim=1) >= self.silence_threshold)
+            examples.append(self.log_mel(sound))  # (t, 96, 64)
+            mask.append(sound.abs().amax(dim=1) >= self.silence_threshold)  # (t,)
         return torch.cat(examples), torch.cat(mask)
 
     def _resampled_mono(self, audio: Waveform, rate: float | None) -> torch.Tensor:
@@ -204,6 +205,7 @@ class CCFormerFeatureExtractor(SequenceFeatureExtractor):
         _check_rate(rate)
         waveform = waveform.to(torch.float32)
         if waveform.ndim == 2:
+            # (C, S) or (S, C) -> (S,): a clip has fewer channels than samples
             waveform = waveform.mean(dim=0 if waveform.shape[0] < waveform.shape[1] else 1)
         return resampled(waveform, rate, self.sampling_rate)
 
@@ -213,19 +215,19 @@ class CCFormerFeatureExtractor(SequenceFeatureExtractor):
                 raise ValueError(
                     "a clip without sound needs timestamps, the times (s) of its frames: one example is made per frame"
                 )
-            timeline = FrameTiming(sampling_rate=self.sampling_rate)
-            return timeline.frame_times(timeline.num_frames(len(waveform) / self.sampling_rate))
+            timing = FrameTiming(sampling_rate=self.sampling_rate)
+            return timing.frame_times(timing.num_frames(len(waveform) / self.sampling_rate))
         times = np.asarray(timestamps, dtype=np.float64)
         if times.ndim != 1 or not len(times) or not np.isfinite(times).all():
             raise ValueError(
-                f"timestamps are {timestamps!r}; wanted is the time (s) of each frame, at least one, all finite"
+                f"timestamps are {timestamps!r}; expected the time (s) of each frame, at least one, all finite"
             )
         return times
 
 
-def resampled(waveform: torch.Tensor, rate: float, wanted: float) -> torch.Tensor:
-    """Sound `(S,)` float32 of `rate` samples per second at the rate `wanted`."""
-    ratio = Fraction(wanted) / Fraction(rate)
+def resampled(waveform: torch.Tensor, rate: float, new_rate: float) -> torch.Tensor:
+    """Sound `(S,)` float32 of `rate` samples per second at `new_rate`."""
+    ratio = Fraction(new_rate) / Fraction(rate)
     if ratio == 1:
         return waveform
     ratio = ratio.limit_denominator(LARGEST_DENOMINATOR)
@@ -264,7 +266,7 @@ def as_tensor(values: np.ndarray | torch.Tensor | Sequence[float]) -> torch.Tens
     array = np.ascontiguousarray(values)
     if array.dtype.kind not in "fiub":
         raise ValueError(
-            f"{type(values).__name__} is not an array of numbers; wanted is an array, a tensor or a list of floats"
+            f"{type(values).__name__} is not an array of numbers; expected an array, a tensor or a list of floats"
         )
     # A copy: decoders hand out arrays that may not be written to, which torch warns about.
     return torch.tensor(array)
@@ -280,22 +282,22 @@ def _check_waveform(waveform: torch.Tensor) -> None:
     shape = tuple(waveform.shape)
     if waveform.ndim not in (1, 2):
         raise ValueError(
-            f"the waveform has shape {shape}; wanted is (samples,), (channels, samples) or (samples, channels). "
+            f"the waveform has shape {shape}; expected (samples,), (channels, samples) or (samples, channels). "
             "Give several clips as a list"
         )
     if not waveform.numel():
         raise ValueError(f"the waveform is empty (shape {shape}); give None for a clip without sound")
     if not waveform.is_floating_point():
         raise ValueError(
-            f"the waveform is {str(waveform.dtype).removeprefix('torch.')}; wanted are floats in -1..1 "
+            f"the waveform is {str(waveform.dtype).removeprefix('torch.')}; expected floats in -1..1 "
             "(16-bit integers: divide by 32768)"
         )
     if not torch.isfinite(waveform).all():
-        raise ValueError("the waveform holds NaN or infinite samples; wanted are finite floats in -1..1")
+        raise ValueError("the waveform holds NaN or infinite samples; expected finite floats in -1..1")
     largest = waveform.abs().max().item()
     if largest > LARGEST_SAMPLE:
         raise ValueError(
-            f"the waveform reaches {largest:g}; wanted are floats in -1..1 (16-bit values: divide by 32768)"
+            f"the waveform reaches {largest:g}; expected floats in -1..1 (16-bit values: divide by 32768)"
         )
 
 
@@ -304,5 +306,5 @@ def _check_rate(rate: float | None) -> None:
         raise ValueError("sampling_rate is missing; give the samples per second of the waveform, for example 44100")
     if not isinstance(rate, Real) or not math.isfinite(rate) or rate < LOWEST_RATE:
         raise ValueError(
-            f"sampling_rate is {rate!r}; wanted are samples per second, at least {LOWEST_RATE}, for example 44100"
+            f"sampling_rate is {rate!r}; expected samples per second, at least {LOWEST_RATE}, for example 44100"
         )

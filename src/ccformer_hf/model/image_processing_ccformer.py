@@ -1,4 +1,4 @@
-"""Frames of a clip -> pixels of the model: squashed to one size, 0..1, ImageNet mean and deviation (lineage)."""
+"""Frames of a clip -> pixels of the model: squashed to one size, 0..1, ImageNet mean and deviation."""
 
 from typing import Any
 

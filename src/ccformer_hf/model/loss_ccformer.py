@@ -158,7 +158,7 @@ def match(
 
 @torch.no_grad()
 def uncertain_points(masks_queries_logits: Tensor, valid: Tensor, candidates: Tensor, number: int) -> Tensor:
-    """PointRend's choice `(n, number, 2)`: of the `candidates` `(1, C, 2)` those where a mask `(n, h, w)` is least sure.
+    """PointRend's choice `(n, number, 2)`: of `candidates` `(1, C, 2)` those where a mask `(n, h, w)` is least sure.
 
     Ignored pixels (`valid`, `(n, 1, H, W)`, is 0 there) come last, so that what the mask says of them moves no point.
     """

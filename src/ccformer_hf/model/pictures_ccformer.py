@@ -1,4 +1,4 @@
-"""Opens picture files, the one place for it: upright as a viewer shows them, of a bounded size, errors that name the file (ours)."""
+"""Opens picture files, the one place for it: upright, of a bounded size, with errors that name the file."""
 
 import io
 import os
@@ -7,7 +7,8 @@ import numpy as np
 from PIL import ExifTags, Image
 
 SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".webp", ".tif", ".tiff")
-# What Pillow may take a file for, whatever its name says. It knows more, but EPS, for one, starts another program to draw it.
+# What Pillow may take a file for, whatever its name says. It knows more, but EPS, for one, starts another program to
+# draw it.
 FORMATS = ("PNG", "JPEG", "BMP", "WEBP", "TIFF")
 # Pixels; a file of some kB may claim to hold any number of them. Pillow warns from here on.
 LARGEST_PICTURE = 89_478_485
@@ -32,7 +33,7 @@ class PictureError(ValueError):
 
 
 def read_picture(source: str | os.PathLike | io.BytesIO, name: str | None = None) -> Image.Image:
-    """The picture of a file, upright, mode RGB. Arguments and errors are those of `open_picture`, and `rgb`'s errors."""
+    """The picture of a file, upright, mode RGB. Arguments and errors: see `open_picture` and `rgb`."""
     return rgb(open_picture(source, name), name or str(source))
 
 
@@ -56,8 +57,8 @@ def open_picture(source: str | os.PathLike | io.BytesIO, name: str | None = None
 
     Raises:
         FileNotFoundError: where there is no such file.
-        PictureError: for a file that is no picture, is damaged or cut short, or claims more than `LARGEST_PICTURE` pixels (a
-            ValueError too).
+        PictureError: for a file that is no picture, is damaged or cut short, or claims more than `LARGEST_PICTURE`
+            pixels (a ValueError too).
     """
     with _opened(source, name or str(source)) as image:
         try:
@@ -76,7 +77,7 @@ def picture_size(source: str | os.PathLike | io.BytesIO) -> tuple[int, int]:
 
 
 def upright(image: Image.Image) -> Image.Image:
-    """The picture as its EXIF orientation says it is to be looked at; that mark is gone then, so it is turned once only."""
+    """The picture turned as its EXIF orientation says; the mark is removed, so that it is turned once only."""
     image.load()
     turn = TURNS.get(_orientation(image))
     if turn is None:

@@ -1,6 +1,6 @@
 """Clips -> inputs of the model, and its output -> maps at the size of the pictures.
 
-Picture and sound are aligned by the times of the frames (ours), never by equal lengths: each frame gets the sound
+Picture and sound are aligned by the times of the frames (*ours*), never by equal lengths: each frame gets the sound
 around its own time, and clips of different lengths or picture sizes share a batch through padding and masks.
 
 Letters: `B` clips, `T` frames, `K` classes with background first, `H W` picture, `h w` the model's map.
@@ -18,15 +18,16 @@ from transformers import BatchFeature, ProcessorMixin
 from transformers.processing_utils import ImagesKwargs, ProcessingKwargs, Unpack
 
 from .argument_names_ccformer import refuse_misspelt
+from .configuration_ccformer import IGNORE_LABEL
 from .feature_extraction_ccformer import CCFormerFeatureExtractor, Waveform, is_batch_of_sounds, naming_clip, per_clip
 from .image_processing_ccformer import CCFormerImageProcessor
 from .media_ccformer import read_clip
 from .pictures_ccformer import SUFFIXES, read_labels, read_picture, rgb, upright
 from .timing_ccformer import FrameTiming
 
-IGNORE_LABEL = 255
-# Frames and sound of one clip differ in length by the rounding of a frame, or where one of them was cut off. Where they differ by
-# this factor and so many seconds, the frames were probably taken at another rate than the one assumed; by the larger, certainly.
+# Frames and sound of one clip differ in length by the rounding of a frame, or where one of them was cut off. Where
+# they differ by this factor and so many seconds, the frames were probably taken at another rate than the one assumed;
+# by the larger, certainly.
 UNLIKELY_RATIO, UNLIKELY_GAP = 1.5, 1.0
 IMPOSSIBLE_RATIO = 4.0
 
@@ -36,7 +37,7 @@ Clip = Array | Sequence[Frame] | str | Path
 
 
 class SoundKwargs(TypedDict, total=False):
-    """What the feature extractor can be told beside the sound.
+    """What the feature extractor takes beside the sound.
 
     Attributes:
         sampling_rate: samples per second of the sound, one for all clips or one per clip.
@@ -50,7 +51,7 @@ class NoKwargs(TypedDict, total=False):
 
 
 class AudioVisualProcessorKwargs(ProcessingKwargs, total=False):
-    """What a call of `AudioVisualProcessor` can be told beside the clips, by part as in any processor of transformers."""
+    """What a call of `AudioVisualProcessor` takes beside the clips, by part as in any processor of transformers."""
 
     images_kwargs: ImagesKwargs
     audio_kwargs: SoundKwargs
@@ -125,14 +126,16 @@ class AudioVisualProcessor(ProcessorMixin):
                 `(T, H, W)`, or a list of `(H, W)` arrays, PIL images holding class numbers, or paths of those. Several
                 clips: a list of those.
             label_mask: one bool per frame, False where it is not annotated; left out: all are.
-            **kwargs: `fps`, frames per second, one for all or one per clip: at which the given frames were taken, or at
-                which a video file is looked at (`"all"`: every frame); left out: the processor's. `sampling_rate`, samples per second of
-                `audio`, one for all or one per clip, needed where there is `audio`. `return_tensors`, `"pt"` (the
-                default), `"np"` or None. Settings of the image processor for this call only, such as `size`. As in any
-                processor of transformers these may also come as `images_kwargs={...}` and `audio_kwargs={...}`.
+            **kwargs: `fps`, frames per second, one for all or one per clip: at which the given frames were taken, or
+                at which a video file is looked at (`"all"`: every frame); left out: the processor's. `sampling_rate`,
+                samples per second of `audio`, one for all or one per clip, needed where there is `audio`.
+                `return_tensors`, `"pt"` (the default), `"np"` or None. Settings of the image processor for this call
+                only, such as `size`. As in any processor of transformers these may also come as `images_kwargs={...}`
+                and `audio_kwargs={...}`.
 
-        Where frames come with sound but with neither `fps` nor `timestamps`, the processor's fps is assumed. Frames and
-        sound that hardly belong together at it are warned of; those that cannot are refused, see `check_assumed_rate`.
+        Where frames come with sound but with neither `fps` nor `timestamps`, the processor's fps is assumed. Frames
+        and sound that hardly belong together at it are warned of; those that cannot are refused, see
+        `check_assumed_rate`.
 
         Returns:
             `pixel_values` float32 `(B, T, 3, h, w)`, `input_features` float32 `(B, T, 1, 96, 64)`, `frame_mask` bool
@@ -141,8 +144,8 @@ class AudioVisualProcessor(ProcessorMixin):
             `(B, T)`.
 
         Raises:
-            ValueError: for frames, sound, times or maps that cannot be used; the text says which of several clips, which frame,
-                and what to give instead.
+            ValueError: for frames, sound, times or maps that cannot be used; the text says which of several clips,
+                which frame, and what to give instead.
             TypeError: for an argument that is not there.
             MediaError: for a video that cannot be read (a ValueError too).
             OSError: for a picture file that is not there.
@@ -244,8 +247,8 @@ class AudioVisualProcessor(ProcessorMixin):
             Per clip uint8 `(T, H, W)`, 0 = background, K up to 255. Memory beyond that does not grow with T or K.
 
         Raises:
-            ValueError: for a threshold outside 0..1, for sizes or frame counts that do not fit the outputs, or outputs that are
-                NaN.
+            ValueError: for a threshold outside 0..1, for sizes or frame counts that do not fit the outputs, or outputs
+                that are NaN.
         """
         if not 0 <= threshold <= 1:
             raise ValueError(f"threshold is {threshold}, it must be from 0 (marks most) to 1 (marks nothing)")
@@ -255,7 +258,7 @@ class AudioVisualProcessor(ProcessorMixin):
         ]
 
     def _call_settings(self, kwargs: dict[str, Any]) -> tuple[dict[str, Any], Any, Any]:
-        """Keyword arguments of a call -> settings of the image processor with `return_tensors`, the sampling rate, fps."""
+        """Keyword arguments of a call -> settings of the image processor, among them `return_tensors`; rate; fps."""
         # By itself: to transformers, what a processor was made with is no keyword argument of its parts.
         fps = kwargs.pop("fps", None)
         parts = AudioVisualProcessorKwargs.__annotations__
@@ -267,8 +270,8 @@ class AudioVisualProcessor(ProcessorMixin):
         if unknown:
             raise TypeError(
                 f"AudioVisualProcessor cannot be called with {', '.join(sorted(unknown))}; beside images, audio, "
-                "timestamps, segmentation_maps and label_mask it takes fps, sampling_rate, return_tensors and the settings "
-                "of its image processor"
+                "timestamps, segmentation_maps and label_mask it takes fps, sampling_rate, return_tensors and the "
+                "settings of its image processor"
             )
         merged = self._merge_kwargs(AudioVisualProcessorKwargs, **kwargs)
         return merged["images_kwargs"], merged["audio_kwargs"].get("sampling_rate"), fps
@@ -277,13 +280,13 @@ class AudioVisualProcessor(ProcessorMixin):
         """Frames of each clip -> its pixels `(T, 3, h, w)`, one h and w for all clips."""
         settings = {**settings, "input_data_format": "channels_last", "return_tensors": None}
         pixels = [self.image_processor(list(clip), **settings).pixel_values for clip in pictures]
-        sizes = {frame.shape[-2:] for clip in pixels for frame in clip}
+        sizes = {frame.shape[-2:] for clip in pixels for frame in clip}  # each frame (3, h, w)
         if len(sizes) > 1:
             raise ValueError(
                 f"the frames come out at different sizes, {sorted(sizes)}; leave do_resize on and give the image "
                 'processor one size, {"height": ..., "width": ...}'
             )
-        return [torch.from_numpy(np.stack(clip)) for clip in pixels]
+        return [torch.from_numpy(np.stack(clip)) for clip in pixels]  # (T, 3, h, w)
 
     def _sounds_per_clip(self, audio, num_clips: int, several: bool) -> list[Waveform]:
         if not several:
@@ -302,9 +305,10 @@ class AudioVisualProcessor(ProcessorMixin):
         return list(audio)
 
 
-def _frame_times(timeline: FrameTiming, timestamps: Sequence[float] | None, num_frames: int) -> np.ndarray:
+def _frame_times(timing: FrameTiming, timestamps: Sequence[float] | None, num_frames: int) -> np.ndarray:
+    """Times (s) of the frames, `(T,)`: those given, or else regular ones."""
     if timestamps is None:
-        return timeline.frame_times(num_frames)
+        return timing.frame_times(num_frames)
     times = np.asarray(timestamps, dtype=np.float64)
     if times.shape != (num_frames,):
         raise ValueError(
@@ -322,13 +326,13 @@ def _is_several_clips(images) -> bool:
     if isinstance(images, (np.ndarray, torch.Tensor)):
         if images.ndim not in (4, 5):
             raise ValueError(
-                f"images have shape {tuple(images.shape)}; wanted is (frames, height, width, 3) for one clip, "
+                f"images have shape {tuple(images.shape)}; expected (frames, height, width, 3) for one clip, "
                 "one dimension more for several"
             )
         return images.ndim == 5
     if not isinstance(images, (list, tuple)):
         raise ValueError(
-            f"images is a {type(images).__name__}; wanted is an array or tensor, a list of frames or clips, or a path"
+            f"images is a {type(images).__name__}; expected an array or tensor, a list of frames or clips, or a path"
         )
     are_clips = {_is_clip(item) for item in images}
     if len(are_clips) == 2:
@@ -374,7 +378,7 @@ def _read_frame(frame: Frame, name: str) -> np.ndarray:
 
 
 def check_assumed_rate(num_frames: int, fps: float, seconds: float) -> None:
-    """Warns of an assumed frame rate at which frames and sound of a clip hardly belong together, and refuses an impossible one.
+    """Warns of an assumed frame rate at which frames and sound hardly belong together; refuses an impossible one.
 
     A single frame is left alone: it says nothing of a rate.
 
@@ -390,17 +394,18 @@ def check_assumed_rate(num_frames: int, fps: float, seconds: float) -> None:
     shorter, longer = sorted((lasting, seconds))
     if num_frames == 1 or longer - shorter <= UNLIKELY_GAP or longer <= UNLIKELY_RATIO * shorter:
         return
-    told = (
-        f"{num_frames} frames at {fps:g} per second, which is assumed, last {lasting:g} s, but the sound lasts {seconds:.3g} s; "
-        f"give fps={num_frames / seconds:.3g} if they belong together, or timestamps, or fps={fps:g} if it really is so"
+    message = (
+        f"{num_frames} frames at {fps:g} per second, which is assumed, last {lasting:g} s, but the sound lasts "
+        f"{seconds:.3g} s; give fps={num_frames / seconds:.3g} if they belong together, or timestamps, or fps={fps:g} "
+        "if it really is so"
     )
     if longer >= IMPOSSIBLE_RATIO * shorter:
-        raise ValueError(told)
-    warnings.warn(told, stacklevel=3)
+        raise ValueError(message)
+    warnings.warn(message, stacklevel=3)
 
 
 def sound_seconds(audio: Waveform, sampling_rate: float) -> float:
-    """Seconds of a waveform of any form that the feature extractor takes; the longer of two dimensions holds the samples."""
+    """Seconds of a waveform of any form that the feature extractor takes; the longer dimension holds the samples."""
     return max(np.shape(audio)) / sampling_rate
 
 
@@ -429,8 +434,8 @@ def _labels(maps, masks, lengths: list[int], size: tuple[int, int]) -> dict[str,
             raise ValueError(
                 f"label_mask has shape {mask.shape} for a clip of {length} frames; give one bool per frame"
             )
-        clip_labels = torch.from_numpy(np.stack([_read_map(class_map, size) for class_map in clip_maps]))
-        label_masks.append(torch.from_numpy(mask))
+        clip_labels = torch.from_numpy(np.stack([_read_map(class_map, size) for class_map in clip_maps]))  # (T, h, w)
+        label_masks.append(torch.from_numpy(mask))  # (T,)
         clip_labels[~label_masks[-1]] = IGNORE_LABEL
         labels.append(clip_labels)
     return {"labels": _padded(labels, IGNORE_LABEL), "label_mask": _padded(label_masks, False)}
@@ -445,18 +450,18 @@ def _read_map(class_map: Frame, size: tuple[int, int]) -> np.ndarray:
     class_map = _as_array(class_map)
     if class_map.ndim != 2 or class_map.dtype.kind not in "biu" or not class_map.size:
         raise ValueError(
-            f"a segmentation map has shape {class_map.shape} and type {class_map.dtype}; wanted are class numbers as "
+            f"a segmentation map has shape {class_map.shape} and type {class_map.dtype}; expected class numbers as "
             "integers, (height, width), 0 = background"
         )
+    # The pixel at the middle of each new one: class ids must not be mixed. (h,) and (w,)
     rows, columns = (
-        ((np.arange(wanted) + 0.5) * given / wanted).astype(np.int64)
-        for wanted, given in zip(size, class_map.shape, strict=True)
+        ((np.arange(new) + 0.5) * old / new).astype(np.int64) for new, old in zip(size, class_map.shape, strict=True)
     )
-    return class_map[rows[:, None], columns].astype(np.int64)
+    return class_map[rows[:, None], columns].astype(np.int64)  # (h, w)
 
 
 def _clip_probabilities(outputs, target_sizes, num_frames) -> list[tuple[torch.Tensor, tuple[int, int]]]:
-    """Per clip: its probabilities `(T, K, h, w)` without padded frames, and the size they are wanted at."""
+    """Per clip: its probabilities `(T, K, h, w)` without padded frames, and the size to resize them to."""
     logits = outputs.logits
     num_clips, most_frames = logits.shape[:2]
     sizes = (
@@ -468,13 +473,14 @@ def _clip_probabilities(outputs, target_sizes, num_frames) -> list[tuple[torch.T
             raise ValueError(f"{name} has {len(entries)} entries for {num_clips} clips; give one entry per clip")
     if not all(1 <= length <= most_frames for length in lengths):
         raise ValueError(f"num_frames is {lengths}, but the outputs hold 1..{most_frames} frames per clip")
-    clips = [logits[i, :length].float().softmax(dim=1) for i, length in enumerate(lengths)]
+    # The logits are log-probabilities; in half precision their sum would be off, so softmax makes it 1 again.
+    clips = [logits[i, :length].float().softmax(dim=1) for i, length in enumerate(lengths)]  # (T, K, h, w)
     for i, probabilities in enumerate(clips):
         wrong = probabilities.isnan().flatten(1).any(1)  # (T,)
         if wrong.any():
             raise ValueError(
-                f"the model's output for clip {i} holds NaN in frame {int(wrong.nonzero()[0])}; its weights are damaged, or they "
-                "overflow in this precision: load them again, or run it in float32 or bfloat16"
+                f"the model's output for clip {i} holds NaN in frame {int(wrong.nonzero()[0])}; its weights are "
+                "damaged, or they overflow in this precision: load them again, or run it in float32 or bfloat16"
             )
     return list(zip(clips, sizes, strict=True))
 
@@ -483,7 +489,7 @@ def _as_size(size: Sequence[int]) -> tuple[int, int]:
     values = tuple(int(value) for value in size) if isinstance(size, (tuple, list, torch.Tensor, np.ndarray)) else ()
     if len(values) != 2 or min(values) < 1:
         raise ValueError(
-            f"an entry of target_sizes is {size!r}; wanted is a list of (height, width) in pixels, one per clip"
+            f"an entry of target_sizes is {size!r}; expected a list of (height, width) in pixels, one per clip"
         )
     return values
 
@@ -495,14 +501,14 @@ def _resized(probabilities: torch.Tensor, size: tuple[int, int]) -> torch.Tensor
 
 def _class_map(probabilities: torch.Tensor, size: tuple[int, int], threshold: float) -> torch.Tensor:
     """One frame `(K, h, w)` -> uint8 `(H, W)`, class by class: all 71 of AVSS at 1280 x 720 would take 260 MB."""
-    sounding = 1 - _resized(probabilities[None, :1], size)[0, 0] > threshold
+    sounding = 1 - _resized(probabilities[None, :1], size)[0, 0] > threshold  # (H, W)
     # Where the others together exceed the threshold, the likeliest of them exceeds its K-th part.
-    candidates = probabilities.amax(dim=(1, 2)) > threshold / len(probabilities)
+    candidates = probabilities.amax(dim=(1, 2)) > threshold / len(probabilities)  # (K,)
     best = torch.zeros(size, device=probabilities.device)
     classes = torch.zeros(size, device=probabilities.device, dtype=torch.uint8)
     for number in range(1, len(probabilities)):
         if candidates[number]:
-            probability = _resized(probabilities[None, number, None], size)[0, 0]
+            probability = _resized(probabilities[None, number, None], size)[0, 0]  # (H, W)
             classes.masked_fill_(sounding & (probability > best), number)
             best = torch.maximum(best, probability)
     return classes

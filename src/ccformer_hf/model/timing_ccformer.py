@@ -2,10 +2,10 @@
 
 Two rules exist (`alignment`):
 
-* `"frame"` (ours, for real videos): the frame at time t hears the sound that starts 15/16 s before it, clamped to the
+* `"frame"` (*ours*, for real videos): the frame at time t gets the sound that starts 15/16 s before it, clamped to the
   start of the clip. Any frame rate, any length, no drift, always one sound example per frame.
-* `"avsbench"` (lineage, the published protocol): example l starts at 0.96 * l seconds, so sound runs ahead of the picture by
-  0.04 s every second. For reproducing published figures and for the official `audio_log_mel` files only.
+* `"avsbench"` (*lineage*, the published protocol): example l starts at 0.96 * l seconds, so sound runs ahead of the
+  picture by 0.04 s every second. For reproducing published figures and for the official `audio_log_mel` files only.
 """
 
 import math
@@ -16,6 +16,8 @@ import numpy as np
 
 # AVSBench takes the last of 16 uniform samples of each second.
 FRAME_OFFSET = 15 / 16
+# Samples per second that VGGish was trained on; sound at any other rate is resampled to it.
+SAMPLING_RATE = 16000
 # VGGish examples: 96 spectrogram columns, 10 ms apart, each 25 ms wide.
 EXAMPLE_SECONDS = 0.96
 EXAMPLE_COLUMNS = 96
@@ -27,7 +29,7 @@ ALIGNMENTS = ("frame", "avsbench")
 
 @dataclass(frozen=True)
 class FrameTiming:
-    """Which frames of a clip are looked at, and which sound belongs to each.
+    """Arithmetic of times: which frames of a clip are looked at, and which sound belongs to each.
 
     Args:
         fps: frames looked at per second of video (AVSBench: 1).
@@ -39,14 +41,16 @@ class FrameTiming:
     """
 
     fps: float = 1.0
-    sampling_rate: int = 16000
+    sampling_rate: int = SAMPLING_RATE
     alignment: str = "frame"
 
     def __post_init__(self):
         if not (isinstance(self.fps, Real) and 0 < self.fps < math.inf):
             raise ValueError(f"fps is {self.fps!r}, expected a number greater than 0 (AVSBench uses 1)")
         if not self.sampling_rate > 0:
-            raise ValueError(f"sampling_rate is {self.sampling_rate}, it must be greater than 0 (VGGish uses 16000)")
+            raise ValueError(
+                f"sampling_rate is {self.sampling_rate}, it must be greater than 0 (VGGish uses {SAMPLING_RATE})"
+            )
         if self.alignment not in ALIGNMENTS:
             raise ValueError(f"alignment is {self.alignment!r}, it must be one of {', '.join(map(repr, ALIGNMENTS))}")
 
@@ -64,13 +68,17 @@ class FrameTiming:
         return (EXAMPLE_COLUMNS - 1) * self.hop_samples + self.window_samples
 
     def num_frames(self, duration: float) -> int:
-        """How many frames of a clip of `duration` seconds are looked at: one per 1/fps seconds, rounded, at least one."""
+        """How many frames of a clip of `duration` seconds are looked at: one per 1/fps s, rounded, at least one."""
         return max(1, round(duration * self.fps))
 
     def frame_times(self, num_frames: int, duration: float | None = None) -> np.ndarray:
         """Times (s), shape `(num_frames,)`: 15/16 into each step of 1/fps, never beyond `duration`."""
         times = (np.arange(num_frames) + FRAME_OFFSET) / self.fps
         return times if duration is None else np.minimum(times, duration)
+
+    def sound_start_samples(self, times: np.ndarray) -> np.ndarray:
+        """`sound_starts` as int64 indices of samples."""
+        return np.round(self.sound_starts(times) * self.sampling_rate).astype(np.int64)
 
     def sound_starts(self, times: np.ndarray) -> np.ndarray:
         """Where (s) the sound example of each frame time starts, same shape as `times`."""
@@ -80,4 +88,5 @@ class FrameTiming:
 
     def frame_at(self, time: float, num_frames: int) -> int:
         """Index of the frame whose step of 1/fps seconds holds `time`; the last one reaches to the end of the clip."""
+        # The small term: 1/3 * 3 shall be frame 1, whatever the last bit says.
         return min(max(0, int(time * self.fps + 1e-6)), num_frames - 1)
