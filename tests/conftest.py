@@ -1,4 +1,10 @@
+import os
+
 import pytest
+
+# Two workers of pytest-xdist, and the small networks here, are slower with threads that wait for each other.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+
 import torch
 from made_media import make_video
 from small_model import save_small_model
