@@ -101,7 +101,10 @@ def test_help_is_quick_and_names_the_recipes():
     "arguments, expected",
     [
         (["--config", "ms3-resnet"], "ms3-resnet: there is no such recipe; expected a .yaml file, or one of avss-"),
-        (["--config", "ms3-tiny", "--set", "epoch=3"], "ms3-tiny: knows no epoch; expected one of setting"),
+        (
+            ["--config", "ms3-tiny", "--set", "epoch=3"],
+            "ms3-tiny: has no setting 'epoch' (did you mean 'epochs'?); expected one of setting",
+        ),
         (["--config", "ms3-tiny", "--push-to-hub", "name"], "name: is not the name of a repository"),
     ],
 )

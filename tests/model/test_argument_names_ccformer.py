@@ -1,6 +1,6 @@
 import pytest
 
-from ccformer_hf.model.argument_names_ccformer import refuse_misspelt
+from ccformer_hf.model.argument_names_ccformer import refuse_misspelt, unknown_names
 
 KNOWN = ["fps", "image_mean", "silence_threshold"]
 
@@ -16,3 +16,10 @@ def test_a_misspelt_name_is_refused(name, meant):
 
 def test_known_names_and_those_of_others_pass():
     refuse_misspelt(["fps", "image_std_of_others", "dtype", "trust_remote_code", "device_map"], KNOWN, "Part")
+
+
+def test_unknown_names_are_listed_with_what_was_probably_meant():
+    assert unknown_names(["fps", "image_mean"], KNOWN) == ""
+    assert (
+        unknown_names(["fps", "colour", "image_maen"], KNOWN) == "'colour', 'image_maen' (did you mean 'image_mean'?)"
+    )

@@ -20,8 +20,8 @@ def random_maps(frames: int = 2) -> list[torch.Tensor]:
 
 @torch.no_grad()
 def test_a_map_for_each_scale(decoder):
-    memory, fine = decoder(random_maps())
-    assert [tuple(m.shape) for m in (fine, *memory)] == [(2, *size, 16) for size in SIZES]
+    multi_scale_features, mask_features = decoder(random_maps())
+    assert [tuple(m.shape) for m in (mask_features, *multi_scale_features)] == [(2, *size, 16) for size in SIZES]
 
 
 @torch.no_grad()
@@ -37,10 +37,10 @@ def test_frames_are_decoded_apart(decoder):
 def touched(decoder: CCFormerPixelDecoder, level: int, row: int, column: int) -> list[torch.Tensor]:
     """Which cells `(h, w)` of each scale, finest first, change with one cell of the scale `level`."""
     maps = random_maps(1)
-    memory, fine = decoder(maps)
+    multi_scale_features, mask_features = decoder(maps)
     maps[level][0, row, column] += torch.randn(16).double()
-    changed_memory, changed_fine = decoder(maps)
-    pairs = zip((fine, *memory), (changed_fine, *changed_memory), strict=True)
+    changed_features, changed_mask_features = decoder(maps)
+    pairs = zip((mask_features, *multi_scale_features), (changed_mask_features, *changed_features), strict=True)
     return [(before != after).any(-1)[0] for before, after in pairs]
 
 

@@ -95,11 +95,14 @@ def test_the_models_of_the_recipes_can_be(name):
 @pytest.mark.parametrize(
     ("values", "told"),
     [
-        ({"hiden_size": 3}, "model of the recipe knows no hiden_size; expected one of .*hidden_size"),
-        ({"id2label": {0: "a"}}, "model of the recipe knows no id2label"),
+        (
+            {"hiden_size": 3},
+            r"model of the recipe has no field 'hiden_size' \(did you mean 'hidden_size'\?\); expected one of .*hidden_size",
+        ),
+        ({"id2label": {0: "a"}}, "model of the recipe has no field 'id2label'"),
         (
             {"backbone_config": {"model_type": "resnet", "depth": 3}},
-            "model.backbone_config of the recipe knows no depth;",
+            "model.backbone_config of the recipe has no field 'depth'.*; expected one of",
         ),
         ({"backbone_config": {"model_type": "resnets"}}, "backbone_config has model_type 'resnets'"),
         ({"backbone_config": 3}, "model of the recipe: .*backbone_config"),

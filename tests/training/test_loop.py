@@ -454,7 +454,7 @@ def test_a_class_id_outside_the_list_is_named_with_its_file(tmp_path):
 def test_errors_of_the_command_are_one_line(data, tmp_path, capsys):
     assert command(tmp_path, data, tmp_path / "run", "--set", "epoch=3") == 2
     (line,) = capsys.readouterr().err.strip().splitlines()
-    assert line.startswith("ccformer: error: ") and "knows no epoch" in line
+    assert line.startswith("ccformer: error: ") and "has no setting 'epoch'" in line
 
 
 # Rates and groups ----------------------------------------------------------------------------------------------------------

@@ -15,7 +15,7 @@ def unknown_names(given: Iterable[str], known: Collection[str]) -> str:
     unknown = []
     for name in given:
         if name not in known:
-            similar = get_close_matches(str(name), known, n=1)
+            similar = get_close_matches(str(name), sorted(known), n=1)
             unknown.append(f"{name!r} (did you mean {similar[0]!r}?)" if similar else repr(name))
     return ", ".join(unknown)
 

@@ -11,6 +11,7 @@ from transformers import PreTrainedConfig
 from transformers.models.auto import CONFIG_MAPPING
 
 from ..inference.loading import load
+from ..model.argument_names_ccformer import unknown_names
 from ..model.configuration_ccformer import CCFormerConfig
 from ..model.feature_extraction_ccformer import CCFormerFeatureExtractor
 from ..model.image_processing_ccformer import CCFormerImageProcessor
@@ -94,9 +95,9 @@ def _config(values: dict[str, Any], labels: dict[int, str]) -> CCFormerConfig:
 
 
 def _refuse_unknown(where: str, names: Iterable[str], known: set[str]) -> None:
-    unknown = [name for name in names if name not in known]
+    unknown = unknown_names(names, known)
     if unknown:
-        raise ValueError(f"{where} of the recipe knows no {unknown[0]}; expected one of {', '.join(sorted(known))}")
+        raise ValueError(f"{where} of the recipe has no field {unknown}; expected one of {', '.join(sorted(known))}")
 
 
 def _with_labels(name: str, labels: dict[int, str]) -> CCFormerForAudioVisualSegmentation:

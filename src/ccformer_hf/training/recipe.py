@@ -15,6 +15,7 @@ import yaml
 
 from ..data.augmentation import Augmentation, expect
 from ..data.avsbench import SETTINGS
+from ..model.argument_names_ccformer import unknown_names
 from ..model.timing_ccformer import ALIGNMENTS
 
 RECIPES = Path(__file__).with_name("recipes")
@@ -204,9 +205,9 @@ def _merged(base: Mapping[str, Any], values: Mapping[str, Any]) -> dict[str, Any
 def _typed(kind: type, values: Mapping[str, Any], prefix: str):
     defaults = kind()
     known = {entry.name: getattr(defaults, entry.name) for entry in fields(kind)}
-    unknown = [name for name in values if name not in known]
+    unknown = unknown_names((f"{prefix}{name}" for name in values), [prefix + name for name in known])
     if unknown:
-        raise ValueError(f"knows no {prefix}{unknown[0]}; expected one of {', '.join(known)}")
+        raise ValueError(f"has no setting {unknown}; expected one of {', '.join(known)}")
     return kind(**{name: _value(prefix + name, value, known[name]) for name, value in values.items()})
 
 
