@@ -65,7 +65,7 @@ def test_json_round_trip_keeps_everything(tmp_path):
         ),
         (
             {"id2label": {0: "background", 1: "dog", 2: "dog"}},
-            "id2label has the name 'dog' for several ids; expected an",
+            "id2label has the name 'dog' for several ids; expected a different name",
         ),
         ({"num_labels": 256}, "255 marks ignored pixels"),
     ],

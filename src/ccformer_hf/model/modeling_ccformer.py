@@ -366,7 +366,7 @@ class CCFormerMultiQueryTransformer(nn.Module):
             video = self.video_query().expand(len(queries), -1, -1)  # (B, V, D)
             query_mask = padding_mask(frame_mask, queries.shape[2], video.shape[1], video.dtype)  # (B, 1, V, T*Q)
         pixels = [m.flatten(1, 2) for m in multi_scale_features]  # (B*T, N, D)
-        pixel_embeds = [position_embedding(m).flatten(0, 1) for m in multi_scale_features]  # (N, D)
+        pixel_embed = [position_embedding(m).flatten(0, 1) for m in multi_scale_features]  # (N, D)
         # Bilinear resizing and the product with the mask embedding commute, so a layer's attention mask is made from
         # resized features: the same numbers as resizing the full mask, at a fraction of the work.
         small_mask_features = [resize(mask_features, m.shape[1:3]).flatten(1, 2) for m in multi_scale_features]
@@ -390,7 +390,7 @@ class CCFormerMultiQueryTransformer(nn.Module):
                 video,
                 self.query_code(),
                 pixels[level],
-                pixel_embeds[level],
+                pixel_embed[level],
                 pixel_mask,
                 time_embed,
                 query_mask,
