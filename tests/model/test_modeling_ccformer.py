@@ -237,7 +237,7 @@ def test_wrong_inputs_are_refused_with_what_is_wanted(inputs, message):
 
 def test_a_backbone_with_other_strides_is_refused():
     focal = {"model_type": "focalnet", "embed_dim": 8, "hidden_sizes": [8, 8, 8, 8], "depths": [1] * 4}
-    with pytest.raises(ValueError, match=r"maps at strides \(8, 16, 32, 32\), they must be \(4, 8, 16, 32\)"):
+    with pytest.raises(ValueError, match=r"maps at strides \(8, 16, 32, 32\); expected \(4, 8, 16, 32\)"):
         small_model(backbone_config=focal)(**random_inputs(1, 1))
 
 
