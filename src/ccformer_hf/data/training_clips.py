@@ -25,6 +25,7 @@ from .noises import NOISES, make_noise
 from .noises import SAMPLING_RATE as NOISE_RATE
 from .reading import IGNORE_LABEL
 from .sounding import NOT_TOLD, UNKNOWN, SoundingClasses
+from .workers import errors_name_the_clip
 
 PADDING = {"labels": IGNORE_LABEL}  # all else is padded with zeros, which is False
 
@@ -121,13 +122,10 @@ class TrainingClips(torch.utils.data.Dataset):
     def __len__(self) -> int:
         return len(self.clips)
 
-    def __getitem__(self, key: tuple[int, int]) -> dict[str, torch.Tensor] | Exception:
-        # A worker's exception would come back as a traceback in words; a returned one stays one line.
-        try:
-            return self._make(*key)
-        except (OSError, ValueError) as error:
-            kind = OSError if isinstance(error, OSError) else ValueError
-            return kind(f"clip {self.ids[key[1]]}: {error}")
+    def __getitem__(self, key: tuple[int, int]) -> dict[str, torch.Tensor]:
+        showing, index = key
+        with errors_name_the_clip(self.ids[index]):
+            return self._make(showing, index)
 
     def _make(self, showing: int, index: int) -> dict[str, torch.Tensor]:
         # Picture and sound draw apart, so that cached sound leaves the pictures what they are.
@@ -202,11 +200,8 @@ class TrainingClips(torch.utils.data.Dataset):
         return features, heard
 
 
-def collate(clips: list[dict[str, torch.Tensor] | Exception]) -> dict[str, torch.Tensor] | Exception:
+def collate(clips: list[dict[str, torch.Tensor]]) -> dict[str, torch.Tensor]:
     """Clips of `TrainingClips` -> the model's keyword arguments, `(B, T, ...)`, padded to the longest clip."""
-    errors = [clip for clip in clips if isinstance(clip, Exception)]
-    if errors:
-        return errors[0]
     return {
         name: torch.nn.utils.rnn.pad_sequence(
             [clip[name] for clip in clips], batch_first=True, padding_value=PADDING.get(name, 0)

@@ -9,6 +9,7 @@ import time
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from hashlib import blake2b
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -20,12 +21,11 @@ from datasets import Dataset
 from PIL import Image
 from safetensors import SafetensorError
 from safetensors.torch import save_file
-from torch.utils.data import DataLoader
 from tqdm import tqdm
 
 from ..atomic import WholeFolder, replace_folder
 from ..data.training_clips import ClipOrder, ShareOfSteps, TrainingClips, collate
-from ..data.workers import leave_signals_to_the_main_process
+from ..data.workers import read_ahead
 from ..evaluation.evaluate import evaluate_avsbench
 from ..model.loss_ccformer import FramePairs
 from ..model.modeling_ccformer import CCFormerForAudioVisualSegmentation
@@ -165,7 +165,7 @@ def train(
             f"epochs is {recipe.epochs}, which is {steps} steps, but {done} are done in {run.path}; expected are "
             f"{done / steps_per_epoch:g} epochs or more"
         )
-    loader = loop.loader(clips, workers)
+    steps_to_come = loop.parts(clips, workers)
     loop.set_training()
     if resume and newest is None:
         accelerator.print(f"nothing to resume in {run.path}: starting from step 0")
@@ -178,7 +178,7 @@ def train(
     if tracker:
         accelerator.init_trackers("ccformer", config={"recipe": json.dumps(recipe.as_dict())})
     with StopSignals() as stopped:
-        loop.run(loader, validate_every, validation, workers, stopped)
+        loop.run(steps_to_come, validate_every, validation, workers, stopped)
     return state.progress
 
 
@@ -230,7 +230,8 @@ class _Loop:
     def network(self) -> CCFormerForAudioVisualSegmentation:
         return self.accelerator.unwrap_model(self.state.model)
 
-    def loader(self, clips: Dataset, workers: int) -> DataLoader:
+    def parts(self, clips: Dataset, workers: int) -> Iterator[list[dict[str, torch.Tensor]]]:
+        """The steps still to come, each as this process' share of the clips in as many parts as are accumulated."""
         recipe, accelerator = self.recipe, self.accelerator
         share = ShareOfSteps(
             ClipOrder(len(clips), recipe.batch_size, recipe.seed),
@@ -240,16 +241,16 @@ class _Loop:
             recipe.accumulate,
         )
         cache = self.run_folder.path / "log-mel"
-        return DataLoader(
+        batches = read_ahead(
             TrainingClips(clips, self.processor, recipe.augmentation, recipe.seed, recipe.batch_size, cache),
+            collate,
+            workers,
             batch_sampler=share,
-            num_workers=workers,
-            collate_fn=collate,
-            worker_init_fn=leave_signals_to_the_main_process,
             generator=torch.Generator(),  # its own, so that torch's is left alone
             pin_memory=accelerator.device.type == "cuda",
-            persistent_workers=workers > 0,
         )
+        # `batched` of itertools comes with Python 3.12.
+        return iter(lambda: list(islice(batches, recipe.accumulate)), [])
 
     def described(self) -> Iterator[str]:
         """What a user wants to see before hours are spent: where it runs, and what a batch is made of."""
@@ -272,20 +273,24 @@ class _Loop:
             )
 
     def run(
-        self, loader: DataLoader, validate_every: int, validation: Dataset | None, workers: int, stopped: StopSignals
+        self,
+        steps_to_come: Iterator[list[dict[str, torch.Tensor]]],
+        validate_every: int,
+        validation: Dataset | None,
+        workers: int,
+        stopped: StopSignals,
     ) -> None:
         progress, main, steps = self.progress, self.accelerator.is_main_process, self.steps
         bar = tqdm(total=steps, initial=progress.step, desc="training", unit="step", disable=not main, mininterval=2)
         waited = 0.0
         begun, begun_at, seconds = time.perf_counter(), progress.step, progress.seconds
         saved = begun
-        parts = self._parts(loader)
         while progress.step < steps:
             start = time.perf_counter()
-            step_parts = next(parts)
+            parts = next(steps_to_come)
             waited += time.perf_counter() - start
             due = main and time.perf_counter() - saved >= 60 * self.recipe.save_minutes
-            found, stop, save = self.step(step_parts, stopped.asked, due)
+            found, stop, save = self.step(parts, stopped.asked, due)
             self._show(bar, found, waited / (time.perf_counter() - begun), begun, begun_at)
             last = progress.step == steps
             validate = validation is not None and (progress.step % validate_every == 0 or last)
@@ -306,17 +311,6 @@ class _Loop:
         if main:
             write_report(self.run_folder.path, progress.losses, progress.validations, progress.seconds)
         self.accelerator.end_training()
-
-    def _parts(self, loader: DataLoader) -> Iterator[list[dict[str, torch.Tensor]]]:
-        """The accumulated parts of each step."""
-        parts = []
-        for part in loader:
-            if isinstance(part, Exception):
-                raise part
-            parts.append(part)
-            if len(parts) == self.recipe.accumulate:
-                yield parts
-                parts = []
 
     def step(
         self, parts: list[dict[str, torch.Tensor]], asked_to_stop: bool, save_is_due: bool
