@@ -1,9 +1,11 @@
-"""Puts a trained model into the package: weights and settings, its scores on clips never seen, and the card that states them.
+"""Puts a trained model into the package: weights and settings, its scores on clips never seen, and the card that
+states them.
 
     python examples/maintainers/ship_checkpoint.py runs/tiny
     python examples/maintainers/ship_checkpoint.py            # scores the one that is there anew
 
-Writes `src/ccformer_hf/checkpoints/ccformer-tiny/` and the same card as `MODEL_CARD.md`. The code files that lie in a run's folder stay
+Writes `src/ccformer_hf/checkpoints/ccformer-tiny/` and the same card as `MODEL_CARD.md`. The code files that lie in a
+run's folder stay
 behind: inside the package they are there already.
 """
 

@@ -177,7 +177,8 @@ def read_record(folder: str | os.PathLike) -> ModelRecord | None:
 
 
 def package_commit() -> str:
-    """Commit of ccformer-hf's repository whose code is running, with "and changes" where files differ; "" where unknown."""
+    """Commit of ccformer-hf's repository whose code is running, with "and changes" where files differ; "" where
+    unknown."""
     here = Path(__file__).parent
 
     def git(*words: str) -> str:

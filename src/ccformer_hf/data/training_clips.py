@@ -1,7 +1,8 @@
-"""Clips on their way into training: which ones make up a step, what is changed in them, and how they become a batch (ours).
+"""Clips on their way into training: which ones make up a step, what is changed in them, and how they become a batch.
 
-What a clip looks and sounds like in its n-th showing depends on the seed and on n alone. So a step holds the same clips whatever the
-number of processes, workers and accumulated parts, and a run that was stopped goes on with exactly the clip that was next.
+What a clip looks and sounds like in its n-th showing depends on the seed and on n alone. So a step holds the same
+clips whatever the number of processes, workers and accumulated parts, and a run that was stopped goes on with exactly
+the clip that was next.
 
 Letters: `B` clips, `T` frames, `S` side of the frames.
 """
@@ -88,7 +89,8 @@ class ShareOfSteps:
 
 
 class TrainingClips(torch.utils.data.Dataset):
-    """Rows of `load_avsbench`, changed at random and made ready for the model; an item is asked for as `(showing, index)`.
+    """Rows of `load_avsbench`, changed at random and made ready for the model; an item is asked for as
+    `(showing, index)`.
 
     Args:
         clips: one split.
@@ -96,7 +98,8 @@ class TrainingClips(torch.utils.data.Dataset):
         augmentation: what is changed.
         seed: of the changes.
         batch_size: clips of a step; their number of frames is drawn for all of them, so that little is padded.
-        log_mel_cache: folder to keep log-mel examples in, for sound that is the same every time; None: made anew each time.
+        log_mel_cache: folder to keep log-mel examples in, for sound that is the same every time; None: made anew each
+            time.
     """
 
     def __init__(
@@ -141,12 +144,13 @@ class TrainingClips(torch.utils.data.Dataset):
             labels = nothing_sounds(labels)
         batch = self.processor(pictures, segmentation_maps=labels, label_mask=row["annotated"][kept])
         return {
-            "pixel_values": batch["pixel_values"][0],
-            "input_features": features,
-            "frame_mask": batch["frame_mask"][0],
-            "audio_mask": heard,
-            "labels": batch["labels"][0],
-            "label_mask": batch["label_mask"][0],
+            # The processor makes a batch of one clip; `collate` makes the real one.
+            "pixel_values": batch["pixel_values"][0],  # (1, T, 3, S, S) -> (T, 3, S, S)
+            "input_features": features,  # (T, 1, 96, 64)
+            "frame_mask": batch["frame_mask"][0],  # (1, T) -> (T,)
+            "audio_mask": heard,  # (T,)
+            "labels": batch["labels"][0],  # (1, T, S, S) -> (T, S, S)
+            "label_mask": batch["label_mask"][0],  # (1, T) -> (T,)
         }
 
     def _frames_of_step(self, step: int) -> int | None:
@@ -174,10 +178,12 @@ class TrainingClips(torch.utils.data.Dataset):
             changed = augment_sound(own.waveform, own.sampling_rate, self.augmentation, rng, mixed)
             own = Heard(changed, own.sampling_rate)
         features, heard = sound_examples(extractor, own, length, self.repeat_last)
+        # Cut after the sound was made of the whole clip: the first frames kept hear what came just before them.
         return features[kept], heard[kept]
 
     def _other(self, index: int, rng: np.random.Generator) -> Heard | None:
-        """The sound of another clip that has no class in common; None where ten tries find none, or no classes are known."""
+        """The sound of another clip that has no class in common; None where ten tries find none, or no classes are
+        known."""
         for other in rng.integers(0, len(self.clips), size=10).tolist():
             own, its = self.classes.of(index), self.classes.of(other)
             if own and its and own.isdisjoint(its):

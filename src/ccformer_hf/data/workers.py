@@ -54,7 +54,8 @@ def errors_name_the_clip(clip_id: str) -> Iterator[None]:
 
 
 class _ErrorsReturned(Dataset):
-    """A data set whose errors are items: raised in a worker, one would come back with a whole traceback as its text."""
+    """A data set whose errors are items: raised in a worker, one would come back with a whole traceback as its
+    text."""
 
     def __init__(self, clips: Dataset):
         self.clips = clips
@@ -86,15 +87,16 @@ class _CollatedOrError:
 
 
 def _leave_signals_to_the_main_process(worker: int) -> None:
-    """SIGTERM and Ctrl-C often go to all processes at once, and a dead worker would end the main one before it has saved its state.
-    Workers end with the main process all the same."""
+    """SIGTERM and Ctrl-C often go to all processes at once, and a dead worker would end the main one before it has
+    saved its state. Workers end with the main process all the same."""
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, signal.SIG_IGN)
 
 
 @atexit.register
 def _end_workers() -> None:
-    """At its exit, multiprocessing sends SIGTERM to the workers that are left and waits for them: for ever, if they ignore it."""
+    """At its exit, multiprocessing sends SIGTERM to the workers that are left and waits for them: for ever, if they
+    ignore it."""
     left = [process for process in _started if process.is_alive()]
     if left:
         signal.signal(signal.SIGCHLD, signal.SIG_DFL)  # torch's handler would call a killed worker an error

@@ -1,4 +1,4 @@
-"""The training loop, on `accelerate`: the same steps for any number of processes, and the same again after a stop (ours)."""
+"""The training loop, on `accelerate`: the same steps for any number of processes, and the same again after a stop."""
 
 import json
 import math
@@ -42,7 +42,8 @@ SMOOTHED = 50  # steps whose mean loss is shown
 
 
 def parameter_groups(model: CCFormerForAudioVisualSegmentation, recipe: Recipe) -> list[dict[str, Any]]:
-    """The backbones and the rest, each in two: matrices and kernels are decayed; norms, biases, tokens and queries are not."""
+    """The backbones and the rest, each in two: matrices and kernels are decayed; norms, biases, tokens and queries are
+    not."""
     embeddings = {id(module.weight) for module in model.modules() if isinstance(module, torch.nn.Embedding)}
     backbones = {id(p) for part in (model.model.backbone, model.model.audio_backbone) for p in part.parameters()}
     groups = {(part, decayed): [] for part in ("backbone", "rest") for decayed in (True, False)}
@@ -59,8 +60,8 @@ def parameter_groups(model: CCFormerForAudioVisualSegmentation, recipe: Recipe) 
 def learning_rate_factor(step: int, steps: int, frozen: int, recipe: Recipe, part: str) -> float:
     """Share of the learning rate at a step (from 0): warm-up, then a cosine down to 0; the backbones later and lower.
 
-    Frozen backbones get no rate rather than no gradient: taking them out would need another distributed set-up for each phase,
-    and the phase after it sets what memory is needed anyway.
+    Frozen backbones get no rate rather than no gradient: taking them out would need another distributed set-up for
+    each phase, and the phase after it sets what memory is needed anyway.
     """
     if part == "backbone" and step < frozen:
         return 0.0
@@ -96,10 +97,12 @@ def train(
         report.md          losses and validations, with their curves
         bad-batch-N/       the clips of a step whose loss was no number
 
-    A step is the same for any number of processes and, as long as no batch norms train (`frozen_norms`) and there is no dropout, for
-    any number of accumulated parts. Dropout draws by seed, step and part, whichever process has that part.
+    A step is the same for any number of processes and, as long as no batch norms train (`frozen_norms`) and there is
+    no dropout, for any number of accumulated parts. Dropout draws by seed, step and part, whichever process has that
+    part.
 
-    Launch it with `accelerate launch` or `torchrun` for several processes; `accelerate config` sets DDP, FSDP and precision.
+    Launch it with `accelerate launch` or `torchrun` for several processes; `accelerate config` sets DDP, FSDP and
+    precision.
 
     Args:
         model: with the labels of the data.
@@ -117,8 +120,8 @@ def train(
         Losses and validations.
 
     Raises:
-        ValueError: for a batch that cannot be shared out, an `output` that belongs to another recipe, a state that is not whole, fewer
-            epochs than are done, or a clip that cannot be used.
+        ValueError: for a batch that cannot be shared out, an `output` that belongs to another recipe, a state that is
+            not whole, fewer epochs than are done, or a clip that cannot be used.
         FileExistsError: for an `output` with a run in it, without `resume`.
         FloatingPointError: when the loss is no longer a finite number.
         TrainingStopped: after SIGTERM or Ctrl-C, once the state is saved.
@@ -137,6 +140,7 @@ def train(
         raise ValueError(
             "the moving average is kept whole in one process, which FSDP's shards are not; set ema_decay: 0, or use DDP"
         )
+    # The main process writes the folder before the others check theirs against it.
     with accelerator.main_process_first():
         changed = run.begin(recipe, resume, f"{len(clips)} clips, ids {_fingerprint(clips)}")
 
@@ -145,13 +149,18 @@ def train(
     frozen = round(recipe.frozen_epochs * steps_per_epoch)
     validate_every = max(1, round(recipe.validate_every * steps_per_epoch))
 
+    # Epochs are fractions of steps here: a step takes the next clips of an endless order, so no epoch ends in a
+    # smaller batch.
     if accelerator.num_processes > 1 and not recipe.frozen_norms:
         share_batch_norms(model.model.backbone)
     optimizer = torch.optim.AdamW(parameter_groups(model, recipe), lr=recipe.learning_rate)
     if recipe.gradient_checkpointing:
         model.gradient_checkpointing_enable()
+    # The inner model alone: the loss around it matches queries on the CPU, which no graph can hold.
     if compile_model:
         model.model.compile()
+    # The loader is not prepared: `ShareOfSteps` shares clips out already, such that a step does not depend on the
+    # number of processes.
     model, optimizer = accelerator.prepare(model, optimizer)
     ema = ExponentialMovingAverage(accelerator.unwrap_model(model), recipe.ema_decay)
     state = TrainingState(model, optimizer, ema, Progress(), accelerator.scaler)
@@ -187,7 +196,8 @@ class TrainingStopped(KeyboardInterrupt):
 
 
 class StopSignals:
-    """Remembers SIGTERM and Ctrl-C, so that the step at hand is finished and the state saved; a second Ctrl-C stops at once."""
+    """Remembers SIGTERM and Ctrl-C, so that the step at hand is finished and the state saved; a second Ctrl-C stops at
+    once."""
 
     def __init__(self):
         self.asked = False
@@ -297,6 +307,7 @@ class _Loop:
             if validate:
                 self.validate(validation, workers)
             progress.seconds = seconds + time.perf_counter() - begun
+            # Saved after a validation, so that a resumed run neither repeats nor misses one.
             if save or validate or last or stop:
                 self.save_state()
                 saved = time.perf_counter()
@@ -306,7 +317,7 @@ class _Loop:
                     f"stopped at step {progress.step} of {steps}; --resume goes on from {self.run_folder.newest_state()}"
                 )
         bar.close()
-        with self.state.ema.swapped_in():
+        with self.state.ema.swapped_in():  # what was validated is what is kept
             self.save_model(self.run_folder.last)
         if main:
             write_report(self.run_folder.path, progress.losses, progress.validations, progress.seconds)
@@ -318,22 +329,28 @@ class _Loop:
         """One optimizer step.
 
         Returns:
-            Its losses, the mean over everything; whether any process was asked to stop, and whether for any a state is due.
+            Its losses, the mean over everything; whether any process was asked to stop, and whether for any a state is
+            due.
         """
         accelerator, device, optimizer = self.accelerator, self.accelerator.device, self.state.optimizer
+        # Each tensor is (B, T, ...): B clips of a part, T frames.
         parts = [{name: tensor.to(device, non_blocking=True) for name, tensor in part.items()} for part in parts]
+        # The loss is a sum over all clips of the step divided by what there is to count in all of them. A mean of the
+        # means of parts would weigh a part with few sounding objects as much as one with many.
         names = ("labels", "frame_mask", "audio_mask", "label_mask")
         counts = sum(self.network.count_loss_items(**{name: part[name] for name in names}) for part in parts)
-        counts = accelerator.reduce(counts, "sum")
+        counts = accelerator.reduce(counts, "sum")  # over processes
         pairs = self._frame_pairs(parts)
         for group in optimizer.param_groups:
+            # From the step alone rather than by a scheduler, whose state a resumed, longer run would have to undo.
             factor = learning_rate_factor(self.progress.step, self.steps, self.frozen, self.recipe, group["part"])
             group["lr"] = self.recipe.learning_rate * factor
         found: dict[str, torch.Tensor] = {}
         for number, part in enumerate(parts):
             with accelerator.accumulate(self.model):
                 self._seed(number)
-                # One seed for all parts: the points at which masks are read are then the same for every split of the batch.
+                # One seed for all parts: the points at which masks are read are then the same for every split of the
+                # batch.
                 output = self.model(
                     **part,
                     loss_counts=counts,
@@ -345,11 +362,14 @@ class _Loop:
                 # `backward` divides by the number of parts, but the counts have done so already.
                 accelerator.backward(output.loss * len(parts))
                 if accelerator.sync_gradients:
+                    # The last part: the gradients are those of the whole step now, in every process.
                     found["gradient"] = accelerator.clip_grad_norm_(self.model.parameters(), self.recipe.max_grad_norm)
                     self._check_finite(found["loss"], parts)
-                optimizer.step()
+                optimizer.step()  # does nothing until the last part
                 optimizer.zero_grad()
         self.state.ema.update()
+        # One process may have got the signal, or see the time, alone: all agree by the same reduction that averages
+        # the losses.
         found |= {"stop": torch.tensor(float(asked_to_stop)), "save": torch.tensor(float(save_is_due))}
         mean = accelerator.reduce(
             torch.stack([torch.as_tensor(v, device=device).float() for v in found.values()]), "mean"
@@ -361,14 +381,16 @@ class _Loop:
         return values, stop, save
 
     def _seed(self, part: int) -> None:
-        """What dropout draws depends on seed, step and part alone: the same after a stop, and whichever process has the part."""
+        """What dropout draws depends on seed, step and part alone: the same after a stop, and whichever process has
+        the part."""
         part += self.accelerator.process_index * self.recipe.accumulate
         seed = np.random.SeedSequence([self.recipe.seed, self.progress.step, part])
         torch.manual_seed(int(seed.generate_state(1)[0]))
 
     @torch.no_grad()
     def _frame_pairs(self, parts: list[dict[str, torch.Tensor]]) -> tuple[FramePairs, ...]:
-        """What the contrastive loss of each part needs to know of the others (*lineage*: GradCache); nothing where there is one."""
+        """What the contrastive loss of each part needs to know of the others (*lineage*: GradCache); nothing where
+        there is one."""
         if len(parts) == 1 or not self.network.config.contrastive_weight:
             return ()
         pairs = []
@@ -379,7 +401,8 @@ class _Loop:
         return tuple(pairs)
 
     def _check_finite(self, loss: torch.Tensor, parts: list[dict[str, torch.Tensor]]) -> None:
-        """Stops all processes before a loss that is no number reaches the weights, and keeps the batch that made it."""
+        """Stops all processes before a loss that is no number reaches the weights, and keeps the batch that made
+        it."""
         whole = self.accelerator.reduce(loss, "mean")
         if torch.isfinite(whole):
             return
@@ -413,6 +436,8 @@ class _Loop:
         with self.state.ema.swapped_in():
             network = self.network
             result = evaluate_avsbench(network, self.processor, validation, size=self.recipe.size, workers=workers)
+            # The main process has the scores, but all must agree on whether these weights are the best: saving them is
+            # a joint effort.
             (scores,) = broadcast_object_list([result.scores if accelerator.is_main_process else None])
             score = _selection_score(scores)
             progress.validations.append({"step": progress.step, **scores})
@@ -429,7 +454,7 @@ class _Loop:
 
     def save_model(self, folder: Path) -> None:
         """A model folder for `from_pretrained`, of the weights that are in the model now."""
-        weights = self.accelerator.get_state_dict(self.model)
+        weights = self.accelerator.get_state_dict(self.model)  # all processes: FSDP gathers its shards
         if self.accelerator.is_main_process:
             with WholeFolder(folder) as temporary:
                 self.network.save_pretrained(temporary, state_dict=weights)
@@ -438,7 +463,8 @@ class _Loop:
         self.accelerator.wait_for_everyone()
 
     def _write_card(self, folder: Path) -> None:
-        """The card of the weights of this step, and the record it is made from; scores only if these weights were validated."""
+        """The card of the weights of this step, and the record it is made from; scores only if these weights were
+        validated."""
         progress = self.progress
         validated = progress.validations and progress.validations[-1]["step"] == progress.step
         scores = progress.validations[-1] if validated else {}
@@ -498,8 +524,8 @@ class _Loop:
 
 
 def several_were_asked_for(environment: Mapping[str, str]) -> bool:
-    """Whether a launcher's variables speak of several processes: `accelerate launch --cpu --num_processes 2` sets an address at which
-    they would meet, but starts one, without a word."""
+    """Whether a launcher's variables speak of several processes: `accelerate launch --cpu --num_processes 2` sets an
+    address at which they would meet, but starts one, without a word."""
     return int(environment.get("WORLD_SIZE", 1 + ("MASTER_ADDR" in environment))) > 1
 
 

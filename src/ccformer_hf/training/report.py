@@ -1,4 +1,4 @@
-"""What a training run tells in the end: pictures of its predictions, a report, and the record of its weights (ours)."""
+"""What a training run reports at its end: pictures of its predictions, a report, and the record of its weights."""
 
 import json
 from collections.abc import Sequence
