@@ -47,7 +47,8 @@ def main() -> None:
         "run",
         nargs="?",
         default=TARGET,
-        help="folder of a training run, whose best weights are taken, or a model folder; left out: the checkpoint that is there",
+        help="folder of a training run, whose best weights are taken, or a model folder; left out: the checkpoint "
+        "that is there",
     )
     parser.add_argument(
         "--clips", type=int, default=200, help="clips of each setting to score on (default %(default)s)"

@@ -262,7 +262,8 @@ def _copy_pictures(run: Path, record: ModelRecord, target: Path) -> list[str]:
 def _check_dataset(folder: Path) -> None:
     if not is_converted(folder):
         raise ValueError(
-            f"{folder}: was not written by `ccformer data convert`; convert the data first, then name the folder it wrote"
+            f"{folder}: was not written by `ccformer data convert`; convert the data first, then name the folder it "
+            "wrote"
         )
     for setting in read_plan(folder):
         shard_files(folder, setting)

@@ -138,7 +138,8 @@ def train(
     )
     if accelerator.distributed_type == DistributedType.FSDP and recipe.ema_decay:
         raise ValueError(
-            "the moving average is kept whole in one process, which FSDP's shards are not; set ema_decay: 0, or use DDP"
+            "the moving average is kept whole in one process, which FSDP's shards are not; set ema_decay: 0, or use "
+            "DDP"
         )
     # The main process writes the folder before the others check theirs against it.
     with accelerator.main_process_first():
@@ -268,18 +269,19 @@ class _Loop:
         part = recipe.batch_size // (processes * recipe.accumulate)
         yield (
             f"training on {self.accelerator.device.type}, {processes} process(es), mixed precision "
-            f"{self.accelerator.mixed_precision}; batch_size {recipe.batch_size} = {processes} process(es) x {recipe.accumulate} "
-            f"accumulated part(s) x {part} clip(s); {self.steps} steps"
+            f"{self.accelerator.mixed_precision}; batch_size {recipe.batch_size} = {processes} process(es) x "
+            f"{recipe.accumulate} accumulated part(s) x {part} clip(s); {self.steps} steps"
         )
         if processes == 1 and several_were_asked_for(os.environ):
             yield (
-                "warning: the launcher was asked for several processes, but this is one by itself, as `accelerate launch --cpu` starts "
-                "it. On CPUs take: ACCELERATE_USE_CPU=true torchrun --nproc_per_node 2 -m ccformer_hf train ..."
+                "warning: the launcher was asked for several processes, but this is one by itself, as `accelerate "
+                "launch --cpu` starts it. On CPUs take: ACCELERATE_USE_CPU=true torchrun --nproc_per_node 2 -m "
+                "ccformer_hf train ..."
             )
         if recipe.accumulate > 1 and training_batch_norms(self.network):
             yield (
-                f"batch norms train (frozen_norms: false): each of the {recipe.accumulate} accumulated parts is normalised by itself, so "
-                "that a step depends on their number"
+                f"batch norms train (frozen_norms: false): each of the {recipe.accumulate} accumulated parts is "
+                "normalised by itself, so that a step depends on their number"
             )
 
     def run(
@@ -314,7 +316,8 @@ class _Loop:
             if stop and not last:
                 bar.close()
                 raise TrainingStopped(
-                    f"stopped at step {progress.step} of {steps}; --resume goes on from {self.run_folder.newest_state()}"
+                    f"stopped at step {progress.step} of {steps}; --resume goes on from "
+                    f"{self.run_folder.newest_state()}"
                 )
         bar.close()
         with self.state.ema.swapped_in():  # what was validated is what is kept
@@ -417,8 +420,8 @@ class _Loop:
             (folder / "weights.txt").write_text(f"as in {self.run_folder.newest_state()}, some steps later\n")
         self.accelerator.wait_for_everyone()
         raise FloatingPointError(
-            f"the loss is {whole.item()} at step {step}; the batch is kept in {folder}, saved states are as they were. Try a lower "
-            "learning_rate, more warmup_steps, or bf16 instead of fp16"
+            f"the loss is {whole.item()} at step {step}; the batch is kept in {folder}, saved states are as they "
+            "were. Try a lower learning_rate, more warmup_steps, or bf16 instead of fp16"
         )
 
     def set_training(self) -> None:

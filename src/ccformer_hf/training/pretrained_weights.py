@@ -86,8 +86,8 @@ def load_pretrained_weights(backbone: PreTrainedModel, source: str | os.PathLike
         layout, of = foreign[0]
     else:
         raise ValueError(
-            f"{source}: its tensors ({_few(tensors)}) are in no layout that is known; expected {RESNET}, {PVT}, {PVT_OF_TIMM}, or "
-            f"a {kind} of transformers"
+            f"{source}: its tensors ({_few(tensors)}) are in no layout that is known; expected {RESNET}, {PVT}, "
+            f"{PVT_OF_TIMM}, or a {kind} of transformers"
         )
     if not re.fullmatch(PLAIN_NETWORKS, config.get("architecture", "resnet50")):
         raise ValueError(f"{source}: is a {config['architecture']} of timm, for which transformers has no network")
@@ -166,7 +166,8 @@ def read_tensors(file: Path) -> dict[str, Tensor]:
         content = torch.load(file, map_location="cpu", weights_only=True)
     except (SafetensorError, pickle.UnpicklingError, RuntimeError, EOFError, AttributeError, KeyError, ValueError):
         raise ValueError(
-            f"{file}: cannot be read as tensors; it is damaged, or a pickle that holds more than tensors, which is not opened"
+            f"{file}: cannot be read as tensors; it is damaged, or a pickle that holds more than tensors, which is "
+            "not opened"
         ) from None
     for name in ("state_dict", "model"):
         if isinstance(content, dict) and isinstance(content.get(name), dict):

@@ -50,8 +50,8 @@ class RunFolder:
         if differing:
             name = differing[0]
             raise ValueError(
-                f"{self.path}: was begun with {name} = {before.get(name)!r}, now it is {now[name]!r}; take the recipe and "
-                "the clips it was begun with, or another output folder"
+                f"{self.path}: was begun with {name} = {before.get(name)!r}, now it is {now[name]!r}; take the recipe "
+                "and the clips it was begun with, or another output folder"
             )
         if not resume and self.newest_state() is not None:
             raise FileExistsError(

@@ -111,8 +111,8 @@ class TrainingState:
                 self.scaler.load_state_dict(scaler)
         except (OSError, ValueError, KeyError, TypeError, RuntimeError, SafetensorError) as error:
             raise ValueError(
-                f"{folder}: is not a whole state of this model ({' '.join(str(error).split())}); remove this folder, and --resume "
-                "goes on from the state before it"
+                f"{folder}: is not a whole state of this model ({' '.join(str(error).split())}); remove this folder, "
+                "and --resume goes on from the state before it"
             ) from error
         self.progress = progress
 
