@@ -82,6 +82,8 @@ class ShareOfSteps:
         return len(self.steps) * self.accumulate
 
     def __iter__(self) -> Iterator[list[tuple[int, int]]]:
+        # The clips of a step lie in one row: each process has a stretch of it, cut into its accumulated parts. Together
+        # they are the same clips for any number of processes and parts.
         for number in self.steps:
             clips = self.order.step(number)
             for start in range(self.first, self.first + self.part * self.accumulate, self.part):
@@ -118,6 +120,7 @@ class TrainingClips(torch.utils.data.Dataset):
         if (augmentation.mix or augmentation.off_screen) and self.classes.told_by == UNKNOWN:
             warnings.warn(f"no sound is mixed in, and silence stands for off_screen: {NOT_TOLD}", stacklevel=2)
         self.repeat_last = "avss" not in table["setting"]
+        # Apart, so that the sound of another clip can be had without decoding its frames.
         self.pictures = clips.select_columns(["frames", "labels", "annotated"])
         self.sounds = clips.select_columns(["sound", "log_mel"])
         self.cache = Path(log_mel_cache) if log_mel_cache and not augmentation.changes_sound else None
@@ -131,6 +134,7 @@ class TrainingClips(torch.utils.data.Dataset):
             return self._make(showing, index)
 
     def _make(self, showing: int, index: int) -> dict[str, torch.Tensor]:
+        # The generators follow from the showing alone, not from what was drawn before: any worker can make any clip.
         # Picture and sound draw apart, so that cached sound leaves the pictures what they are.
         rng, sound_rng = (np.random.default_rng([self.seed, showing, purpose]) for purpose in (1, 3))
         row = self.pictures[index]

@@ -201,6 +201,7 @@ def _merged(base: Mapping[str, Any], values: Mapping[str, Any]) -> dict[str, Any
     merged = dict(base)
     for name, value in values.items():
         # A backbone is replaced as a whole: settings of one kind mean nothing to another.
+        # All other mappings, such as `augmentation`, are merged line by line.
         inside = isinstance(value, Mapping) and isinstance(merged.get(name), Mapping) and name != "backbone_config"
         merged[name] = _merged(merged[name], value) if inside else value
     return merged
