@@ -82,8 +82,8 @@ class ShareOfSteps:
         return len(self.steps) * self.accumulate
 
     def __iter__(self) -> Iterator[list[tuple[int, int]]]:
-        # The clips of a step lie in one row: each process has a stretch of it, cut into its accumulated parts. Together
-        # they are the same clips for any number of processes and parts.
+        # The clips of a step lie in one row: each process has a stretch of it, cut into its accumulated parts.
+        # Together they are the same clips for any number of processes and parts.
         for number in self.steps:
             clips = self.order.step(number)
             for start in range(self.first, self.first + self.part * self.accumulate, self.part):

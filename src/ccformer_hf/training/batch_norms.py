@@ -39,7 +39,8 @@ class BatchNormOfAllProcesses(torch.nn.BatchNorm2d):
         sums = _SumOverProcesses.apply(torch.cat([values.sum((0, 2, 3)), number]))  # (C + 1,)
         count = sums[-1].detach()
         mean = sums[:-1] / count  # (C,)
-        # The mean first and then the variance about it: two rounds of messages, but E[x^2] - E[x]^2 in one would cancel.
+        # The mean first and then the variance about it: two rounds of messages, but E[x^2] - E[x]^2 in one would
+        # cancel.
         centred = values - mean[:, None, None]  # (N, C, H, W)
         variance = _SumOverProcesses.apply(centred.square().sum((0, 2, 3))) / count  # (C,)
         if self.track_running_stats:
