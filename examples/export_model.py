@@ -1,11 +1,12 @@
-"""Takes a model elsewhere (torch program, ONNX, half precision, int8) and prints what each costs and gives on made-up clips.
+"""Takes a model elsewhere (torch program, ONNX, half precision, int8) and prints what each costs and gives on made-up
+clips.
 
     pip install "ccformer-hf[onnx]"
     python examples/export_model.py                                  # the checkpoint inside the package
     python examples/export_model.py --model runs/tiny/last --output runs/exported --clips 10
 
-All run in one process on the CPU, clip by clip in turn, so that a slower moment of the machine meets them all. The files stay in
-the output folder; the first lines of `variants` show how each is made and run.
+All run in one process on the CPU, clip by clip in turn, so that a slower moment of the machine meets them all. The
+files stay in the output folder; the first lines of `variants` show how each is made and run.
 """
 
 import argparse

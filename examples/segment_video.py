@@ -2,8 +2,8 @@
 
     python examples/segment_video.py holiday.mp4
 
-`ccformer_hf.segment_video` (and the command `ccformer segment`) writes a video, masks, JSON and a contact sheet; this is the
-way for those who want the masks themselves.
+`ccformer_hf.segment_video` (and the command `ccformer segment`) writes a video, masks, JSON and a contact sheet; this
+is the way for those who want the masks themselves.
 """
 
 import sys

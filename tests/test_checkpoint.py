@@ -13,6 +13,7 @@ from ccformer_hf import AudioVisualProcessor, CCFormerImageProcessor, load
 from ccformer_hf.data.synthetic.clips import CLASS_NAMES
 from ccformer_hf.inference.loading import BUILT_IN_MODEL, CHECKPOINTS
 from ccformer_hf.model_card import FIGURES, model_card, read_record
+from ccformer_hf.training.recipe import recipe_from
 
 FOLDER = CHECKPOINTS / BUILT_IN_MODEL
 ROOT = Path(__file__).parents[1]
@@ -38,6 +39,11 @@ def test_the_card_states_what_was_measured():
     assert all(f"| {FIGURES[name]} | {value:.4f} |" in text for name, value in record.scores.items())
     results = ModelCard(text).data.eval_results
     assert {result.metric_type: result.metric_value for result in results} == record.scores
+
+
+def test_its_recipe_is_one_of_today():
+    recipe = {name: value for name, value in read_record(FOLDER).recipe.items() if name != "data"}
+    assert recipe_from(recipe, "checkpoint.json").as_dict().keys() == recipe.keys()
 
 
 def test_it_is_good():

@@ -1,9 +1,11 @@
-"""Puts a trained model into the package: weights and settings, its scores on clips never seen, and the card that states them.
+"""Puts a trained model into the package: weights and settings, its scores on clips never seen, and the card that
+states them.
 
     python examples/maintainers/ship_checkpoint.py runs/tiny
     python examples/maintainers/ship_checkpoint.py            # scores the one that is there anew
 
-Writes `src/ccformer_hf/checkpoints/ccformer-tiny/` and the same card as `MODEL_CARD.md`. The code files that lie in a run's folder stay
+Writes `src/ccformer_hf/checkpoints/ccformer-tiny/` and the same card as `MODEL_CARD.md`. The code files that lie in a
+run's folder stay
 behind: inside the package they are there already.
 """
 
@@ -45,7 +47,8 @@ def main() -> None:
         "run",
         nargs="?",
         default=TARGET,
-        help="folder of a training run, whose best weights are taken, or a model folder; left out: the checkpoint that is there",
+        help="folder of a training run, whose best weights are taken, or a model folder; left out: the checkpoint "
+        "that is there",
     )
     parser.add_argument(
         "--clips", type=int, default=200, help="clips of each setting to score on (default %(default)s)"

@@ -88,8 +88,8 @@ def made_ready(source: str | os.PathLike, repo_id: str, repo_type: str = "model"
     """The folder that goes up as it is, gone at the end of the `with` block where it is a copy.
 
     Args:
-        source: the folder of a training run (`best` of it, else `last`) or a model folder; one that `ccformer data convert` wrote;
-            or that of a Space with Gradio.
+        source: the folder of a training run (`best` of it, else `last`) or a model folder; one that
+            `ccformer data convert` wrote; or that of a Space with Gradio.
         repo_id: where it is to be, for the model card.
         repo_type: `"model"`, `"dataset"` or `"space"`.
         license: of the weights, by the Hub's short name such as `"apache-2.0"`; empty: as the folder tells.
@@ -141,7 +141,8 @@ def push_folder(
         folder: all of it goes up, but for hidden and temporary files.
         repo_id: `OWNER/NAME`.
         repo_type: `"model"`, `"dataset"` or `"space"`.
-        public: whether the repository is to be public in the end; None: a new one is private, an old one stays what it is.
+        public: whether the repository is to be public in the end; None: a new one is private, an old one stays what it
+            is.
         revision: branch to commit to, made where it does not exist; None: the main one.
 
     Returns:
@@ -246,7 +247,8 @@ def _stage_model(source: Path, target: Path, repo_id: str, license: str) -> None
 
 
 def _copy_pictures(run: Path, record: ModelRecord, target: Path) -> list[str]:
-    """Puts a run's pictures beside the card. Predictions on AVSBench stay behind: its frames are not to be given on."""
+    """Puts a run's pictures beside the card. Predictions on AVSBench stay behind: its frames are not to be given
+    on."""
     pictures = [run / "report.png"]
     if record.dataset not in SETTINGS:
         pictures += sorted((run / "pictures").glob("*.png"))
@@ -260,7 +262,8 @@ def _copy_pictures(run: Path, record: ModelRecord, target: Path) -> list[str]:
 def _check_dataset(folder: Path) -> None:
     if not is_converted(folder):
         raise ValueError(
-            f"{folder}: was not written by `ccformer data convert`; convert the data first, then name the folder it wrote"
+            f"{folder}: was not written by `ccformer data convert`; convert the data first, then name the folder it "
+            "wrote"
         )
     for setting in read_plan(folder):
         shard_files(folder, setting)
@@ -283,7 +286,8 @@ def _check_space(folder: Path) -> None:
 
 
 def _stage_space(source: Path, target: Path) -> None:
-    """A Space, and this package beside its `app.py` where that imports it: on the Hub there is nothing else to install it from."""
+    """A Space, and this package beside its `app.py` where that imports it: on the Hub there is nothing else to install
+    it from."""
     leave = shutil.ignore_patterns("__pycache__", "*.pyc", ".*")
     shutil.copytree(source, target, ignore=leave, dirs_exist_ok=True)
     package = Path(__file__).parent

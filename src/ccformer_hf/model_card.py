@@ -172,12 +172,14 @@ def read_record(folder: str | os.PathLike) -> ModelRecord | None:
         return ModelRecord(**json.loads(file.read_text(encoding="utf-8")))
     except (ValueError, TypeError) as error:
         raise ValueError(
-            f"{file}: is not a record of how a model was made ({error}); remove it, the card then says that this is not known"
+            f"{file}: is not a record of how a model was made ({error}); remove it, the card then says that this is "
+            "not known"
         ) from None
 
 
 def package_commit() -> str:
-    """Commit of ccformer-hf's repository whose code is running, with "and changes" where files differ; "" where unknown."""
+    """Commit of ccformer-hf's repository whose code is running, with "and changes" where files differ; "" where
+    unknown."""
     here = Path(__file__).parent
 
     def git(*words: str) -> str:
@@ -289,6 +291,6 @@ def _license(record: ModelRecord) -> str:
     if record.license:
         return f"{record.license}, the weights and the code."
     return (
-        "The code is Apache-2.0. What the weights may be used for also depends on the license of the clips they were trained on, which "
-        "this card does not know."
+        "The code is Apache-2.0. What the weights may be used for also depends on the license of the clips they were "
+        "trained on, which this card does not know."
     )

@@ -97,7 +97,8 @@ def command(folder, data, output, *options, **changes):
     return cli.main(["train", *arguments, "--workers", "1", "--tracker", "none", *options])
 
 
-# What a run leaves -------------------------------------------------------------------------------------------------------
+# What a run leaves
+# -------------------------------------------------------------------------------------------------------
 
 
 @pytest.fixture(scope="module")
@@ -154,7 +155,8 @@ def test_only_the_newest_states_are_kept_and_nothing_half_written(finished_run):
     assert [path.name for path in output.rglob(".*")] == []
 
 
-# The same for every split of a batch -------------------------------------------------------------------------------------
+# The same for every split of a batch
+# -------------------------------------------------------------------------------------
 
 
 def assert_same_training(first, second):
@@ -162,7 +164,8 @@ def assert_same_training(first, second):
     assert steps[0]["losses"] == pytest.approx(steps[1]["losses"], rel=1e-5, abs=1e-5)
     found = weights(second)
     for name, value in weights(first).items():
-        # A key's bias cancels in the softmax: its gradient is nothing but rounding, which AdamW blows up to full steps.
+        # A key's bias cancels in the softmax: its gradient is nothing but rounding, which AdamW blows up to full
+        # steps.
         if not name.endswith("key.bias"):
             torch.testing.assert_close(found[name], value, rtol=0, atol=2e-5, msg=name)
 
@@ -272,7 +275,8 @@ def test_batches_of_one_and_larger_than_the_set(data, tmp_path):
         )
 
 
-# Stopped and gone on with --------------------------------------------------------------------------------------------------
+# Stopped and gone on with
+# --------------------------------------------------------------------------------------------------
 
 RESUMED = {"epochs": 3, "validate_every": 2, "model": SMALL | {"dropout": 0.1}}  # 6 steps
 
@@ -389,7 +393,8 @@ def test_a_run_is_not_overwritten(data, tmp_path):
         run(other, tmp_path / "run", epochs=1, resume=True)
 
 
-# What goes wrong -----------------------------------------------------------------------------------------------------------
+# What goes wrong
+# -----------------------------------------------------------------------------------------------------------
 
 
 def states(output):
@@ -457,7 +462,8 @@ def test_errors_of_the_command_are_one_line(data, tmp_path, capsys):
     assert line.startswith("ccformer: error: ") and "has no setting 'epoch'" in line
 
 
-# Rates and groups ----------------------------------------------------------------------------------------------------------
+# Rates and groups
+# ----------------------------------------------------------------------------------------------------------
 
 
 def test_learning_rate_by_hand():

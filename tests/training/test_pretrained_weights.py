@@ -1,4 +1,5 @@
-"""Weights of others: networks written here from the published descriptions, with the published names, compute what ours do after loading."""
+"""Weights of others: networks written here from the published descriptions, with the published names, compute what
+ours do after loading."""
 
 import json
 import re
@@ -19,7 +20,7 @@ from transformers import (
     Swinv2ForImageClassification,
 )
 
-from ccformer_hf.training.pretrained_weights import differences, load_weights
+from ccformer_hf.training.pretrained_weights import differences, load_pretrained_weights
 
 STAGES = ["stage1", "stage2", "stage3", "stage4"]
 PICTURE = torch.randn(2, 3, 96, 64, generator=torch.Generator().manual_seed(0))
@@ -197,7 +198,7 @@ def test_a_resnet_of_torchvision_computes_the_same_here(bottleneck, counted, tmp
     theirs, ours = randomised(ResNet(bottleneck)), our_resnet(bottleneck)
     state = {name: tensor for name, tensor in theirs.state_dict().items() if counted or "num_batches" not in name}
     torch.save(state, tmp_path / "resnet.pth")
-    load_weights(ours, tmp_path / "resnet.pth")
+    load_pretrained_weights(ours, tmp_path / "resnet.pth")
     assert_computes_the_same(ours, theirs)
 
 
@@ -206,7 +207,7 @@ def test_a_pvt_of_its_authors_computes_the_same_here(within, tmp_path):
     theirs, ours = randomised(PVT()), our_pvt()
     state = theirs.state_dict()
     torch.save({within: state, "epoch": 300} if within else state, tmp_path / "pvt_v2.pth")
-    load_weights(ours, tmp_path / "pvt_v2.pth")
+    load_pretrained_weights(ours, tmp_path / "pvt_v2.pth")
     assert_computes_the_same(ours, theirs)
 
 
@@ -217,7 +218,7 @@ def test_a_folder_of_timm(tmp_path):
         tmp_path / "model.safetensors",
     )
     (tmp_path / "config.json").write_text(json.dumps({"architecture": "pvt_v2_b0", "num_classes": 10}))
-    load_weights(ours, tmp_path)
+    load_pretrained_weights(ours, tmp_path)
     assert_computes_the_same(ours, theirs)
 
 
@@ -233,10 +234,10 @@ def test_a_hub_id(tmp_path, monkeypatch):
     (snapshot / "config.json").write_text(json.dumps({"architecture": "resnet50"}))
     monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path))
     monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
-    load_weights(ours, "timm/resnet-small")
+    load_pretrained_weights(ours, "timm/resnet-small")
     assert_computes_the_same(ours, theirs)
     with pytest.raises(OSError, match="timm/none: could not get model.safetensors or pytorch_model.bin from the Hub"):
-        load_weights(ours, "timm/none")
+        load_pretrained_weights(ours, "timm/none")
 
 
 @pytest.mark.parametrize(
@@ -253,7 +254,7 @@ def test_networks_of_timm_itself(name, config, tmp_path):
     (tmp_path / "config.json").write_text(json.dumps({"architecture": name}))
     config.out_features = STAGES
     ours = AutoBackbone.from_config(config).eval()
-    load_weights(ours, tmp_path)
+    load_pretrained_weights(ours, tmp_path)
     # timm keeps eps = 1e-5 of the authors in some norms of PVT-v2; transformers has 1e-6 in all.
     assert_computes_the_same(ours, lambda x: theirs.forward_intermediates(x, intermediates_only=True)[-4:], 1e-4)
 
@@ -274,7 +275,7 @@ def test_every_tensor_that_does_not_fit_is_told_and_nothing_is_loaded(tmp_path):
         changed = {name: tensor for name, tensor in (state | change).items() if tensor is not None}
         torch.save(changed, tmp_path / "pvt.pth")
         with pytest.raises(ValueError) as error:
-            load_weights(ours, tmp_path / "pvt.pth")
+            load_pretrained_weights(ours, tmp_path / "pvt.pth")
         assert (
             f": holds a PVT-v2 as its authors published it, which does not fit the backbone of the recipe: {wrong};"
             in told(error)
@@ -283,7 +284,7 @@ def test_every_tensor_that_does_not_fit_is_told_and_nothing_is_loaded(tmp_path):
         {name: tensor for name, tensor in state.items() if not name.startswith("block4.")}, tmp_path / "pvt.pth"
     )
     with pytest.raises(ValueError, match=r"32 missing \(block4.0.attn.kv.bias, .*, .*, \.\.\.\);"):
-        load_weights(ours, tmp_path / "pvt.pth")
+        load_pretrained_weights(ours, tmp_path / "pvt.pth")
     assert all(torch.equal(before[name], tensor) for name, tensor in ours.state_dict().items())
 
 
@@ -293,7 +294,8 @@ def test_differences_are_empty_where_all_fits():
 
 
 def test_networks_that_compute_something_else_are_refused(tmp_path):
-    """What no tensor tells, `config.json` does; and what cannot be told at all must be as the published networks have it."""
+    """What no tensor tells, `config.json` does; and what cannot be told at all must be as the published networks have
+    it."""
     resnet, pvt = tmp_path / "resnet", tmp_path / "pvt"
     for folder, network in ((resnet, ResNet(True)), (pvt, PVT())):
         folder.mkdir()
@@ -310,7 +312,7 @@ def test_networks_that_compute_something_else_are_refused(tmp_path):
         (pvt, our_pvt(linear_attention=True), r"8 missing \(block4.0.attn.norm.bias, .* 6 of another shape"),
     ]:
         with pytest.raises(ValueError, match=wrong) as error:
-            load_weights(ours, folder)
+            load_pretrained_weights(ours, folder)
         assert told(error).startswith(f"{folder}: ")
     for content, wrong in [
         (
@@ -322,7 +324,7 @@ def test_networks_that_compute_something_else_are_refused(tmp_path):
     ]:
         (resnet / "config.json").write_text(content)
         with pytest.raises(ValueError, match=wrong) as error:
-            load_weights(our_resnet(), resnet)
+            load_pretrained_weights(our_resnet(), resnet)
         told(error)
 
 
@@ -349,19 +351,19 @@ def test_files_that_hold_no_weights_are_refused(tmp_path):
     ]:
         torch.save(content, file)
         with pytest.raises(ValueError, match=wrong) as error:
-            load_weights(ours, file)
+            load_pretrained_weights(ours, file)
         told(error)
     for name in ("weights.pth", "weights.safetensors"):
         (tmp_path / name).write_bytes(b"\x10\0\0\0\0\0\0\0cut short")
         with pytest.raises(ValueError, match=f"{name}: cannot be read as tensors"):
-            load_weights(ours, tmp_path / name)
+            load_pretrained_weights(ours, tmp_path / name)
     for missing, wrong in [
         (tmp_path, "has neither model.safetensors nor pytorch_model.bin"),
         ("downloads/resnet50.pth", "resnet50.pth: there is no such file or folder, and it is not a Hub id"),
         (tmp_path / "none", "none: there is no such file or folder"),
     ]:
         with pytest.raises(FileNotFoundError, match=wrong):
-            load_weights(ours, missing)
+            load_pretrained_weights(ours, missing)
 
 
 @pytest.mark.parametrize(
@@ -373,7 +375,7 @@ def test_other_backbones_of_transformers_leave_only_the_head_and_its_norm_over(k
     source.save_pretrained(tmp_path)
     config.out_features = STAGES
     ours = AutoBackbone.from_config(config)
-    load_weights(ours, tmp_path)
+    load_pretrained_weights(ours, tmp_path)
     theirs, state = (
         {re.sub(r"^swin(v2)?\.", "", name): tensor for name, tensor in of.state_dict().items()}
         for of in (source, ours)

@@ -27,7 +27,8 @@ def tell_error(error: BaseException, exit_code: int = 2) -> int:
 
 
 def tell(kind: str, text: str) -> None:
-    """Prints an `"error"` or a `"warning"` on one line; what does not print in it (of a file's name, maybe), as an escape sequence."""
+    """Prints an `"error"` or a `"warning"` on one line; what does not print in it (of a file's name, maybe), as an
+    escape sequence."""
     line = " ".join(text.split())
     line = "".join(char if char.isprintable() else char.encode("unicode_escape").decode() for char in line)
     print(f"ccformer: {kind}: {line}", file=sys.stderr)

@@ -10,11 +10,13 @@ def add_compose(actions) -> None:
     compose = actions.add_parser(
         "compose",
         help="make clips of labelled pictures and sounds",
-        description="Composes clips of class-labelled pictures and sounds: objects move in and on photographs, some of them sound, and the "
-        "masks follow who sounds in each second. SOURCES names data sets of pictures (COCO, LVIS, VOC, cut-outs, a folder, a table) "
-        "and of sounds (ESC-50, VGGSound, FSD, folders, a table) and says which of their names are which class; examples/sources/compose-*.yaml "
-        "are such files, `ccformer_hf/data/composing/sources.py` describes them.",
-        epilog="examples:\n  ccformer data compose sources.yaml                  look into every picture and sound, and count them\n"
+        description="Composes clips of class-labelled pictures and sounds: objects move in and on photographs, some "
+        "of them sound, and the masks follow who sounds in each second. SOURCES names data sets of pictures (COCO, "
+        "LVIS, VOC, cut-outs, a folder, a table) and of sounds (ESC-50, VGGSound, FSD, folders, a table) and says "
+        "which of their names are which class; examples/sources/compose-*.yaml are such files, "
+        "`ccformer_hf/data/composing/sources.py` describes them.",
+        epilog="examples:\n  ccformer data compose sources.yaml                  look into every picture and sound, "
+        "and count them\n"
         "  ccformer data compose sources.yaml -o mine --clips 2000 --seed 1\n\n"
         "To train without writing anything, name the file as the data: every clip is then composed as it is needed:\n"
         "  ccformer train --config composed-resnet50 --data sources.yaml --output runs/mine",
@@ -69,5 +71,5 @@ def _look_into(path: str) -> int:
     wrong = unusable_files(found)
     for line in wrong[:20]:
         print(line)
-    print(f"{len(wrong)} files cannot be used; leave them out, or mend them" if wrong else "All files can be used.")
+    print(f"{len(wrong)} files cannot be used; leave them out, or fix them" if wrong else "All files can be used.")
     return 1 if wrong else 0

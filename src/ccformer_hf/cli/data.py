@@ -13,8 +13,8 @@ def add_data(commands) -> None:
     make = actions.add_parser(
         "make",
         help="write a made-up set",
-        description="Writes clips whose sound alone decides which of the visible objects is marked, in AVSBench's folder layout, or "
-        "in that of your own clips.",
+        description="Writes clips whose sound alone decides which of the visible objects is marked, in AVSBench's "
+        "folder layout, or in that of your own clips.",
         epilog="examples:\n  ccformer data make made-up --setting ms3 --clips 200 --seed 1\n"
         "  ccformer data make four --setting own --clips 300 --size 128 --classes frying-food,saw,sheep,train",
         formatter_class=argparse.RawDescriptionHelpFormatter,
@@ -34,7 +34,8 @@ def add_data(commands) -> None:
         "--classes",
         metavar="NAME,NAME,...",
         type=lambda names: names.split(","),
-        help="for own: what to draw, in the order of the class ids (default: the 12 that the built-in checkpoint knows)",
+        help="for own: what to draw, in the order of the class ids (default: the 12 that the built-in checkpoint "
+        "knows)",
     )
     add("--workers", type=at_least(1), help="processes (default: one per core)")
     make.set_defaults(run=_make_data)
@@ -47,9 +48,10 @@ def _add_check(actions) -> None:
     check = actions.add_parser(
         "check",
         help="look for missing, unreadable and odd files",
-        description="Looks into every file of AVSBench's folders, of your own clips, or of converted shards, without decoding it, and "
-        "says what is missing, unreadable or odd, and how to mend it.",
-        epilog="exit code: 0 all is fine (notes do not count), 1 something is missing, unreadable or odd, 2 the folder is wrong\n\n"
+        description="Looks into every file of AVSBench's folders, of your own clips, or of converted shards, without "
+        "decoding it, and says what is missing, unreadable or odd, and how to fix it.",
+        epilog="exit code: 0 all is fine (notes do not count), 1 something is missing, unreadable or odd, 2 the "
+        "folder is wrong\n\n"
         "example:\n  ccformer data check AVSBench --setting s4",
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
@@ -63,8 +65,9 @@ def _add_convert(actions) -> None:
     convert = actions.add_parser(
         "convert",
         help="write Parquet shards with everything in them",
-        description="Converts AVSBench's folders, or your own, to Parquet shards that `datasets.load_dataset(OUT, SETTING)` reads "
-        "without this package. After a stop the same command goes on; another setting may be added later.",
+        description="Converts AVSBench's folders, or your own, to Parquet shards that `datasets.load_dataset(OUT, "
+        "SETTING)` reads without this package. After a stop the same command goes on; another setting may be added "
+        "later.",
         epilog="example:\n  ccformer data convert AVSBench avsbench-parquet --setting s4 ms3",
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
@@ -105,7 +108,8 @@ def _check_data(options: argparse.Namespace) -> int:
     for report in reports:
         missing, unreadable, odd = (report.count(group) for group in ("missing", "unreadable", "odd"))
         print(
-            f"{report.setting:8} {report.split:10} {report.clips:6} {report.whole:6} {missing:8} {unreadable:11} {odd:5}"
+            f"{report.setting:8} {report.split:10} {report.clips:6} {report.whole:6} {missing:8} {unreadable:11} "
+            f"{odd:5}"
         )
     for report in reports:
         for kind, finding in report.findings.items():
@@ -128,7 +132,8 @@ def _convert_data(options: argparse.Namespace) -> int:
         check_repo_id(options.push_to_hub)
     settings = convert(options.root, options.out, options.setting, options.workers)
     print(
-        f"{', '.join(settings)}: whole in {options.out}; read with datasets.load_dataset({options.out!r}, {settings[0]!r})"
+        f"{', '.join(settings)}: whole in {options.out}; read with datasets.load_dataset({options.out!r}, "
+        f"{settings[0]!r})"
     )
     if options.push_to_hub:
         print(f"uploaded to {publish(options.out, options.push_to_hub, 'dataset')}")

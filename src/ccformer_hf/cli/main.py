@@ -20,7 +20,8 @@ STOPPED = 130  # exit code of a shell command that was stopped by Ctrl-C
 def main(arguments: Sequence[str] | None = None) -> int:
     """Runs the command and returns its exit code.
 
-    0: all done. 1: some of several videos failed. 2: all of them, or the command. 130: Ctrl-C; 143: SIGTERM; 129: SIGHUP.
+    0: all done. 1: some of several videos failed. 2: all of them, or the command. 130: Ctrl-C; 143: SIGTERM; 129:
+    SIGHUP.
     """
     for stream in (sys.stdout, sys.stderr):  # no name of a file or class is to end the command where it is printed
         stream.reconfigure(errors="backslashreplace")

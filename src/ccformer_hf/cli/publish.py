@@ -22,7 +22,8 @@ def add_publish(commands) -> None:
     publish = commands.add_parser(
         "publish",
         help="upload a trained model, data or the Space to the Hub",
-        description="Uploads a trained model with its card to the Hugging Face Hub; or a converted data set, or a Space.",
+        description="Uploads a trained model with its card to the Hugging Face Hub; or a converted data set, or a "
+        "Space.",
         epilog=PUBLISH_EXAMPLES,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )

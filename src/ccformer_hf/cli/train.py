@@ -32,8 +32,8 @@ def add_train(commands) -> None:
     train = commands.add_parser(
         "train",
         help="train a model on AVSBench, or on clips of your own",
-        description="Trains a model by a recipe. A recipe is a YAML file; these are inside the package, and can be the "
-        f"`base` of your own: {', '.join(RECIPE_NAMES)}.",
+        description="Trains a model by a recipe. A recipe is a YAML file; these are inside the package, and can be "
+        f"the `base` of your own: {', '.join(RECIPE_NAMES)}.",
         epilog=TRAIN_EXAMPLES,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )

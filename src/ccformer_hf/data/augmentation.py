@@ -1,4 +1,5 @@
-"""Random changes of training clips (ours): the same for every frame of a clip, and for sound only such that the labels stay true.
+"""Random changes of training clips: the same for every frame of a clip, and for sound only such that the labels stay
+true.
 
 Letters: `T` frames, `H W` picture, `S` side of the frames wanted.
 """
@@ -28,14 +29,16 @@ class Augmentation:
         frames: numbers of frames of which one is drawn per step; longer clips are cut to so many; empty: all frames.
         gain: largest change of loudness, in dB.
         noise: share of clips that get white noise, 10 to 40 dB below their sound.
-        mix: share of clips that get the sound of another clip with no class in common, 5 to 20 dB below their own; none where
-            the classes of a clip are not known (ms3 without AVSBench's `metadata.csv`).
+        mix: share of clips that get the sound of another clip with no class in common, 5 to 20 dB below their own;
+            none where the classes of a clip are not known (ms3 without AVSBench's `metadata.csv`).
         shift: largest shift (s) of sound against picture; small enough for the labels to stay true.
-        silence, noise_only, off_screen: shares of clips whose sound is replaced: by silence; by white noise, pink noise, mains hum or
-            bleeps that nothing makes, by turns at random (ours); by the sound of another clip with no class in common (silence where
-            there is none, see `mix`). Nothing of them is to be marked (*lineage*: AVSBench-Robust's negatives).
+        silence, noise_only, off_screen: shares of clips whose sound is replaced: by silence; by white noise, pink
+            noise, mains hum or bleeps that nothing makes, by turns at random (ours); by the sound of another clip with
+            no class in common (silence where there is none, see `mix`). Nothing of them is to be marked (*lineage*:
+            AVSBench-Robust's negatives).
 
-    Official log-mel files without their wav cannot be mixed, shifted, made louder or noisy; their clips can be replaced.
+    Official log-mel files without their wav cannot be mixed, shifted, made louder or noisy; their clips can be
+    replaced.
     """
 
     flip: float = 0.0
@@ -108,29 +111,33 @@ def augment_pictures(
     top, left = rng.integers(0, abs(scaled - size) + 1, size=2)
     mirrored = rng.random() < augmentation.flip
     factors = 1 + augmentation.colour * rng.uniform(-1, 1, size=3)
-    resized = [frame.resize((scaled, scaled), Image.Resampling.BILINEAR) for frame in frames]
+    resized = [
+        frame.resize((scaled, scaled), Image.Resampling.BILINEAR) for frame in frames
+    ]  # square, as the processor does
     if augmentation.colour:
         resized = _recoloured(resized, *factors.tolist())
 
-    pictures = np.zeros((len(frames), size, size, 3), dtype=np.uint8)
-    maps = np.full((len(frames), size, size), IGNORE_LABEL, dtype=np.uint8)
+    pictures = np.zeros((len(frames), size, size, 3), dtype=np.uint8)  # (T, S, S, 3)
+    maps = np.full((len(frames), size, size), IGNORE_LABEL, dtype=np.uint8)  # (T, S, S)
     if scaled >= size:  # a window of the picture
         inside, window = (slice(None),) * 2, (slice(top, top + size), slice(left, left + size))
     else:  # the picture within the window
         inside, window = (slice(top, top + scaled), slice(left, left + scaled)), (slice(None),) * 2
     for index, (picture, ids) in enumerate(zip(resized, labels, strict=True)):
         pictures[index][inside] = np.asarray(picture)[window]
+        # Nearest, as class ids cannot be mixed.
         small = Image.fromarray(ids).resize((scaled, scaled), Image.Resampling.NEAREST)
         maps[index][inside] = np.asarray(small)[window]
     if mirrored:
-        pictures, maps = pictures[:, :, ::-1], maps[:, :, ::-1]
+        pictures, maps = pictures[:, :, ::-1], maps[:, :, ::-1]  # along the width
     return np.ascontiguousarray(pictures), np.ascontiguousarray(maps)
 
 
 def _recoloured(
     pictures: list[Image.Image], brightness: float, contrast: float, saturation: float
 ) -> list[Image.Image]:
-    """Pictures of one size; 1 is no change. The contrast is about the mean of all, so that a colour changes alike in each."""
+    """Pictures of one size; 1 is no change. The contrast is about the mean of all, so that a colour changes alike in
+    each."""
     pictures = [Image.blend(Image.new("RGB", picture.size), picture, brightness) for picture in pictures]
     mean = round(float(np.mean([ImageStat.Stat(picture.convert("L")).mean[0] for picture in pictures])))
     grey = Image.new("RGB", pictures[0].size, (mean, mean, mean))
@@ -151,6 +158,7 @@ def augment_sound(
         waveform: float32 `(samples,)`.
         other: a sound to mix in, at the same rate; nothing of it can be seen.
     """
+    # All is drawn, needed or not, and in one order: switching one change off leaves what the others draw as it was.
     shift = round(rng.uniform(-1, 1) * augmentation.shift * sampling_rate)
     shift = min(max(shift, -len(waveform)), len(waveform))
     noisy = rng.random() < augmentation.noise
@@ -169,6 +177,7 @@ def augment_sound(
     if noisy:
         sound = sound + level * _factor(-noise_level) * rng.standard_normal(len(sound))
     sound = sound * _factor(gain)
+    # Beyond full scale it is made softer as a whole; clipping it would add sounds of its own.
     return (sound / max(1.0, float(np.abs(sound).max(initial=0.0)))).astype(np.float32)
 
 

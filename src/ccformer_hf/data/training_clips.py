@@ -1,7 +1,8 @@
-"""Clips on their way into training: which ones make up a step, what is changed in them, and how they become a batch (ours).
+"""Clips on their way into training: which ones make up a step, what is changed in them, and how they become a batch.
 
-What a clip looks and sounds like in its n-th showing depends on the seed and on n alone. So a step holds the same clips whatever the
-number of processes, workers and accumulated parts, and a run that was stopped goes on with exactly the clip that was next.
+What a clip looks and sounds like in its n-th showing depends on the seed and on n alone. So a step holds the same
+clips whatever the number of processes, workers and accumulated parts, and a run that was stopped goes on with exactly
+the clip that was next.
 
 Letters: `B` clips, `T` frames, `S` side of the frames.
 """
@@ -25,6 +26,7 @@ from .noises import NOISES, make_noise
 from .noises import SAMPLING_RATE as NOISE_RATE
 from .reading import IGNORE_LABEL
 from .sounding import NOT_TOLD, UNKNOWN, SoundingClasses
+from .workers import errors_name_the_clip
 
 PADDING = {"labels": IGNORE_LABEL}  # all else is padded with zeros, which is False
 
@@ -80,6 +82,8 @@ class ShareOfSteps:
         return len(self.steps) * self.accumulate
 
     def __iter__(self) -> Iterator[list[tuple[int, int]]]:
+        # The clips of a step lie in one row: each process has a stretch of it, cut into its accumulated parts.
+        # Together they are the same clips for any number of processes and parts.
         for number in self.steps:
             clips = self.order.step(number)
             for start in range(self.first, self.first + self.part * self.accumulate, self.part):
@@ -87,7 +91,8 @@ class ShareOfSteps:
 
 
 class TrainingClips(torch.utils.data.Dataset):
-    """Rows of `load_avsbench`, changed at random and made ready for the model; an item is asked for as `(showing, index)`.
+    """Rows of `load_avsbench`, changed at random and made ready for the model; an item is asked for as
+    `(showing, index)`.
 
     Args:
         clips: one split.
@@ -95,7 +100,8 @@ class TrainingClips(torch.utils.data.Dataset):
         augmentation: what is changed.
         seed: of the changes.
         batch_size: clips of a step; their number of frames is drawn for all of them, so that little is padded.
-        log_mel_cache: folder to keep log-mel examples in, for sound that is the same every time; None: made anew each time.
+        log_mel_cache: folder to keep log-mel examples in, for sound that is the same every time; None: made anew each
+            time.
     """
 
     def __init__(
@@ -114,6 +120,7 @@ class TrainingClips(torch.utils.data.Dataset):
         if (augmentation.mix or augmentation.off_screen) and self.classes.told_by == UNKNOWN:
             warnings.warn(f"no sound is mixed in, and silence stands for off_screen: {NOT_TOLD}", stacklevel=2)
         self.repeat_last = "avss" not in table["setting"]
+        # Apart, so that the sound of another clip can be had without decoding its frames.
         self.pictures = clips.select_columns(["frames", "labels", "annotated"])
         self.sounds = clips.select_columns(["sound", "log_mel"])
         self.cache = Path(log_mel_cache) if log_mel_cache and not augmentation.changes_sound else None
@@ -121,15 +128,13 @@ class TrainingClips(torch.utils.data.Dataset):
     def __len__(self) -> int:
         return len(self.clips)
 
-    def __getitem__(self, key: tuple[int, int]) -> dict[str, torch.Tensor] | Exception:
-        # A worker's exception would come back as a traceback in words; a returned one stays one line.
-        try:
-            return self._make(*key)
-        except (OSError, ValueError) as error:
-            kind = OSError if isinstance(error, OSError) else ValueError
-            return kind(f"clip {self.ids[key[1]]}: {error}")
+    def __getitem__(self, key: tuple[int, int]) -> dict[str, torch.Tensor]:
+        showing, index = key
+        with errors_name_the_clip(self.ids[index]):
+            return self._make(showing, index)
 
     def _make(self, showing: int, index: int) -> dict[str, torch.Tensor]:
+        # The generators follow from the showing alone, not from what was drawn before: any worker can make any clip.
         # Picture and sound draw apart, so that cached sound leaves the pictures what they are.
         rng, sound_rng = (np.random.default_rng([self.seed, showing, purpose]) for purpose in (1, 3))
         row = self.pictures[index]
@@ -143,12 +148,13 @@ class TrainingClips(torch.utils.data.Dataset):
             labels = nothing_sounds(labels)
         batch = self.processor(pictures, segmentation_maps=labels, label_mask=row["annotated"][kept])
         return {
-            "pixel_values": batch["pixel_values"][0],
-            "input_features": features,
-            "frame_mask": batch["frame_mask"][0],
-            "audio_mask": heard,
-            "labels": batch["labels"][0],
-            "label_mask": batch["label_mask"][0],
+            # The processor makes a batch of one clip; `collate` makes the real one.
+            "pixel_values": batch["pixel_values"][0],  # (1, T, 3, S, S) -> (T, 3, S, S)
+            "input_features": features,  # (T, 1, 96, 64)
+            "frame_mask": batch["frame_mask"][0],  # (1, T) -> (T,)
+            "audio_mask": heard,  # (T,)
+            "labels": batch["labels"][0],  # (1, T, S, S) -> (T, S, S)
+            "label_mask": batch["label_mask"][0],  # (1, T) -> (T,)
         }
 
     def _frames_of_step(self, step: int) -> int | None:
@@ -176,10 +182,12 @@ class TrainingClips(torch.utils.data.Dataset):
             changed = augment_sound(own.waveform, own.sampling_rate, self.augmentation, rng, mixed)
             own = Heard(changed, own.sampling_rate)
         features, heard = sound_examples(extractor, own, length, self.repeat_last)
+        # Cut after the sound was made of the whole clip: the first frames kept hear what came just before them.
         return features[kept], heard[kept]
 
     def _other(self, index: int, rng: np.random.Generator) -> Heard | None:
-        """The sound of another clip that has no class in common; None where ten tries find none, or no classes are known."""
+        """The sound of another clip that has no class in common; None where ten tries find none, or no classes are
+        known."""
         for other in rng.integers(0, len(self.clips), size=10).tolist():
             own, its = self.classes.of(index), self.classes.of(other)
             if own and its and own.isdisjoint(its):
@@ -202,11 +210,8 @@ class TrainingClips(torch.utils.data.Dataset):
         return features, heard
 
 
-def collate(clips: list[dict[str, torch.Tensor] | Exception]) -> dict[str, torch.Tensor] | Exception:
+def collate(clips: list[dict[str, torch.Tensor]]) -> dict[str, torch.Tensor]:
     """Clips of `TrainingClips` -> the model's keyword arguments, `(B, T, ...)`, padded to the longest clip."""
-    errors = [clip for clip in clips if isinstance(clip, Exception)]
-    if errors:
-        return errors[0]
     return {
         name: torch.nn.utils.rnn.pad_sequence(
             [clip[name] for clip in clips], batch_first=True, padding_value=PADDING.get(name, 0)

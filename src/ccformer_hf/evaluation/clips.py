@@ -13,12 +13,11 @@ import torch
 from datasets import Dataset
 from PIL import Image
 from torch.nn.utils.rnn import pad_sequence
-from torch.utils.data import DataLoader
 
 from ..data.audio import Heard, sound_examples
 from ..data.reading import IGNORE_LABEL
 from ..data.sounding import UNKNOWN, SoundingClasses
-from ..data.workers import leave_signals_to_the_main_process
+from ..data.workers import errors_name_the_clip, read_ahead
 from ..model.processing_ccformer import AudioVisualProcessor
 from ..model.timing_ccformer import FrameTiming
 from .robustness import NOISE_RATE, SOUNDS, choose_off_screen, silence, white_noise
@@ -88,12 +87,9 @@ class ClipFeed(torch.utils.data.Dataset):
     def __len__(self) -> int:
         return len(self.numbers)
 
-    def __getitem__(self, place: int) -> tuple[list[Image.Image], dict[str, Heard], ClipTruth] | Exception:
-        # A worker's exception would come back as a traceback in words; a returned one stays one line.
-        try:
+    def __getitem__(self, place: int) -> tuple[list[Image.Image], dict[str, Heard], ClipTruth]:
+        with errors_name_the_clip(self.ids[self.numbers[place]]):
             return self._read(place)
-        except (OSError, ValueError) as error:
-            return ValueError(f"clip {self.ids[self.numbers[place]]}: {error}")
 
     def _read(self, place: int) -> tuple[list[Image.Image], dict[str, Heard], ClipTruth]:
         number = self.numbers[place]
@@ -129,20 +125,10 @@ class ClipFeed(torch.utils.data.Dataset):
         """The clips at `places` among those that are scored, read ahead by `workers` processes.
 
         Raises:
-            ValueError: for a clip that cannot be read or used; the text names it.
+            OSError, ValueError: for a clip that cannot be read or used; the text names it.
         """
-        loader = DataLoader(
-            self,
-            batch_size,
-            sampler=places,
-            num_workers=min(workers, len(places)),
-            collate_fn=_Collate(processor, repeat_last=self.setting != "avss"),
-            worker_init_fn=leave_signals_to_the_main_process,
-        )
-        for batch in loader:
-            if isinstance(batch, Exception):
-                raise batch
-            yield batch
+        collate = _Collate(processor, repeat_last=self.setting != "avss")
+        return read_ahead(self, collate, min(workers, len(places)), batch_size=batch_size, sampler=places)
 
 
 @dataclass(frozen=True)
@@ -150,16 +136,10 @@ class _Collate:
     processor: AudioVisualProcessor
     repeat_last: bool
 
-    def __call__(self, items: list) -> Batch | Exception:
-        errors = [item for item in items if isinstance(item, Exception)]
-        if errors:
-            return errors[0]
+    def __call__(self, items: list) -> Batch:
         frames, sounds, clips = zip(*items, strict=True)
-        try:
-            inputs = self.processor(list(frames))
-            heard = {name: self._hear([some[name] for some in sounds], clips) for name in sounds[0]}
-        except ValueError as error:
-            return error
+        inputs = self.processor(list(frames))
+        heard = {name: self._hear([some[name] for some in sounds], clips) for name in sounds[0]}
         return Batch(list(clips), {name: inputs[name] for name in ("pixel_values", "frame_mask")}, heard)
 
     def _hear(self, sounds: list[Heard], clips: Sequence[ClipTruth]) -> dict[str, torch.Tensor]:

@@ -124,7 +124,9 @@ def evaluate_avsbench(
         The scores; None in all but the main one of several processes (`accelerate launch`, `torchrun`).
 
     Raises:
-        ValueError: for a model whose labels do not fit, groups where there are several classes, clips without an annotated frame, or a clip that cannot be read.
+        ValueError: for a model whose labels do not fit, groups where there are several classes, clips without an annotated frame, or
+            a clip that cannot be used.
+        OSError: for a clip that cannot be read.
     """
     state = PartialState(cpu=model.device.type == "cpu")
     start = time.perf_counter()

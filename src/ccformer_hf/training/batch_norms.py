@@ -28,19 +28,23 @@ class _SumOverProcesses(torch.autograd.Function):
 
 
 class BatchNormOfAllProcesses(torch.nn.BatchNorm2d):
-    """A BatchNorm2d whose statistics in training are those of the pictures `(N, C, H, W)` of all processes; N may differ."""
+    """A BatchNorm2d whose statistics in training are those of the pictures `(N, C, H, W)` of all processes; N may
+    differ."""
 
     def forward(self, pictures: Tensor) -> Tensor:
         if not self.training:
             return super().forward(pictures)
-        values = pictures.float()
+        values = pictures.float()  # sums over many pixels lose too much in bf16
         number = values.new_tensor([values.numel() / values.shape[1]])
         sums = _SumOverProcesses.apply(torch.cat([values.sum((0, 2, 3)), number]))  # (C + 1,)
         count = sums[-1].detach()
-        mean = sums[:-1] / count
-        centred = values - mean[:, None, None]
+        mean = sums[:-1] / count  # (C,)
+        # The mean first and then the variance about it: two rounds of messages, but E[x^2] - E[x]^2 in one would
+        # cancel.
+        centred = values - mean[:, None, None]  # (N, C, H, W)
         variance = _SumOverProcesses.apply(centred.square().sum((0, 2, 3))) / count  # (C,)
         if self.track_running_stats:
+            # As torch has it: normalised by the biased variance, the statistics kept are the unbiased one's.
             self._count(mean.detach(), variance.detach() * count / (count - 1))
         scale = self.weight * torch.rsqrt(variance + self.eps)
         return (centred * scale[:, None, None] + self.bias[:, None, None]).to(pictures.dtype)
@@ -56,6 +60,7 @@ def share_batch_norms(module: torch.nn.Module) -> None:
     """Turns every BatchNorm2d inside `module` into one of all processes; its weights and their names stay."""
     for norm in module.modules():
         if type(norm) is torch.nn.BatchNorm2d:
+            # The class alone is changed: a new module would have to take over parameters that an optimizer may hold.
             norm.__class__ = BatchNormOfAllProcesses
 
 

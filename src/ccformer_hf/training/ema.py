@@ -33,6 +33,7 @@ class ExponentialMovingAverage:
         self.updates += 1
         # The first weights are mere chance: forget them faster.
         decay = min(self.decay, (1 + self.updates) / (10 + self.updates))
+        # One fused call for all tensors; a loop over hundreds of small ones would wait for as many GPU kernels.
         now = [parameter.detach() for parameter in self.parameters.values()]
         torch._foreach_lerp_(list(self.weights.values()), now, 1 - decay)
 

@@ -1,4 +1,5 @@
-"""The model a training run starts with: new, or from weights for parts of it, or from a whole model with other labels."""
+"""The model a training run starts with: new, or from weights for parts of it, or from a whole model with other
+labels."""
 
 import os
 from collections.abc import Iterable, Sequence
@@ -17,7 +18,7 @@ from ..model.feature_extraction_ccformer import CCFormerFeatureExtractor
 from ..model.image_processing_ccformer import CCFormerImageProcessor
 from ..model.modeling_ccformer import CCFormerForAudioVisualSegmentation
 from ..model.processing_ccformer import AudioVisualProcessor
-from .pretrained_weights import differences, load_weights, read_tensors
+from .pretrained_weights import differences, load_pretrained_weights, read_tensors
 from .recipe import Recipe
 
 LABEL_LAYER = "model.mtm.head.label."  # the only one that knows the labels
@@ -46,14 +47,14 @@ def initial_model(
 
 
 def load_backbone_weights(model: CCFormerForAudioVisualSegmentation, weights: str | os.PathLike) -> None:
-    """Loads ImageNet weights into the visual backbone: a Hub id, a folder or a file, of transformers, timm, torchvision (ResNet) or
-    the authors of PVT-v2.
+    """Loads ImageNet weights into the visual backbone: a Hub id, a folder or a file, of transformers, timm,
+    torchvision (ResNet) or the authors of PVT-v2.
 
     Raises:
         OSError: where there are no such weights.
         ValueError: for weights of another backbone; the text lists what is missing, left over or of another shape.
     """
-    load_weights(model.model.backbone, weights)
+    load_pretrained_weights(model.model.backbone, weights)
 
 
 def load_audio_weights(model: CCFormerForAudioVisualSegmentation, path: str | os.PathLike) -> None:

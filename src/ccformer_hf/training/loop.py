@@ -1,4 +1,4 @@
-"""The training loop, on `accelerate`: the same steps for any number of processes, and the same again after a stop (ours)."""
+"""The training loop, on `accelerate`: the same steps for any number of processes, and the same again after a stop."""
 
 import json
 import math
@@ -9,6 +9,7 @@ import time
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from hashlib import blake2b
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -20,12 +21,11 @@ from datasets import Dataset
 from PIL import Image
 from safetensors import SafetensorError
 from safetensors.torch import save_file
-from torch.utils.data import DataLoader
 from tqdm import tqdm
 
 from ..atomic import WholeFolder, replace_folder
 from ..data.training_clips import ClipOrder, ShareOfSteps, TrainingClips, collate
-from ..data.workers import leave_signals_to_the_main_process
+from ..data.workers import read_ahead
 from ..evaluation.evaluate import evaluate_avsbench
 from ..model.loss_ccformer import FramePairs
 from ..model.modeling_ccformer import CCFormerForAudioVisualSegmentation
@@ -42,7 +42,8 @@ SMOOTHED = 50  # steps whose mean loss is shown
 
 
 def parameter_groups(model: CCFormerForAudioVisualSegmentation, recipe: Recipe) -> list[dict[str, Any]]:
-    """The backbones and the rest, each in two: matrices and kernels are decayed; norms, biases, tokens and queries are not."""
+    """The backbones and the rest, each in two: matrices and kernels are decayed; norms, biases, tokens and queries are
+    not."""
     embeddings = {id(module.weight) for module in model.modules() if isinstance(module, torch.nn.Embedding)}
     backbones = {id(p) for part in (model.model.backbone, model.model.audio_backbone) for p in part.parameters()}
     groups = {(part, decayed): [] for part in ("backbone", "rest") for decayed in (True, False)}
@@ -59,8 +60,8 @@ def parameter_groups(model: CCFormerForAudioVisualSegmentation, recipe: Recipe) 
 def learning_rate_factor(step: int, steps: int, frozen: int, recipe: Recipe, part: str) -> float:
     """Share of the learning rate at a step (from 0): warm-up, then a cosine down to 0; the backbones later and lower.
 
-    Frozen backbones get no rate rather than no gradient: taking them out would need another distributed set-up for each phase,
-    and the phase after it sets what memory is needed anyway.
+    Frozen backbones get no rate rather than no gradient: taking them out would need another distributed set-up for
+    each phase, and the phase after it sets what memory is needed anyway.
     """
     if part == "backbone" and step < frozen:
         return 0.0
@@ -96,10 +97,12 @@ def train(
         report.md          losses and validations, with their curves
         bad-batch-N/       the clips of a step whose loss was no number
 
-    A step is the same for any number of processes and, as long as no batch norms train (`frozen_norms`) and there is no dropout, for
-    any number of accumulated parts. Dropout draws by seed, step and part, whichever process has that part.
+    A step is the same for any number of processes and, as long as no batch norms train (`frozen_norms`) and there is
+    no dropout, for any number of accumulated parts. Dropout draws by seed, step and part, whichever process has that
+    part.
 
-    Launch it with `accelerate launch` or `torchrun` for several processes; `accelerate config` sets DDP, FSDP and precision.
+    Launch it with `accelerate launch` or `torchrun` for several processes; `accelerate config` sets DDP, FSDP and
+    precision.
 
     Args:
         model: with the labels of the data.
@@ -117,8 +120,8 @@ def train(
         Losses and validations.
 
     Raises:
-        ValueError: for a batch that cannot be shared out, an `output` that belongs to another recipe, a state that is not whole, fewer
-            epochs than are done, or a clip that cannot be used.
+        ValueError: for a batch that cannot be shared out, an `output` that belongs to another recipe, a state that is
+            not whole, fewer epochs than are done, or a clip that cannot be used.
         FileExistsError: for an `output` with a run in it, without `resume`.
         FloatingPointError: when the loss is no longer a finite number.
         TrainingStopped: after SIGTERM or Ctrl-C, once the state is saved.
@@ -135,8 +138,10 @@ def train(
     )
     if accelerator.distributed_type == DistributedType.FSDP and recipe.ema_decay:
         raise ValueError(
-            "the moving average is kept whole in one process, which FSDP's shards are not; set ema_decay: 0, or use DDP"
+            "the moving average is kept whole in one process, which FSDP's shards are not; set ema_decay: 0, or use "
+            "DDP"
         )
+    # The main process writes the folder before the others check theirs against it.
     with accelerator.main_process_first():
         changed = run.begin(recipe, resume, f"{len(clips)} clips, ids {_fingerprint(clips)}")
 
@@ -145,13 +150,18 @@ def train(
     frozen = round(recipe.frozen_epochs * steps_per_epoch)
     validate_every = max(1, round(recipe.validate_every * steps_per_epoch))
 
+    # Epochs are fractions of steps here: a step takes the next clips of an endless order, so no epoch ends in a
+    # smaller batch.
     if accelerator.num_processes > 1 and not recipe.frozen_norms:
         share_batch_norms(model.model.backbone)
     optimizer = torch.optim.AdamW(parameter_groups(model, recipe), lr=recipe.learning_rate)
     if recipe.gradient_checkpointing:
         model.gradient_checkpointing_enable()
+    # The inner model alone: the loss around it matches queries on the CPU, which no graph can hold.
     if compile_model:
         model.model.compile()
+    # The loader is not prepared: `ShareOfSteps` shares clips out already, such that a step does not depend on the
+    # number of processes.
     model, optimizer = accelerator.prepare(model, optimizer)
     ema = ExponentialMovingAverage(accelerator.unwrap_model(model), recipe.ema_decay)
     state = TrainingState(model, optimizer, ema, Progress(), accelerator.scaler)
@@ -165,7 +175,7 @@ def train(
             f"epochs is {recipe.epochs}, which is {steps} steps, but {done} are done in {run.path}; expected are "
             f"{done / steps_per_epoch:g} epochs or more"
         )
-    loader = loop.loader(clips, workers)
+    steps_to_come = loop.parts(clips, workers)
     loop.set_training()
     if resume and newest is None:
         accelerator.print(f"nothing to resume in {run.path}: starting from step 0")
@@ -178,7 +188,7 @@ def train(
     if tracker:
         accelerator.init_trackers("ccformer", config={"recipe": json.dumps(recipe.as_dict())})
     with StopSignals() as stopped:
-        loop.run(loader, validate_every, validation, workers, stopped)
+        loop.run(steps_to_come, validate_every, validation, workers, stopped)
     return state.progress
 
 
@@ -187,7 +197,8 @@ class TrainingStopped(KeyboardInterrupt):
 
 
 class StopSignals:
-    """Remembers SIGTERM and Ctrl-C, so that the step at hand is finished and the state saved; a second Ctrl-C stops at once."""
+    """Remembers SIGTERM and Ctrl-C, so that the step at hand is finished and the state saved; a second Ctrl-C stops at
+    once."""
 
     def __init__(self):
         self.asked = False
@@ -230,7 +241,8 @@ class _Loop:
     def network(self) -> CCFormerForAudioVisualSegmentation:
         return self.accelerator.unwrap_model(self.state.model)
 
-    def loader(self, clips: Dataset, workers: int) -> DataLoader:
+    def parts(self, clips: Dataset, workers: int) -> Iterator[list[dict[str, torch.Tensor]]]:
+        """The steps still to come, each as this process' share of the clips in as many parts as are accumulated."""
         recipe, accelerator = self.recipe, self.accelerator
         share = ShareOfSteps(
             ClipOrder(len(clips), recipe.batch_size, recipe.seed),
@@ -240,16 +252,16 @@ class _Loop:
             recipe.accumulate,
         )
         cache = self.run_folder.path / "log-mel"
-        return DataLoader(
+        batches = read_ahead(
             TrainingClips(clips, self.processor, recipe.augmentation, recipe.seed, recipe.batch_size, cache),
+            collate,
+            workers,
             batch_sampler=share,
-            num_workers=workers,
-            collate_fn=collate,
-            worker_init_fn=leave_signals_to_the_main_process,
             generator=torch.Generator(),  # its own, so that torch's is left alone
             pin_memory=accelerator.device.type == "cuda",
-            persistent_workers=workers > 0,
         )
+        # `batched` of itertools comes with Python 3.12.
+        return iter(lambda: list(islice(batches, recipe.accumulate)), [])
 
     def described(self) -> Iterator[str]:
         """What a user wants to see before hours are spent: where it runs, and what a batch is made of."""
@@ -257,66 +269,62 @@ class _Loop:
         part = recipe.batch_size // (processes * recipe.accumulate)
         yield (
             f"training on {self.accelerator.device.type}, {processes} process(es), mixed precision "
-            f"{self.accelerator.mixed_precision}; batch_size {recipe.batch_size} = {processes} process(es) x {recipe.accumulate} "
-            f"accumulated part(s) x {part} clip(s); {self.steps} steps"
+            f"{self.accelerator.mixed_precision}; batch_size {recipe.batch_size} = {processes} process(es) x "
+            f"{recipe.accumulate} accumulated part(s) x {part} clip(s); {self.steps} steps"
         )
         if processes == 1 and several_were_asked_for(os.environ):
             yield (
-                "warning: the launcher was asked for several processes, but this is one by itself, as `accelerate launch --cpu` starts "
-                "it. On CPUs take: ACCELERATE_USE_CPU=true torchrun --nproc_per_node 2 -m ccformer_hf train ..."
+                "warning: the launcher was asked for several processes, but this is one by itself, as `accelerate "
+                "launch --cpu` starts it. On CPUs take: ACCELERATE_USE_CPU=true torchrun --nproc_per_node 2 -m "
+                "ccformer_hf train ..."
             )
         if recipe.accumulate > 1 and training_batch_norms(self.network):
             yield (
-                f"batch norms train (frozen_norms: false): each of the {recipe.accumulate} accumulated parts is normalised by itself, so "
-                "that a step depends on their number"
+                f"batch norms train (frozen_norms: false): each of the {recipe.accumulate} accumulated parts is "
+                "normalised by itself, so that a step depends on their number"
             )
 
     def run(
-        self, loader: DataLoader, validate_every: int, validation: Dataset | None, workers: int, stopped: StopSignals
+        self,
+        steps_to_come: Iterator[list[dict[str, torch.Tensor]]],
+        validate_every: int,
+        validation: Dataset | None,
+        workers: int,
+        stopped: StopSignals,
     ) -> None:
         progress, main, steps = self.progress, self.accelerator.is_main_process, self.steps
         bar = tqdm(total=steps, initial=progress.step, desc="training", unit="step", disable=not main, mininterval=2)
         waited = 0.0
         begun, begun_at, seconds = time.perf_counter(), progress.step, progress.seconds
         saved = begun
-        parts = self._parts(loader)
         while progress.step < steps:
             start = time.perf_counter()
-            step_parts = next(parts)
+            parts = next(steps_to_come)
             waited += time.perf_counter() - start
             due = main and time.perf_counter() - saved >= 60 * self.recipe.save_minutes
-            found, stop, save = self.step(step_parts, stopped.asked, due)
+            found, stop, save = self.step(parts, stopped.asked, due)
             self._show(bar, found, waited / (time.perf_counter() - begun), begun, begun_at)
             last = progress.step == steps
             validate = validation is not None and (progress.step % validate_every == 0 or last)
             if validate:
                 self.validate(validation, workers)
             progress.seconds = seconds + time.perf_counter() - begun
+            # Saved after a validation, so that a resumed run neither repeats nor misses one.
             if save or validate or last or stop:
                 self.save_state()
                 saved = time.perf_counter()
             if stop and not last:
                 bar.close()
                 raise TrainingStopped(
-                    f"stopped at step {progress.step} of {steps}; --resume goes on from {self.run_folder.newest_state()}"
+                    f"stopped at step {progress.step} of {steps}; --resume goes on from "
+                    f"{self.run_folder.newest_state()}"
                 )
         bar.close()
-        with self.state.ema.swapped_in():
+        with self.state.ema.swapped_in():  # what was validated is what is kept
             self.save_model(self.run_folder.last)
         if main:
             write_report(self.run_folder.path, progress.losses, progress.validations, progress.seconds)
         self.accelerator.end_training()
-
-    def _parts(self, loader: DataLoader) -> Iterator[list[dict[str, torch.Tensor]]]:
-        """The accumulated parts of each step."""
-        parts = []
-        for part in loader:
-            if isinstance(part, Exception):
-                raise part
-            parts.append(part)
-            if len(parts) == self.recipe.accumulate:
-                yield parts
-                parts = []
 
     def step(
         self, parts: list[dict[str, torch.Tensor]], asked_to_stop: bool, save_is_due: bool
@@ -324,22 +332,28 @@ class _Loop:
         """One optimizer step.
 
         Returns:
-            Its losses, the mean over everything; whether any process was asked to stop, and whether for any a state is due.
+            Its losses, the mean over everything; whether any process was asked to stop, and whether for any a state is
+            due.
         """
         accelerator, device, optimizer = self.accelerator, self.accelerator.device, self.state.optimizer
+        # Each tensor is (B, T, ...): B clips of a part, T frames.
         parts = [{name: tensor.to(device, non_blocking=True) for name, tensor in part.items()} for part in parts]
+        # The loss is a sum over all clips of the step divided by what there is to count in all of them. A mean of the
+        # means of parts would weigh a part with few sounding objects as much as one with many.
         names = ("labels", "frame_mask", "audio_mask", "label_mask")
         counts = sum(self.network.count_loss_items(**{name: part[name] for name in names}) for part in parts)
-        counts = accelerator.reduce(counts, "sum")
+        counts = accelerator.reduce(counts, "sum")  # over processes
         pairs = self._frame_pairs(parts)
         for group in optimizer.param_groups:
+            # From the step alone rather than by a scheduler, whose state a resumed, longer run would have to undo.
             factor = learning_rate_factor(self.progress.step, self.steps, self.frozen, self.recipe, group["part"])
             group["lr"] = self.recipe.learning_rate * factor
         found: dict[str, torch.Tensor] = {}
         for number, part in enumerate(parts):
             with accelerator.accumulate(self.model):
                 self._seed(number)
-                # One seed for all parts: the points at which masks are read are then the same for every split of the batch.
+                # One seed for all parts: the points at which masks are read are then the same for every split of the
+                # batch.
                 output = self.model(
                     **part,
                     loss_counts=counts,
@@ -351,11 +365,14 @@ class _Loop:
                 # `backward` divides by the number of parts, but the counts have done so already.
                 accelerator.backward(output.loss * len(parts))
                 if accelerator.sync_gradients:
+                    # The last part: the gradients are those of the whole step now, in every process.
                     found["gradient"] = accelerator.clip_grad_norm_(self.model.parameters(), self.recipe.max_grad_norm)
                     self._check_finite(found["loss"], parts)
-                optimizer.step()
+                optimizer.step()  # does nothing until the last part
                 optimizer.zero_grad()
         self.state.ema.update()
+        # One process may have got the signal, or see the time, alone: all agree by the same reduction that averages
+        # the losses.
         found |= {"stop": torch.tensor(float(asked_to_stop)), "save": torch.tensor(float(save_is_due))}
         mean = accelerator.reduce(
             torch.stack([torch.as_tensor(v, device=device).float() for v in found.values()]), "mean"
@@ -367,14 +384,16 @@ class _Loop:
         return values, stop, save
 
     def _seed(self, part: int) -> None:
-        """What dropout draws depends on seed, step and part alone: the same after a stop, and whichever process has the part."""
+        """What dropout draws depends on seed, step and part alone: the same after a stop, and whichever process has
+        the part."""
         part += self.accelerator.process_index * self.recipe.accumulate
         seed = np.random.SeedSequence([self.recipe.seed, self.progress.step, part])
         torch.manual_seed(int(seed.generate_state(1)[0]))
 
     @torch.no_grad()
     def _frame_pairs(self, parts: list[dict[str, torch.Tensor]]) -> tuple[FramePairs, ...]:
-        """What the contrastive loss of each part needs to know of the others (*lineage*: GradCache); nothing where there is one."""
+        """What the contrastive loss of each part needs to know of the others (*lineage*: GradCache); nothing where
+        there is one."""
         if len(parts) == 1 or not self.network.config.contrastive_weight:
             return ()
         pairs = []
@@ -385,7 +404,8 @@ class _Loop:
         return tuple(pairs)
 
     def _check_finite(self, loss: torch.Tensor, parts: list[dict[str, torch.Tensor]]) -> None:
-        """Stops all processes before a loss that is no number reaches the weights, and keeps the batch that made it."""
+        """Stops all processes before a loss that is no number reaches the weights, and keeps the batch that made
+        it."""
         whole = self.accelerator.reduce(loss, "mean")
         if torch.isfinite(whole):
             return
@@ -400,8 +420,8 @@ class _Loop:
             (folder / "weights.txt").write_text(f"as in {self.run_folder.newest_state()}, some steps later\n")
         self.accelerator.wait_for_everyone()
         raise FloatingPointError(
-            f"the loss is {whole.item()} at step {step}; the batch is kept in {folder}, saved states are as they were. Try a lower "
-            "learning_rate, more warmup_steps, or bf16 instead of fp16"
+            f"the loss is {whole.item()} at step {step}; the batch is kept in {folder}, saved states are as they "
+            "were. Try a lower learning_rate, more warmup_steps, or bf16 instead of fp16"
         )
 
     def set_training(self) -> None:
@@ -419,6 +439,8 @@ class _Loop:
         with self.state.ema.swapped_in():
             network = self.network
             result = evaluate_avsbench(network, self.processor, validation, size=self.recipe.size, workers=workers)
+            # The main process has the scores, but all must agree on whether these weights are the best: saving them is
+            # a joint effort.
             (scores,) = broadcast_object_list([result.scores if accelerator.is_main_process else None])
             score = _selection_score(scores)
             progress.validations.append({"step": progress.step, **scores})
@@ -435,7 +457,7 @@ class _Loop:
 
     def save_model(self, folder: Path) -> None:
         """A model folder for `from_pretrained`, of the weights that are in the model now."""
-        weights = self.accelerator.get_state_dict(self.model)
+        weights = self.accelerator.get_state_dict(self.model)  # all processes: FSDP gathers its shards
         if self.accelerator.is_main_process:
             with WholeFolder(folder) as temporary:
                 self.network.save_pretrained(temporary, state_dict=weights)
@@ -444,7 +466,8 @@ class _Loop:
         self.accelerator.wait_for_everyone()
 
     def _write_card(self, folder: Path) -> None:
-        """The card of the weights of this step, and the record it is made from; scores only if these weights were validated."""
+        """The card of the weights of this step, and the record it is made from; scores only if these weights were
+        validated."""
         progress = self.progress
         validated = progress.validations and progress.validations[-1]["step"] == progress.step
         scores = progress.validations[-1] if validated else {}
@@ -504,8 +527,8 @@ class _Loop:
 
 
 def several_were_asked_for(environment: Mapping[str, str]) -> bool:
-    """Whether a launcher's variables speak of several processes: `accelerate launch --cpu --num_processes 2` sets an address at which
-    they would meet, but starts one, without a word."""
+    """Whether a launcher's variables speak of several processes: `accelerate launch --cpu --num_processes 2` sets an
+    address at which they would meet, but starts one, without a word."""
     return int(environment.get("WORLD_SIZE", 1 + ("MASTER_ADDR" in environment))) > 1
 
 

@@ -1,9 +1,10 @@
-"""Weights that others published: how their files are read, and what they call the tensors of our backbones (ours).
+"""Weights that others published: how their files are read, and what they call the tensors of our backbones.
 
-The layouts: ResNet as torchvision and timm have it; PVT-v2 as its authors published it, and as timm has it; transformers' own.
-A loader asks the file for each tensor of the model by the name it has there, so nothing that is missing, left over or of
-another shape goes unseen. A ResNet then computes the same to the last bit. In PVT-v2 transformers has eps = 1e-6 in all norms,
-its authors have 1e-5 in those of patch embedding and spatial reduction: that changes the maps by less than 1e-4 of their range.
+The layouts: ResNet as torchvision and timm have it; PVT-v2 as its authors published it, and as timm has it;
+transformers' own. A loader asks the file for each tensor of the model by the name it has there, so nothing that is
+missing, left over or of another shape goes unseen. A ResNet then computes the same to the last bit. In PVT-v2
+transformers has eps = 1e-6 in all norms, its authors have 1e-5 in those of patch embedding and spatial reduction: that
+changes the maps by less than 1e-4 of their range.
 """
 
 import json
@@ -61,8 +62,9 @@ PVT_PARTS = {
 }
 
 
-def load_weights(backbone: PreTrainedModel, source: str | os.PathLike) -> None:
-    """Loads published ImageNet weights into a backbone of transformers, whatever layout they are in, or leaves it as it was.
+def load_pretrained_weights(backbone: PreTrainedModel, source: str | os.PathLike) -> None:
+    """Loads published ImageNet weights into a backbone of transformers, whatever layout they are in, or leaves it as
+    it was.
 
     Args:
         backbone: such as `ResNetBackbone` or `PvtV2Backbone`; the layouts of others can load into these two.
@@ -70,8 +72,8 @@ def load_weights(backbone: PreTrainedModel, source: str | os.PathLike) -> None:
 
     Raises:
         OSError: where there are no such weights.
-        ValueError: where a tensor is missing, left over (but for the head of the classes) or of another shape, or the weights
-            are of another network; the text says of which layout they are.
+        ValueError: where a tensor is missing, left over (but for the head of the classes) or of another shape, or the
+            weights are of another network; the text says of which layout they are.
     """
     tensors, config = read_weights(source)
     kind = backbone.config.model_type
@@ -84,8 +86,8 @@ def load_weights(backbone: PreTrainedModel, source: str | os.PathLike) -> None:
         layout, of = foreign[0]
     else:
         raise ValueError(
-            f"{source}: its tensors ({_few(tensors)}) are in no layout that is known; expected {RESNET}, {PVT}, {PVT_OF_TIMM}, or "
-            f"a {kind} of transformers"
+            f"{source}: its tensors ({_few(tensors)}) are in no layout that is known; expected {RESNET}, {PVT}, "
+            f"{PVT_OF_TIMM}, or a {kind} of transformers"
         )
     if not re.fullmatch(PLAIN_NETWORKS, config.get("architecture", "resnet50")):
         raise ValueError(f"{source}: is a {config['architecture']} of timm, for which transformers has no network")
@@ -111,8 +113,8 @@ def read_weights(source: str | os.PathLike) -> tuple[dict[str, Tensor], dict[str
     """Reads published weights, on the CPU. No code in them is run: a pickle that needs more than tensors is refused.
 
     Args:
-        source: a file (`.safetensors`, or what `torch.save` wrote), or a folder or Hub id that has `model.safetensors` or
-            `pytorch_model.bin`.
+        source: a file (`.safetensors`, or what `torch.save` wrote), or a folder or Hub id that has `model.safetensors`
+            or `pytorch_model.bin`.
 
     Returns:
         the tensors by name, and what the `config.json` beside them says (`{}` where there is none).
@@ -164,7 +166,8 @@ def read_tensors(file: Path) -> dict[str, Tensor]:
         content = torch.load(file, map_location="cpu", weights_only=True)
     except (SafetensorError, pickle.UnpicklingError, RuntimeError, EOFError, AttributeError, KeyError, ValueError):
         raise ValueError(
-            f"{file}: cannot be read as tensors; it is damaged, or a pickle that holds more than tensors, which is not opened"
+            f"{file}: cannot be read as tensors; it is damaged, or a pickle that holds more than tensors, which is "
+            "not opened"
         ) from None
     for name in ("state_dict", "model"):
         if isinstance(content, dict) and isinstance(content.get(name), dict):
@@ -177,7 +180,8 @@ def read_tensors(file: Path) -> dict[str, Tensor]:
 
 
 def differences(given: Mapping[str, Size], wanted: Mapping[str, Size]) -> str:
-    """What tells two sets of named shapes apart: how many are missing, left over or of another shape, and the first of each.
+    """What tells two sets of named shapes apart: how many are missing, left over or of another shape, and the first of
+    each.
 
     Returns:
         such as `"2 missing (a, b), 1 left over (c), 1 of another shape (d has (8,), expected (16,))"`, or `""`.
@@ -221,7 +225,8 @@ def _translated(tensors: dict[str, Tensor], ours: dict[str, Tensor], layout: str
 
 
 def _resnet_name(ours: str) -> str:
-    """What torchvision and timm call a tensor of `ResNetBackbone`: layer2.0.conv1.weight, layer2.0.downsample.1.bias, ..."""
+    """What torchvision and timm call a tensor of `ResNetBackbone`: layer2.0.conv1.weight, layer2.0.downsample.1.bias,
+    ..."""
     name = re.sub(r"^embedder\.embedder\.", "layer.0.", ours)
     name = name.replace("shortcut.convolution", "downsample.0").replace("shortcut.normalization", "downsample.1")
     name = re.sub(r"encoder\.stages\.(\d+)\.layers", lambda found: f"layer{int(found[1]) + 1}", name)
@@ -230,7 +235,8 @@ def _resnet_name(ours: str) -> str:
 
 
 def _pvt_name(ours: str, of_timm: bool) -> str:
-    """What the authors of PVT-v2, or timm, call a tensor of `PvtV2Backbone`: block2.0.attn.q.weight, stages.1.blocks.0.attn.q.weight."""
+    """What the authors of PVT-v2, or timm, call a tensor of `PvtV2Backbone`: block2.0.attn.q.weight,
+    stages.1.blocks.0.attn.q.weight."""
     _, _, stage, part, *rest, kind = ours.split(".")
     index, number = int(stage), int(stage) + 1
     if part == "layer_norm":
@@ -245,7 +251,8 @@ def _pvt_name(ours: str, of_timm: bool) -> str:
 
 
 def _read_by_transformers(tensors: dict[str, Tensor], backbone: PreTrainedModel) -> tuple[dict[str, Tensor], str]:
-    """Tensors by the names of `backbone` as transformers reads them, which knows older names, and what does not fit."""
+    """Tensors by the names of `backbone` as transformers reads them, which knows older names, and what does not
+    fit."""
     verbosity = logging.get_verbosity()
     logging.set_verbosity_error()  # else a table of all names hides the one error
     try:
@@ -255,7 +262,8 @@ def _read_by_transformers(tensors: dict[str, Tensor], backbone: PreTrainedModel)
     finally:
         logging.set_verbosity(verbosity)
     wanted = {name: tensor.shape for name, tensor in backbone.state_dict().items()}
-    # The one norm before the head goes with it; some backbones put norms of their own on their maps, which ImageNet weights lack.
+    # The one norm before the head goes with it; some backbones put norms of their own on their maps, which ImageNet
+    # weights lack.
     last_norm = r"(\w+\.)?(pooler\.)?(layer_?)?norm\.(weight|bias)"
     left_over = {n for n in info["unexpected_keys"] if not n.startswith(HEADS) and not re.fullmatch(last_norm, n)}
     missing = {name for name in info["missing_keys"] if not name.startswith("hidden_states_norms.")}

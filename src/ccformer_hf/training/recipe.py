@@ -1,7 +1,8 @@
 """A training recipe: a YAML file that says what decides a run, beside the folder of the data.
 
-A recipe names another one as its `base` and says only what differs: `base: resnet50` is a recipe of this package, `base: mine.yaml`
-a file beside it. Unknown names and values of a wrong kind are refused, so that a misspelt line cannot be trained past.
+A recipe names another one as its `base` and says only what differs: `base: resnet50` is a recipe of this package,
+`base: mine.yaml` a file beside it. Unknown names and values of a wrong kind are refused, so that a misspelt line
+cannot be trained past.
 """
 
 import math
@@ -30,26 +31,29 @@ class Recipe:
         size: side (pixels) of the square frames, a multiple of 32.
         alignment: which sound belongs to a frame, see `ccformer_hf.model.timing_ccformer`.
         model: fields of `CCFormerConfig`; the labels follow from the data.
-        backbone_weights: ImageNet weights of the backbone: a Hub id, a folder or a file, see `ccformer_hf.training.pretrained_weights`.
+        backbone_weights: ImageNet weights of the backbone: a Hub id, a folder or a file, see
+            `ccformer_hf.training.pretrained_weights`.
         audio_weights: the public `vggish-10086976.pth`.
-        start_from: model folder or Hub id to start from, which brings its own architecture and weights: `model`, `backbone_weights`
-            and `audio_weights` are not looked at then. What tells its labels apart is made anew where the data has others.
-        epochs: how often each clip is seen. A run that is resumed may get more: the cosine of `learning_rate` is that of the longer
-            run from then on.
+        start_from: model folder or Hub id to start from, which brings its own architecture and weights: `model`,
+            `backbone_weights` and `audio_weights` are not looked at then. What tells its labels apart is made anew
+            where the data has others.
+        epochs: how often each clip is seen. A run that is resumed may get more: the cosine of `learning_rate` is that
+            of the longer run from then on.
         batch_size: clips per optimizer step, over all processes.
-        accumulate: parts in which each process works through its share of a batch, to save memory. Changes no result, as long as
-            batch norms do not train (`frozen_norms`), which normalise each part by itself, and nothing is dropped at random, which is
-            drawn for each part. The contrastive loss sees all parts, which takes one more pass through the backbones.
+        accumulate: parts in which each process works through its share of a batch, to save memory. Changes no result,
+            as long as batch norms do not train (`frozen_norms`), which normalise each part by itself, and nothing is
+            dropped at random, which is drawn for each part. The contrastive loss sees all parts, which takes one more
+            pass through the backbones.
         learning_rate: of AdamW after the warm-up; then along a cosine to 0.
         backbone_rate: factor of the backbone's learning rate.
         frozen_epochs: epochs in which the two backbones do not learn.
-        frozen_norms: whether the backbone's batch norms keep their statistics, as pretrained ones should; otherwise they normalise by
-            the frames of all processes.
+        frozen_norms: whether the backbone's batch norms keep their statistics, as pretrained ones should; otherwise
+            they normalise by the frames of all processes.
         weight_decay: of matrices and kernels.
         warmup_steps: in which the learning rate rises from 0.
         max_grad_norm: gradients are clipped to this norm.
-        ema_decay: of the exponential moving average of the weights, which is then what is validated and kept; 0: the weights
-            themselves are.
+        ema_decay: of the exponential moving average of the weights, which is then what is validated and kept; 0: the
+            weights themselves are.
         gradient_checkpointing: computes activations twice, to save memory.
         seed: of weights, order and augmentation.
         validate_every: epochs between validations; the best one by mIoU on the validation split is kept.
@@ -110,7 +114,8 @@ def read_recipe(name: str | os.PathLike, changes: Sequence[str] = ()) -> Recipe:
 
     Args:
         name: of a recipe inside the package, such as `"ms3-resnet50"`, or a YAML file.
-        changes: `name=value` each, for single values; `augmentation.flip=0.5` and `model.hidden_size=128` reach inside.
+        changes: `name=value` each, for single values; `augmentation.flip=0.5` and `model.hidden_size=128` reach
+            inside.
 
     Raises:
         FileNotFoundError: where the file or a base of it is missing.
@@ -197,6 +202,7 @@ def _merged(base: Mapping[str, Any], values: Mapping[str, Any]) -> dict[str, Any
     merged = dict(base)
     for name, value in values.items():
         # A backbone is replaced as a whole: settings of one kind mean nothing to another.
+        # All other mappings, such as `augmentation`, are merged line by line.
         inside = isinstance(value, Mapping) and isinstance(merged.get(name), Mapping) and name != "backbone_config"
         merged[name] = _merged(merged[name], value) if inside else value
     return merged

@@ -1,4 +1,4 @@
-"""What a training run tells in the end: pictures of its predictions, a report, and the record of its weights (ours)."""
+"""What a training run reports at its end: pictures of its predictions, a report, and the record of its weights."""
 
 import json
 from collections.abc import Sequence
@@ -79,7 +79,8 @@ def write_report(folder: Path, losses: Sequence[float], validations: Sequence[di
         "",
         "![loss and validation mIoU by step](report.png)",
         "",
-        f"{len(losses)} steps in {seconds / 60:.1f} minutes; mean loss of the last {len(recent)}: {sum(recent) / len(recent):.3f}.",
+        f"{len(losses)} steps in {seconds / 60:.1f} minutes; mean loss of the last {len(recent)}: "
+        f"{sum(recent) / len(recent):.3f}.",
         "",
     ]
     if validations:

@@ -9,8 +9,9 @@ from typing import Any
 from ..atomic import put_back, written_whole
 from .recipe import Recipe
 
-# May differ between the first start and a resumption: how long, where and how often. The steps stay what they are, but for the
-# learning rate of a longer run, and for `accumulate` where batch norms train or something is dropped at random.
+# May differ between the first start and a resumption: how long, where and how often. The steps stay what they are, but
+# for the learning rate of a longer run, and for `accumulate` where batch norms train or something is dropped at
+# random.
 FREE = ("epochs", "accumulate", "save_minutes", "keep_states", "validate_every", "gradient_checkpointing")
 
 
@@ -23,7 +24,8 @@ class RunFolder:
         self.states = self.path / "states"
 
     def begin(self, recipe: Recipe, resume: bool, data: str = "") -> dict[str, tuple[Any, Any]]:
-        """Makes the folder, or checks that it is the one of this recipe and these clips; keeps the recipe as `recipe.json`.
+        """Makes the folder, or checks that it is the one of this recipe and these clips; keeps the recipe as
+        `recipe.json`.
 
         Args:
             data: tells the clips apart from others.
@@ -48,8 +50,8 @@ class RunFolder:
         if differing:
             name = differing[0]
             raise ValueError(
-                f"{self.path}: was begun with {name} = {before.get(name)!r}, now it is {now[name]!r}; take the recipe and "
-                "the clips it was begun with, or another output folder"
+                f"{self.path}: was begun with {name} = {before.get(name)!r}, now it is {now[name]!r}; take the recipe "
+                "and the clips it was begun with, or another output folder"
             )
         if not resume and self.newest_state() is not None:
             raise FileExistsError(

@@ -1,11 +1,12 @@
-"""What a stopped run goes on from, as safetensors and JSON: reading it runs no code of the folder's (ours).
+"""What a stopped run goes on from, as safetensors and JSON: reading it runs no code of the folder's.
 
     model.safetensors      weights and buffers
     optimizer.safetensors  `NAME.exp_avg`, `NAME.exp_avg_sq`, `NAME.step` of each parameter
     ema.safetensors        the moving average of the weights, where there is one
     progress.json          step, losses, validations
 
-Nothing more is needed: the order of the clips, their changes, the learning rate and what dropout draws follow from the step.
+Nothing more is needed: the order of the clips, their changes, the learning rate and what dropout draws follow from the
+step.
 """
 
 import json
@@ -110,8 +111,8 @@ class TrainingState:
                 self.scaler.load_state_dict(scaler)
         except (OSError, ValueError, KeyError, TypeError, RuntimeError, SafetensorError) as error:
             raise ValueError(
-                f"{folder}: is not a whole state of this model ({' '.join(str(error).split())}); remove this folder, and --resume "
-                "goes on from the state before it"
+                f"{folder}: is not a whole state of this model ({' '.join(str(error).split())}); remove this folder, "
+                "and --resume goes on from the state before it"
             ) from error
         self.progress = progress
 
