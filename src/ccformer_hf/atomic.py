@@ -22,7 +22,7 @@ def temporary_name(target: Path) -> Path:
 
 
 @contextmanager
-def written_whole(path: str | os.PathLike) -> Iterator[Path]:
+def atomic_file(path: str | os.PathLike) -> Iterator[Path]:
     """Gives a temporary name beside `path`; what was written there gets its own name where nothing failed, else is removed."""
     path = Path(path)
     temporary = temporary_name(path)
@@ -33,7 +33,7 @@ def written_whole(path: str | os.PathLike) -> Iterator[Path]:
         temporary.unlink(missing_ok=True)
 
 
-class WholeFolder:
+class AtomicFolder:
     """A folder that is written under a temporary name and takes its place at the end, or leaves what was there before.
 
     Folders above it that do not exist are made, and are gone again after an error.

@@ -16,7 +16,7 @@ from ccformer_hf.data.avsbench import (
     list_clips,
 )
 from ccformer_hf.data.loading import clips_and_class_names
-from ccformer_hf.data.synthetic.clips import write_made_up_set
+from ccformer_hf.data.synthetic.clips import write_synthetic_set
 from ccformer_hf.evaluation.robustness import choose_off_screen
 
 METADATA = Path(__file__).resolve().parents[3] / "shared" / "avsbench_metadata"
@@ -25,7 +25,7 @@ METADATA = Path(__file__).resolve().parents[3] / "shared" / "avsbench_metadata"
 @pytest.fixture(scope="module", params=SETTINGS)
 def written(request, tmp_path_factory):
     root = tmp_path_factory.mktemp("official") / request.param
-    write_made_up_set(root, request.param, clips=8, seed=3, workers=1, progress=False, size=32)
+    write_synthetic_set(root, request.param, clips=8, seed=3, workers=1, progress=False, size=32)
     return request.param, root
 
 
@@ -88,7 +88,7 @@ def test_a_wrong_root_says_what_is_wanted(tmp_path):
 
 
 def test_what_is_missing_is_named(tmp_path):
-    root = write_made_up_set(tmp_path / "set", "s4", clips=3, seed=0, workers=1, progress=False, size=32)
+    root = write_synthetic_set(tmp_path / "set", "s4", clips=3, seed=0, workers=1, progress=False, size=32)
     clip = list_clips("s4", root / "Single-source")[2]
     os.remove(clip.labels[3])
     os.remove(clip.sound)
@@ -209,7 +209,7 @@ def test_the_real_table_tells_what_sounds_in_nearly_every_clip_of_ms3():
 
 
 def test_leftovers_of_systems_change_nothing(tmp_path):
-    write_made_up_set(tmp_path, "avss", clips=3, seed=3, workers=1, progress=False, size=32)
+    write_synthetic_set(tmp_path, "avss", clips=3, seed=3, workers=1, progress=False, size=32)
     clips = list_clips("avss", tmp_path)
     semantic = Path(clips[0].labels[0]).parent
     for path in list(semantic.iterdir()):

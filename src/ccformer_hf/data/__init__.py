@@ -1,1 +1,1 @@
-"""Data for training and evaluation: the made-up mini set, and AVSBench folders."""
+"""Data for training and evaluation: the synthetic mini set, and AVSBench folders."""

@@ -19,6 +19,8 @@ import numpy as np
 from .listing import entries, is_leftover
 
 SETTINGS = ("s4", "ms3", "avss")
+FOLDER = "folder"  # the setting of clips that are no part of AVSBench, see `folder`
+ALL_SETTINGS = (*SETTINGS, FOLDER)
 SPLITS = ("train", "validation", "test")
 TABLES = {"s4": "s4_meta_data.csv", "ms3": "ms3_meta_data.csv", "avss": "metadata.csv"}
 COLUMNS = {
@@ -51,7 +53,7 @@ class ClipFiles:
 
     Attributes:
         id: unique in its setting and split.
-        setting: `"s4"`, `"ms3"`, `"avss"`, or `"own"` for a folder of the user's own.
+        setting: `"s4"`, `"ms3"`, `"avss"`, or `"folder"` for a folder of the user's own.
         split: `"train"`, `"validation"` or `"test"`.
         classes: what sounds, as the table says: the category (s4), names of `AVSS_CLASS_NAMES` (avss; ms3 where the table of avss is
             there too), nothing (own).

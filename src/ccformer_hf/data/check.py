@@ -18,8 +18,8 @@ from tqdm import tqdm
 
 from ..model.media_ccformer import MediaError, probe
 from ..model.pictures_ccformer import ID_MODES, LARGEST_PICTURE, open_picture, picture_size
-from .avsbench import OFFICIAL_COUNTS, SETTINGS, SPLITS, ClipFiles, class_names, find_settings, list_clips
-from .folder import CLASSES_FILE, list_own_clips, read_own_class_names
+from .avsbench import ALL_SETTINGS, FOLDER, OFFICIAL_COUNTS, SPLITS, ClipFiles, class_names, find_settings, list_clips
+from .folder import CLASSES_FILE, list_folder_clips, read_folder_class_names
 from .listing import entries
 from .reading import IGNORE_LABEL, read_label_map, read_log_mel, read_sound
 from .shards import CARD_FILE, PLAN_FILE, is_converted, planned_files, read_plan
@@ -98,7 +98,7 @@ class SplitReport:
     """What was found in one split of one setting.
 
     Attributes:
-        setting: `"s4"`, `"ms3"`, `"avss"` or `"own"`.
+        setting: `"s4"`, `"ms3"`, `"avss"` or `"folder"`.
         split: `"train"`, `"validation"` or `"test"`.
         clips: how many the table, the folders or the plan of the shards promise.
         whole: how many of them nothing but notes was found about.
@@ -133,7 +133,7 @@ def check_data(root: str | os.PathLike, setting: str | None = None, progress: bo
 
     Args:
         root: folder with AVSBench's official download, clips of your own, or what `ccformer data convert` wrote.
-        setting: `"s4"`, `"ms3"`, `"avss"` or `"own"`; None: all that are there.
+        setting: `"s4"`, `"ms3"`, `"avss"` or `"folder"`; None: all that are there.
         progress: show progress bars on stderr.
 
     Returns:
@@ -144,8 +144,8 @@ def check_data(root: str | os.PathLike, setting: str | None = None, progress: bo
         ValueError: for an unknown setting, or a table that is broken.
     """
     root = Path(root)
-    if setting not in (None, *SETTINGS, "own"):
-        raise ValueError(f"setting is {setting!r}, it must be one of {', '.join(map(repr, (*SETTINGS, 'own')))}")
+    if setting not in (None, *ALL_SETTINGS):
+        raise ValueError(f"setting is {setting!r}; expected one of {', '.join(map(repr, ALL_SETTINGS))}")
     if is_converted(root):
         return _check_shards(root, setting)
     reports = []
@@ -155,8 +155,8 @@ def check_data(root: str | os.PathLike, setting: str | None = None, progress: bo
 
 
 def _folders(root: Path, setting: str | None) -> dict[str, Path]:
-    if setting == "own" or (setting is None and (root / CLASSES_FILE).is_file()):
-        return {"own": root}
+    if setting == FOLDER or (setting is None and (root / CLASSES_FILE).is_file()):
+        return {FOLDER: root}
     found = find_settings(root)
     if setting is None:
         return found
@@ -166,8 +166,8 @@ def _folders(root: Path, setting: str | None) -> dict[str, Path]:
 
 
 def _check_setting(setting: str, folder: Path, root: Path, progress: bool) -> list[SplitReport]:
-    if setting == "own":
-        names, clips = read_own_class_names(folder), list_own_clips(folder)
+    if setting == FOLDER:
+        names, clips = read_folder_class_names(folder), list_folder_clips(folder)
     else:
         names, clips = class_names(setting), list_clips(setting, folder)
     reports = {split: SplitReport(setting, split) for split in SPLITS}
@@ -190,7 +190,7 @@ def _check_setting(setting: str, folder: Path, root: Path, progress: bool) -> li
                 report.add(kind, example)
     finally:
         pool.shutdown(cancel_futures=True)
-    if setting == "own":
+    if setting == FOLDER:
         return [report for report in reports.values() if report.clips]
     for report, official in zip(reports.values(), OFFICIAL_COUNTS[setting], strict=True):
         if report.clips != official:
@@ -209,7 +209,7 @@ def _check_clip(clip: ClipFiles, root: Path, folder: Path) -> list[tuple[Kind, s
     """What its files show without being decoded, each with the name of the file or clip."""
     # An own clip tells what it lacks in words, the others by names as seen from their table.
     findings = [
-        (MISSING, name if clip.setting == "own" else os.path.relpath(folder / name, root)) for name in clip.missing
+        (MISSING, name if clip.setting == FOLDER else os.path.relpath(folder / name, root)) for name in clip.missing
     ]
     findings += [(UNCLEAR, what) for what in clip.unclear]
     labels = [path for path in clip.labels if path is not None]
@@ -272,7 +272,7 @@ def _check_sound(clip: ClipFiles, root: Path) -> Iterator[tuple[Kind, str]]:
         except _UnreadableError as error:
             yield BAD_SOUND, f"{os.path.relpath(clip.log_mel, root)} ({error})"
     if clip.sound is None:
-        if clip.log_mel is not None or clip.setting == "own":
+        if clip.log_mel is not None or clip.setting == FOLDER:
             yield NO_WAVEFORM, clip.id
     elif clip.sound not in clip.frames:  # the sound of a video is as long as the video says
         try:

@@ -24,9 +24,9 @@ import pyarrow.parquet as pq
 from PIL import Image
 from tqdm import tqdm
 
-from ..atomic import written_whole
+from ..atomic import atomic_file
 from ..model.pictures_ccformer import read_picture
-from .avsbench import SETTINGS, SPLITS, ClipFiles, find_settings
+from .avsbench import ALL_SETTINGS, FOLDER, SPLITS, ClipFiles, find_settings
 from .dataset_card import dataset_card
 from .features import LabelMaps, PictureSize, VideoFrames, shard_features
 from .folder import CLASSES_FILE
@@ -70,7 +70,7 @@ def convert(
     Args:
         root: folder with the official download, or with clips of your own (see `ccformer_hf.data.folder`).
         out: folder to write; it must not exist yet, be empty, or come from an earlier run.
-        settings: some of `"s4"`, `"ms3"`, `"avss"`, `"own"`; by default all that `root` holds.
+        settings: some of `"s4"`, `"ms3"`, `"avss"`, `"folder"`; by default all that `root` holds.
         workers: processes, by default one per core.
         progress: show a progress bar.
 
@@ -93,8 +93,8 @@ def convert(
     plan = read_plan(out) if is_converted(out) else {}
     shards = []
     for setting in settings:
-        if setting not in (*SETTINGS, "own"):
-            raise ValueError(f"setting is {setting!r}, it must be one of {', '.join(map(repr, (*SETTINGS, 'own')))}")
+        if setting not in ALL_SETTINGS:
+            raise ValueError(f"setting is {setting!r}; expected one of {', '.join(map(repr, ALL_SETTINGS))}")
         clips, names = clips_and_class_names(setting, root)
         splits = {split: [clip for clip in clips if clip.split == split] for split in SPLITS}
         splits = {split: clips for split, clips in splits.items() if clips}
@@ -106,7 +106,7 @@ def convert(
 
     out.mkdir(parents=True, exist_ok=True)
     remove_leftovers(out)
-    with written_whole(out / PLAN_FILE) as path:  # first of all: by it a second run knows the folder
+    with atomic_file(out / PLAN_FILE) as path:  # first of all: by it a second run knows the folder
         path.write_text(json.dumps(plan, indent=1) + "\n", encoding="utf-8")
     for setting in settings:
         (out / setting).mkdir(exist_ok=True)
@@ -118,13 +118,13 @@ def convert(
         finally:
             for setting in settings:
                 remove_leftovers(out / setting)
-    with written_whole(out / CARD_FILE) as path:
+    with atomic_file(out / CARD_FILE) as path:
         path.write_text(dataset_card(out), encoding="utf-8")
     return settings
 
 
 def _settings_there(root: Path) -> list[str]:
-    return ["own"] if (root / CLASSES_FILE).is_file() else list(find_settings(root))
+    return [FOLDER] if (root / CLASSES_FILE).is_file() else list(find_settings(root))
 
 
 def _layout(splits: dict[str, list[ClipFiles]], earlier: dict | None) -> dict[str, list[int]]:
@@ -251,7 +251,7 @@ def _write_shard_and_count(shard: _Shard) -> None:
 
 def _write_shard(shard: _Shard, advance: Callable[[int], object]) -> None:
     schema = shard_features().arrow_schema
-    with written_whole(shard.path) as path, pq.ParquetWriter(path, schema, **_COMPRESSION) as writer:
+    with atomic_file(shard.path) as path, pq.ParquetWriter(path, schema, **_COMPRESSION) as writer:
         writer.add_key_value_metadata({_SOURCE: shard.source})
         for group in _row_groups(shard, schema, advance):
             writer.write_table(group)

@@ -2,14 +2,14 @@
 
 import os
 
-from .avsbench import SETTINGS
+from .avsbench import FOLDER, SETTINGS
 from .shards import read_plan, shard_files
 
 _TITLES = {
     "s4": "AVSBench S4: one source per clip",
     "ms3": "AVSBench MS3: several sources per clip",
     "avss": "AVSBench AVSS: 71 classes",
-    "own": "clips of one's own",
+    "folder": "clips of a folder",
 }
 _LICENSE = """
 ## License
@@ -40,6 +40,7 @@ def dataset_card(out: str | os.PathLike) -> str:
         for setting, entry in plan.items()
     )
     first = next(iter(plan))
+    load = "load_folder(" if first == FOLDER else f'load_avsbench("{first}", '
     return f"""---
 pretty_name: {"AVSBench" if official else "Audio-visual segmentation clips"}
 {license}task_categories:
@@ -61,8 +62,8 @@ Clips with sound, one frame per second, and for each annotated frame a map of wh
 from datasets import load_dataset
 clip = load_dataset("<this folder or repository>", "{first}", split="{next(iter(plan[first]["clips_per_shard"]))}")[0]
 
-from ccformer_hf.data.loading import load_avsbench  # the same clips, label maps and sound as arrays
-clips = load_avsbench("{first}", "<this folder>")
+from ccformer_hf import {load.partition("(")[0]}  # the same clips, label maps and sound as arrays
+clips = {load}"<this folder>")
 ```
 
 ## Columns

@@ -32,7 +32,7 @@ OTHER_PICTURES = (".gif", ".heic", ".heif", ".avif", ".jfif", ".jp2", ".jxl", ".
 Key = tuple[str | int, ...]
 
 
-def read_own_class_names(root: str | os.PathLike) -> tuple[str, ...]:
+def read_folder_class_names(root: str | os.PathLike) -> tuple[str, ...]:
     """Background and the lines of `classes.txt`.
 
     Raises:
@@ -52,7 +52,7 @@ def read_own_class_names(root: str | os.PathLike) -> tuple[str, ...]:
     return names
 
 
-def list_own_clips(root: str | os.PathLike) -> list[ClipFiles]:
+def list_folder_clips(root: str | os.PathLike) -> list[ClipFiles]:
     """All clips of the three splits in natural order of their names, usable or not (see `ClipFiles.missing` and `.unclear`).
 
     Raises:
@@ -96,7 +96,7 @@ def _clip(folder: Path, split: str) -> ClipFiles:
     labels = tuple(str(masks.pop(key)) if key in masks else None for key in keys)
     if keys and masks:
         missing.append(f"the frame of {where}/masks/{next(iter(masks.values())).name}")
-    return ClipFiles(folder.name, "own", split, (), frames, labels, sound, None, tuple(missing), tuple(unclear))
+    return ClipFiles(folder.name, "folder", split, (), frames, labels, sound, None, tuple(missing), tuple(unclear))
 
 
 def _files_called(folder: Path, stem: str, suffixes: tuple[str, ...]) -> list[Path]:

@@ -33,7 +33,7 @@ class SoundingClasses:
         if self._known:
             self.told_by = TABLE
         else:
-            self.told_by = LABEL_MAPS if table["setting"][0] == "own" else UNKNOWN
+            self.told_by = LABEL_MAPS if table["setting"][0] == "folder" else UNKNOWN
 
     def of(self, index: int) -> frozenset[str]:
         """The classes of the clip at `index`."""

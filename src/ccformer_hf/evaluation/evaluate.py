@@ -39,7 +39,7 @@ class Evaluation:
     """What `evaluate_avsbench` found; all scores in 0..1.
 
     Attributes:
-        setting: `"s4"`, `"ms3"`, `"avss"` or `"own"`.
+        setting: `"s4"`, `"ms3"`, `"avss"` or `"folder"`.
         split: of the data set.
         clips: that were scored; those without any annotated frame are not.
         frames: that were scored, the annotated ones; padded ones (avss) not counted.
@@ -55,7 +55,7 @@ class Evaluation:
             `ceiling`; None with one class;
             `off_screen_rules`: how many off-screen sounds were chosen by which rule of `choose_off_screen`;
             `classes_told_by`: how it is known what sounds in a clip, see `SoundingClasses.told_by`.
-        per_clip: one entry per clip in the order of the data set: `number` in it, `id`, `frames`, what was `heard`, `miou`,
+        per_clip: one entry per clip in the order of the data set: `number` in it, `id`, `frames`, its `audio`, `miou`,
             `f_score` (with several classes their mean over those seen in the clip), and under `sounds` the scores with `fpr` for
             every sound, where robustness was asked for.
         fingerprint: of ids, label maps, frames and sounds; the same in any order and form of storage.
@@ -176,7 +176,7 @@ def evaluate_avsbench(
         robust=_robust(tallies, perfect, feed, rows) if robust else None,
         per_clip=rows,
         fingerprint=f"{digest % 2**64:016x}",
-        sounds=dict(Counter(row["heard"] for row in rows)),
+        sounds=dict(Counter(row["audio"] for row in rows)),
         protocol=rules.protocol(),
         device=_device_name(model.device),
         processes=state.num_processes,
@@ -200,7 +200,7 @@ def predict(
     model: CCFormerForAudioVisualSegmentation, processor: AudioVisualProcessor, batch: Batch, sound: str, size: int
 ) -> Iterator[torch.Tensor]:
     """Probabilities `(T, K, S, S)` in the annotated frames of each clip of a batch under one of its sounds."""
-    inputs = batch.inputs | batch.heard[sound]
+    inputs = batch.inputs | batch.audio[sound]
     logits = model(**{name: tensor.to(model.device) for name, tensor in inputs.items()}).logits
     for i, clip in enumerate(batch.clips):
         # Clip by clip: 71 probabilities a pixel take 140 MB for ten frames.

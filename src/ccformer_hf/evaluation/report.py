@@ -14,7 +14,7 @@ from datasets import Dataset
 from PIL import Image
 
 from .. import __version__
-from ..atomic import written_whole
+from ..atomic import atomic_file
 from ..inference.visualize import ComparedFrame, comparison_sheet
 from ..model.modeling_ccformer import CCFormerForAudioVisualSegmentation
 from ..model.processing_ccformer import AudioVisualProcessor
@@ -86,7 +86,7 @@ def write_results(
     }
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
-    with written_whole(path) as temporary:
+    with atomic_file(path) as temporary:
         temporary.write_text(json.dumps(results, indent=1) + "\n", encoding="utf-8")
 
 
@@ -174,7 +174,7 @@ def save_pictures(
         for place, row in enumerate(rows, 1):
             sheet = clip_sheet(evaluation, row, model, processor, clips, f": {kind} {place} of the {len(ranked)}")
             path = folder / f"{kind}-{place}-{row['id'].replace('/', '_')}.png"
-            with written_whole(path) as temporary:
+            with atomic_file(path) as temporary:
                 sheet.save(temporary, format="PNG")
             written.append(path)
     return written

@@ -46,9 +46,10 @@ def test_what_is_drowned_cannot_be_told():
     assert audible(two, 1.2 * noise).tolist() == [[255, 255], [0, 0]], "silence is silence under any noise"
 
 
-def mixes(spans, objects, off_screen=None, heard="objects", bed=(), count=12):
+def mixes(spans, objects, off_screen=None, audio_kind="objects", bed=(), count=12):
     return [
-        mix_sounds(heard, spans, objects, off_screen, list(bed), 5, np.random.default_rng(n)) for n in range(count)
+        mix_sounds(audio_kind, spans, objects, off_screen, list(bed), 5, np.random.default_rng(n))
+        for n in range(count)
     ]
 
 
@@ -71,14 +72,14 @@ def test_pauses_within_a_sound_are_silence(monkeypatch):
 
 
 def test_what_is_off_screen_or_a_bed_is_heard_and_marks_nothing():
-    for heard, spans, bed in (
+    for audio_kind, spans, bed in (
         ("off_screen", [Span(OFF_SCREEN, 0.0, 5.0)], ()),
         ("bed", [], [recording(700)]),
         ("noise", [], ()),
     ):
-        for mix in mixes(spans, [recording(500)], recording(900), heard, bed):
+        for mix in mixes(spans, [recording(500)], recording(900), audio_kind, bed):
             assert not mix.audible.any() and loudness(mix.waveform) > 0.003
-    assert all(not mix.waveform.any() for mix in mixes([], [recording()], heard="silence"))
+    assert all(not mix.waveform.any() for mix in mixes([], [recording()], audio_kind="silence"))
 
 
 def test_short_sounds_are_played_again():

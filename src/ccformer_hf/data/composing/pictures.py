@@ -27,7 +27,7 @@ from PIL import Image
 from scipy import ndimage
 
 from ..avsbench import SPLITS
-from ..folder import read_own_class_names
+from ..folder import read_folder_class_names
 from ..reading import IGNORE_LABEL, read_label_map
 from .masks import check_segmentation, draw_segmentation
 from .sources import BACKGROUND, Source, Sources
@@ -180,7 +180,7 @@ def _voc(source: Source, sources: Sources) -> Iterator[Picture]:
 
 
 def _folder(source: Source, sources: Sources) -> Iterator[Picture]:
-    names = read_own_class_names(source.path)
+    names = read_folder_class_names(source.path)
     source.check_names(names[1:])
     found = False
     for folder in sorted(path for path in source.path.rglob("frames") if path.is_dir()):

@@ -14,10 +14,10 @@ from datasets.features.features import register_feature
 from PIL import Image
 from tqdm import tqdm
 
-from ...atomic import WholeFolder
+from ...atomic import AtomicFolder
 from ..avsbench import SPLITS
 from ..folder import CLASSES_FILE
-from ..synthetic.clips import write_own_clip
+from ..synthetic.clips import write_folder_clip
 from .composed import ComposedClip, clip_name, compose_clip
 from .material import Material, read_material
 from .sounds import SAMPLING_RATE
@@ -126,7 +126,7 @@ def _rows(path: str, material: Material) -> Dataset:
     )
     columns = {
         "id": [clip_name(material, sources.seed, index) for index in range(count)],
-        "setting": ["own"] * count,
+        "setting": ["folder"] * count,
         "classes": [[]] * count,
         "annotated": [[True] * sources.seconds] * count,
         "frames": range(count),
@@ -177,7 +177,7 @@ def write_composed_set(
     counts = {split: max(1, round(SHARES[split] * clips)) for split in SPLITS if split in material}
     jobs = [(split, seed, index) for split, count in counts.items() for index in range(count)]
     bar = {"total": len(jobs), "desc": "composing clips", "unit": "clip", "disable": not progress}
-    with WholeFolder(out.resolve()) as folder:
+    with AtomicFolder(out.resolve()) as folder:
         names = material["train"].sources.classes
         (folder / CLASSES_FILE).write_text("".join(f"{name}\n" for name in names), encoding="utf-8")
         workers = min(workers or os.cpu_count() or 1, len(jobs))
@@ -201,4 +201,4 @@ def _keep(material: dict[str, Material], folder: Path) -> None:
 
 def _write(job: tuple[str, int, int]) -> None:
     split, seed, index = job
-    write_own_clip(compose_clip(_kept["material"][split], seed, index), split, _kept["folder"])
+    write_folder_clip(compose_clip(_kept["material"][split], seed, index), split, _kept["folder"])

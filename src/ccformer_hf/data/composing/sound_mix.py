@@ -17,7 +17,7 @@ from ...model.timing_ccformer import FrameTiming
 from .pairing import Span
 from .sounds import SAMPLING_RATE, Recording
 
-HEARD_FROM, SILENT_BELOW, DROWNED_BY = -12.0, -30.0, 20.0  # dB
+AUDIBLE_FROM, SILENT_BELOW, DROWNED_BY = -12.0, -30.0, 20.0  # dB
 UNSURE = 255
 REFERENCE = 0.1  # loudness of the loudest object, before the whole is made louder or softer
 LEVELS = (-10.0, 0.0)  # dB, of objects and of what is off screen
@@ -43,7 +43,7 @@ class Mix:
 
 
 def mix_sounds(
-    heard: str,
+    audio_kind: str,
     spans: list[Span],
     objects: list[Recording | None],
     off_screen: Recording | None,
@@ -54,7 +54,7 @@ def mix_sounds(
     """Plays the spans, each source at a level of its own, and adds what belongs to nothing.
 
     Args:
-        heard: see `pairing.HEARD`.
+        audio_kind: see `pairing.AUDIO_KINDS`.
         objects: the sound of each object; None for one that never sounds.
         off_screen: the sound of `pairing.OFF_SCREEN`; None: nothing is heard from there.
         bed: sounds of a bed.
@@ -75,12 +75,12 @@ def mix_sounds(
                 stem[:] = oaconvolve(stem, channel)[:length]
     others = stems[-1].copy()
     for recording in bed:
-        loud = LEVELS if heard == "bed" else BED_LEVELS
+        loud = LEVELS if audio_kind == "bed" else BED_LEVELS
         played = np.zeros(length, dtype=np.float32)
         _play(played, recording, Span(0, 0.0, float(seconds)), rng)
         others += played * np.float32(REFERENCE * _factor(rng.uniform(*loud)) / recording.loudness)
-    if heard == "noise" or (heard != "silence" and rng.random() < WITH_NOISE):
-        loud = LEVELS if heard == "noise" else NOISE_LEVELS
+    if audio_kind == "noise" or (audio_kind != "silence" and rng.random() < WITH_NOISE):
+        loud = LEVELS if audio_kind == "noise" else NOISE_LEVELS
         others += draw_noise(length, rng) * np.float32(REFERENCE * _factor(rng.uniform(*loud)))
     audible = tell_audible(stems[:-1], levels[:-1], others)
     waveform = (stems[:-1].sum(axis=0) + others) * np.float32(_factor(rng.uniform(*WHOLE_LEVELS)))
@@ -108,7 +108,7 @@ def tell_audible(stems: np.ndarray, levels: np.ndarray, others: np.ndarray) -> n
         rest = np.square(whole[part] - stems[:, part]).mean(axis=1)
         own = 10 * np.log10(powers / np.square(levels) + 1e-12)
         drowned = 10 * np.log10((rest + 1e-12) / (powers + 1e-12)) > DROWNED_BY
-        told = (own >= HEARD_FROM) & ~drowned
+        told = (own >= AUDIBLE_FROM) & ~drowned
         audible[:, frame] = np.where(own < SILENT_BELOW, 0, np.where(told, 1, UNSURE))
     return audible
 

@@ -1,4 +1,4 @@
-"""The made-up mini set: clips whose sound alone decides which of the visible objects is marked (ours).
+"""The synthetic mini set: clips whose sound alone decides which of the visible objects is marked (ours).
 
 Several objects of distinct classes move, turn and cover each other; some of them sound, and which ones changes from second to
 second. Who sounds is drawn without looking at the pictures, so no look, place, size, motion or depth tells it. There are silent
@@ -36,8 +36,8 @@ STANDARD: tuple[str, ...] = tuple(
 )
 CLASS_NAMES: tuple[str, ...] = ("background", *STANDARD)
 
-# Which kinds of clip a folder of "own" clips takes turns with: one in six has a single source, half are as avss.
-OWN_KINDS = ("avss", "ms3", "avss", "s4", "avss", "ms3")
+# Which kinds of clip a folder of "folder" clips takes turns with: one in six has a single source, half are as avss.
+FOLDER_KINDS = ("avss", "ms3", "avss", "s4", "avss", "ms3")
 
 # Share of the seconds in which nothing sounds, in which only something off screen does, and in which it sounds along.
 SILENT, OFF_SCREEN_ALONE, OFF_SCREEN_ALONG = 0.11, 0.06, 0.07
@@ -46,7 +46,7 @@ TRIAL_SIZE = 56  # pixels of the small pictures in which places are tried
 
 
 @dataclass
-class MadeUpClip:
+class SyntheticClip:
     """One clip with everything that is known about it.
 
     Attributes:
@@ -132,7 +132,7 @@ def make_clip(
     size: int = 224,
     times: Sequence[float] | None = None,
     classes: Sequence[str] = STANDARD,
-) -> MadeUpClip:
+) -> SyntheticClip:
     """Makes one clip; the same arguments give the same clip, whatever was made before.
 
     Args:
@@ -195,8 +195,8 @@ def make_clip(
     waveform = (stems * playing[:, :, None]).sum(axis=0).reshape(-1) + noise
     headroom = min(1.0, 0.99 / float(np.abs(waveform).max() + 1e-9))
     sources = [class_names[object_ids[i]] for i in np.flatnonzero(sounding.any(axis=1))]
-    return MadeUpClip(
-        name=f"made-up-{setting}-{seed}-{index:05d}",
+    return SyntheticClip(
+        name=f"synthetic-{setting}-{seed}-{index:05d}",
         setting=setting,
         label=label,
         category="_".join(sorted(sources)),
@@ -234,7 +234,7 @@ def _save_wav(path: Path, waveform: np.ndarray) -> None:
         file.writeframes((waveform * 32767).round().astype("<i2").tobytes())
 
 
-def _write_s4(clip: MadeUpClip, split: str, root: Path) -> list[str]:
+def _write_s4(clip: SyntheticClip, split: str, root: Path) -> list[str]:
     data, place = root / "Single-source" / "s4_data", Path(split, clip.category, clip.name)
     for second, frame in enumerate(clip.frames):
         file = place / f"{clip.name}_{second + 1}.png"
@@ -245,7 +245,7 @@ def _write_s4(clip: MadeUpClip, split: str, root: Path) -> list[str]:
     return [clip.name, "0", clip.category, split]
 
 
-def _write_ms3(clip: MadeUpClip, split: str, root: Path) -> list[str]:
+def _write_ms3(clip: SyntheticClip, split: str, root: Path) -> list[str]:
     data = root / "Multi-sources" / "ms3_data"
     for second, frame in enumerate(clip.frames):
         _save_png(data / "visual_frames" / clip.name / f"{clip.name}.mp4_{second + 1}.png", frame)
@@ -255,7 +255,7 @@ def _write_ms3(clip: MadeUpClip, split: str, root: Path) -> list[str]:
     return [clip.name, split]
 
 
-def _write_avss(clip: MadeUpClip, split: str, root: Path) -> list[str]:
+def _write_avss(clip: SyntheticClip, split: str, root: Path) -> list[str]:
     uid = f"{clip.name}_0_{1000 * len(clip.frames)}"
     folder = root / clip.label / uid
     (folder / "frames").mkdir(parents=True)
@@ -271,8 +271,8 @@ def _write_avss(clip: MadeUpClip, split: str, root: Path) -> list[str]:
     return [clip.name, uid, "0", "0", clip.category, split, clip.label]
 
 
-def write_own_clip(clip, split: str, root: Path) -> list[str]:
-    """Writes a clip with `name`, `frames`, `labels` and `waveform` as `MadeUpClip` has them in the layout of `ccformer_hf.data.folder`."""
+def write_folder_clip(clip, split: str, root: Path) -> list[str]:
+    """Writes a clip with `name`, `frames`, `labels` and `waveform` as `SyntheticClip` has them in the layout of `ccformer_hf.data.folder`."""
     folder = root / ("validation" if split == "val" else split) / clip.name
     (folder / "frames").mkdir(parents=True)
     palette = avss_palette()
@@ -283,18 +283,18 @@ def write_own_clip(clip, split: str, root: Path) -> list[str]:
     return []  # there is no table
 
 
-_WRITERS = {"s4": _write_s4, "ms3": _write_ms3, "avss": _write_avss, "own": write_own_clip}
+_WRITERS = {"s4": _write_s4, "ms3": _write_ms3, "avss": _write_avss, "folder": write_folder_clip}
 _FOLDERS = {"s4": "Single-source", "ms3": "Multi-sources", "avss": "."}
 
 
 def _make_and_write(
     index: int, setting: str, clips: int, seed: int, size: int, classes: Sequence[str], root: Path
 ) -> list[str]:
-    kind = OWN_KINDS[index % len(OWN_KINDS)] if setting == "own" else setting
+    kind = FOLDER_KINDS[index % len(FOLDER_KINDS)] if setting == "folder" else setting
     return _WRITERS[setting](make_clip(kind, seed, index, size, classes=classes), _split_of(index, clips), root)
 
 
-def write_made_up_set(
+def write_synthetic_set(
     root: str | os.PathLike,
     setting: str,
     clips: int,
@@ -309,18 +309,18 @@ def write_made_up_set(
     Below `root`, as in the real sets: `Single-source/` (s4), `Multi-sources/` (ms3), or `metadata.csv`, `label2idx.json` and
     the folders `v1s`, `v1m` and `v2` (avss). The sound is a wav at 16 kHz. Masks of s4 and ms3 are 0/255 in one channel;
     `labels_semantic` holds ids of the 71 classes, `labels_rgb` their colours. Training clips with one source have the first
-    frame's mask only. With `"own"` the layout is that of `ccformer_hf.data.folder`: clips of all three kinds by turns, every frame
+    frame's mask only. With `"folder"` the layout is that of `ccformer_hf.data.folder`: clips of all three kinds by turns, every frame
     with a mask of class ids. The folder appears whole or not at all.
 
     Args:
         root: folder to make; it must not exist yet, or be empty.
-        setting: `"s4"`, `"ms3"`, `"avss"` or `"own"`.
+        setting: `"s4"`, `"ms3"`, `"avss"` or `"folder"`.
         clips: how many, at least 3; the first 70 % are train, then 15 % val, 15 % test.
         seed: the same seed writes the same files.
         workers: processes, by default one per core.
         progress: show a progress bar.
         size: side of the square frames in pixels.
-        classes: for `"own"`: at least 3 names of `LOOKS` in the order of their ids; by default `STANDARD`.
+        classes: for `"folder"`: at least 3 names of `LOOKS` in the order of their ids; by default `STANDARD`.
 
     Returns:
         `root`.
@@ -334,7 +334,7 @@ def write_made_up_set(
     root = Path(root)
     if setting not in _WRITERS:
         raise ValueError(f"setting is {setting!r}, it must be one of {', '.join(map(repr, _WRITERS))}")
-    if classes is not None and setting != "own":
+    if classes is not None and setting != "folder":
         raise ValueError(
             f"classes are given for {setting}, which has its own; leave them out, or take the setting own"
         )
@@ -366,7 +366,7 @@ def write_made_up_set(
         else:
             with get_context("spawn").Pool(min(workers, clips)) as pool:
                 rows = list(tqdm(pool.imap(make, range(clips), chunksize=4), **bar))
-        if setting == "own":
+        if setting == "folder":
             (temporary / CLASSES_FILE).write_text("".join(f"{name}\n" for name in classes), encoding="utf-8")
         else:
             with open(temporary / _FOLDERS[setting] / TABLES[setting], "w", newline="", encoding="utf-8") as file:

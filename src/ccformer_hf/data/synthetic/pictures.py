@@ -1,4 +1,4 @@
-"""The pictures of the made-up set: one look per class, textured backgrounds, plates that cover things (ours).
+"""The pictures of the synthetic set: one look per class, textured backgrounds, plates that cover things (ours).
 
 A class is known by its silhouette, its range of hues and its inner pattern; hue, brightness, light and mirroring vary. All
 silhouettes are compact, so that a mask at a quarter of the resolution can hold them. Backgrounds and plates keep to muted colours.

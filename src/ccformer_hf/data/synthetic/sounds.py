@@ -1,4 +1,4 @@
-"""The sounds of the made-up set: one timbre per class, synthesised with NumPy (ours).
+"""The sounds of the synthetic set: one timbre per class, synthesised with NumPy (ours).
 
 Every timbre has a mark of its own in a 64-band log-mel of one second, in frequency (low, high, sparse, dense) and in time
 (struck, steady, sweeping, chopped, ticking), so that two or three can be told apart when they sound together. Within a class
