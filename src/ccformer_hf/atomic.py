@@ -1,4 +1,6 @@
-"""Files and folders that appear whole or not at all: written under a temporary name beside their place, then renamed."""
+"""Files and folders that appear whole or not at all: written under a temporary name beside their place, then
+renamed.
+"""
 
 import errno
 import itertools
@@ -23,7 +25,9 @@ def temporary_name(target: Path) -> Path:
 
 @contextmanager
 def atomic_file(path: str | os.PathLike) -> Iterator[Path]:
-    """Gives a temporary name beside `path`; what was written there gets its own name where nothing failed, else is removed."""
+    """Gives a temporary name beside `path`; what was written there gets its own name where nothing failed, else is
+    removed.
+    """
     path = Path(path)
     temporary = temporary_name(path)
     try:
@@ -94,7 +98,9 @@ def _remove_leftovers(target: Path) -> None:
 
 
 def replace_folder(new: Path, target: Path) -> None:
-    """Moves `new` to `target`. A folder cannot be replaced in one step: the old one steps aside first, see `put_back`."""
+    """Moves `new` to `target`. A folder cannot be replaced in one step: the old one steps aside first, see
+    `put_back`.
+    """
     old = _aside(target)
     shutil.rmtree(old, ignore_errors=True)
     if target.exists():

@@ -132,8 +132,9 @@ from datasets import load_dataset, get_dataset_config_names
 s4, avss = load_dataset({str(out)!r}, "s4"), load_dataset({str(out)!r}, "avss", split="test", streaming=True)
 row, other = s4["train"][0], next(iter(avss))
 assert not any(name.startswith("ccformer") for name in sys.modules)
-print(json.dumps([get_dataset_config_names({str(out)!r}), {{split: len(rows) for split, rows in s4.items()}}, row["id"],
-    np.asarray(row["frames"][4]).sum().item(), np.asarray(row["labels"][0]).sum().item(), row["labels"][0].mode, row["labels"][1],
+print(json.dumps([get_dataset_config_names({str(out)!r}), {{split: len(rows) for split, rows in s4.items()}},
+    row["id"], np.asarray(row["frames"][4]).sum().item(), np.asarray(row["labels"][0]).sum().item(),
+    row["labels"][0].mode, row["labels"][1],
     sum(row["sound"]["waveform"]), np.asarray(other["labels"][1]).sum().item(), other["size"]]))
 """
     environment = os.environ | {

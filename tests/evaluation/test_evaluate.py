@@ -51,7 +51,9 @@ def with_column(clips, name: str, values: list):
 
 
 def by_hand(loaded, row) -> tuple[np.ndarray, np.ndarray]:
-    """Probabilities `(T, K, S, S)` and label maps `(T, S, S)` of a row, with nothing but the processor and the model."""
+    """Probabilities `(T, K, S, S)` and label maps `(T, S, S)` of a row, with nothing but the processor and
+    the model.
+    """
     model, processor = loaded
     inputs = processor(row["frames"], audio=row["sound"]["waveform"], sampling_rate=row["sound"]["sampling_rate"])
     with torch.inference_mode():
@@ -220,7 +222,8 @@ def test_group_size_gives_the_figure_of_code_that_tests_in_batches(loaded, sets)
     assert [row["f_score"] for row in found.per_clip] == [row["f_score"] for row in single.per_clip]
 
 
-# ---- sound ------------------------------------------------------------------------------------------------------------------
+# ---- sound
+# ------------------------------------------------------------------------------------------------------------------
 
 
 @pytest.fixture
@@ -372,7 +375,8 @@ def test_the_built_in_checkpoint_marks_nothing_in_silence(sets):
     assert silence["miou"] < 2 / 71  # the background at most
 
 
-# ---- clips of one's own -----------------------------------------------------------------------------------------------------
+# ---- clips of one's own
+# -----------------------------------------------------------------------------------------------------
 
 
 def write_clip_folder(root: Path, classes: str, ids: list[int]) -> Path:
@@ -410,7 +414,8 @@ def test_pixels_to_ignore_are_refused_where_the_protocol_has_none(loaded, tmp_pa
             evaluate(loaded, clips, workers=workers)
 
 
-# ---- what cannot be -----------------------------------------------------------------------------------------------------------
+# ---- what cannot be
+# -----------------------------------------------------------------------------------------------------------
 
 
 def test_labels_are_matched_by_name():

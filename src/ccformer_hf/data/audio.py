@@ -44,7 +44,8 @@ def sound_examples(
 
     Args:
         length: frames of the clip; every set has one per second, whatever the processor's fps for videos.
-        repeat_last: what stands in where there are too few official examples: the last one (s4, ms3), or zeros (avss) (lineage).
+        repeat_last: what stands in where there are too few official examples: the last one (s4, ms3), or zeros (avss)
+            (lineage).
     """
     if audio.log_mel is not None and len(audio.log_mel):
         examples = torch.from_numpy(np.array(audio.log_mel[:length]))

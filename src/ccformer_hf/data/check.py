@@ -1,8 +1,9 @@
-"""Says what of a data set is missing, unreadable or odd, in seconds for whole sets (ours).
+"""Says what of a data set is missing, unreadable or odd, in seconds for whole sets.
 
-Every file is opened, but only its head and tail are read: they hold a picture's size and kind, a sound's length, and betray a
-download that was cut short. What they cannot vouch for is read in full, by what the loader would use. A file whose damage lies in
-its middle passes. Of label pictures one clip per split is decoded, to see whether its class ids make sense.
+Every file is opened, but only its head and tail are read: they hold a picture's size and kind, a sound's length, and
+betray a download that was cut short. What they cannot vouch for is read in full, by what the loader would use. A file
+whose damage lies in its middle passes. Of label pictures one clip per split is decoded, to see whether its class ids
+make sense.
 """
 
 import os
@@ -41,7 +42,9 @@ COLOUR_MODES = ("RGB", "RGBA", "P")
 
 @dataclass(frozen=True)
 class Kind:
-    """A kind of finding: its `group` (`"missing"`, `"unreadable"`, `"odd"` or `"note"`), what is so, and how to mend it."""
+    """A kind of finding: its `group` (`"missing"`, `"unreadable"`, `"odd"` or `"note"`), what is so, and how to mend
+    it.
+    """
 
     group: str
     what: str
@@ -348,7 +351,9 @@ def _look_at_picture(path: str) -> _Picture:
 
 
 def _jpeg_size(head: bytes) -> tuple[int, int] | None:
-    """Width and height from the frame header of a JPEG, where it starts within `head` and no EXIF before it may turn the picture."""
+    """Width and height from the frame header of a JPEG, where it starts within `head` and no EXIF before it may turn
+    the picture.
+    """
     at = 2
     while at + 9 <= len(head) and head[at] == 0xFF:
         marker, length = head[at + 1], int.from_bytes(head[at + 2 : at + 4])

@@ -1,7 +1,7 @@
-"""Converts folders of AVSBench, or of one's own, to Parquet shards with everything embedded (ours).
+"""Converts folders of AVSBench, or of one's own, to Parquet shards with everything embedded.
 
-The plan is written first, then the shards in several processes, the dataset card last. Every file appears whole or not at all, and
-every shard remembers what it was made from; so a second run goes on where a killed one stopped.
+The plan is written first, then the shards in several processes, the dataset card last. Every file appears whole or not
+at all, and every shard remembers what it was made from; so a second run goes on where a killed one stopped.
 """
 
 import hashlib
@@ -79,7 +79,8 @@ def convert(
 
     Raises:
         OSError: where files are missing (nothing is written then), or `out` is in other use or made from other files.
-        ValueError: for an unknown setting, a broken table, or a file that cannot be decoded. Shards that are whole stay.
+        ValueError: for an unknown setting, a broken table, or a file that cannot be decoded. Shards that are whole
+            stay.
     """
     root, out = Path(root), Path(out)
     workers = workers if workers is not None else os.cpu_count() or 1
@@ -128,7 +129,9 @@ def _settings_there(root: Path) -> list[str]:
 
 
 def _layout(splits: dict[str, list[ClipFiles]], earlier: dict | None) -> dict[str, list[int]]:
-    """How many clips each shard of a split holds; as planned earlier, though a file mended since may have another size."""
+    """How many clips each shard of a split holds; as planned earlier, though a file mended since may have another
+    size.
+    """
     counts = {split: len(clips) for split, clips in splits.items()}
     if earlier and {split: sum(clips) for split, clips in earlier["clips_per_shard"].items()} == counts:
         return earlier["clips_per_shard"]
@@ -178,7 +181,8 @@ def _open_shards(
                 others.add(path)
     if others:
         raise FileExistsError(
-            f"{out}: holds {setting} made from other files ({len(others)} shards, the first is {min(others)}); name another "
+            f"{out}: holds {setting} made from other files ({len(others)} shards, the first is {min(others)}); name "
+            "another "
             f"folder, or delete {out / setting} and run the same command again"
         )
     return shards
@@ -220,7 +224,8 @@ def _write_shards(shards: list[_Shard], workers: int, progress: bool) -> None:
                         future.result()
             except BrokenProcessPool:
                 raise OSError(
-                    "a process that converts was killed, most likely for want of memory; run the same command again with "
+                    "a process that converts was killed, most likely for want of memory; run the same command again "
+                    "with "
                     "fewer --workers, it goes on where it stopped"
                 ) from None
             finally:
@@ -272,7 +277,9 @@ def _row_groups(shard: _Shard, schema: pa.Schema, advance: Callable[[int], objec
 
 
 def _row(clip: ClipFiles, names: tuple[str, ...]) -> dict:
-    """What a shard holds of a clip. Everything is decoded once, so that a broken file is told now, and not in training."""
+    """What a shard holds of a clip. Everything is decoded once, so that a broken file is told now, and not in
+    training.
+    """
     labels = LabelMaps(list(names), clip.has_binary_labels)
     ids = labels.decode_example(labels.encode_example(clip.labels))
     waveform, sampling_rate = read_sound(clip.sound) if clip.sound else (None, None)
@@ -293,7 +300,9 @@ def _row(clip: ClipFiles, names: tuple[str, ...]) -> dict:
 
 
 def _nested(examples: np.ndarray) -> list[list[list[np.ndarray]]]:
-    """`(T, 1, 96, 64)` as lists of rows, which Arrow takes; rows as arrays are several times faster than lists of floats."""
+    """`(T, 1, 96, 64)` as lists of rows, which Arrow takes; rows as arrays are several times faster than lists of
+    floats.
+    """
     return [[list(channel) for channel in example] for example in examples]
 
 

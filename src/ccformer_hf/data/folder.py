@@ -1,4 +1,4 @@
-"""A folder of the user's own clips, laid out so that nothing but files needs to be written (ours).
+"""A folder of the user's own clips, laid out so that nothing but files needs to be written.
 
     ROOT/classes.txt                      one class per line; the first line is id 1 (0 is background, 255 is ignore)
     ROOT/train/<clip>/frames/*.jpg|*.png  one picture per second, in the order of the numbers in their names: 1, 2, 10
@@ -6,11 +6,12 @@
                      /audio.wav           its sound; left out for a clip without
     ROOT/validation/..., ROOT/test/...
 
-Leading zeros do not matter: `masks/01.png` belongs to `frames/1.jpg`. Frames may also be .bmp, .webp or .tif, masks .bmp or .tif, the
-sound .mp3, .flac, ...; hidden files and what systems leave in folders are passed over. What could be read in two ways is refused.
+Leading zeros do not matter: `masks/01.png` belongs to `frames/1.jpg`. Frames may also be .bmp, .webp or .tif, masks
+.bmp or .tif, the sound .mp3, .flac, ...; hidden files and what systems leave in folders are passed over. What could be
+read in two ways is refused.
 
-Instead of `frames/` a clip may have `video.mp4` (or .mkv, .mov, .webm, .avi), whose sound is taken then; its masks are called
-`000000.png`, `000001.png`, ... by the second they show, as `ccformer segment` writes them.
+Instead of `frames/` a clip may have `video.mp4` (or .mkv, .mov, .webm, .avi), whose sound is taken then; its masks are
+called `000000.png`, `000001.png`, ... by the second they show, as `ccformer segment` writes them.
 """
 
 import os
@@ -53,7 +54,8 @@ def read_folder_class_names(root: str | os.PathLike) -> tuple[str, ...]:
 
 
 def list_folder_clips(root: str | os.PathLike) -> list[ClipFiles]:
-    """All clips of the three splits in natural order of their names, usable or not (see `ClipFiles.missing` and `.unclear`).
+    """All clips of the three splits in natural order of their names, usable or not (see `ClipFiles.missing` and
+    `.unclear`).
 
     Raises:
         FileNotFoundError: where no split has a clip.

@@ -119,7 +119,8 @@ def clips_and_class_names(setting: str, root: str | os.PathLike) -> tuple[list[C
 
 
 def refuse_unfit(clips: list[ClipFiles], root: Path, split: str) -> None:
-    """Refuses a split that cannot be loaded: without a clip, with files missing or unclear, or with frames in two forms.
+    """Refuses a split that cannot be loaded: without a clip, with files missing or unclear, or with frames in two
+    forms.
 
     Raises:
         FileNotFoundError: for no clip, or missing files; the text names the first.
@@ -136,7 +137,8 @@ def refuse_unfit(clips: list[ClipFiles], root: Path, split: str) -> None:
     unclear = [clip for clip in clips if clip.unclear]
     if unclear:
         raise ValueError(
-            f"{root}: {len(unclear)} of {len(clips)} clips in {split} are not clear, the first: {unclear[0].unclear[0]}. "
+            f"{root}: {len(unclear)} of {len(clips)} clips in {split} are not clear, the first: "
+            f"{unclear[0].unclear[0]}. "
             "`ccformer data check` names them all"
         )
     if len({clip.has_video for clip in clips}) == 2:

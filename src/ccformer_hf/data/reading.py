@@ -29,12 +29,14 @@ def read_label_map(source: str | os.PathLike | io.BytesIO, num_classes: int, bin
         name: of the file, for errors.
 
     Returns:
-        uint8 `(H, W)`: 0 = background .. K - 1; 255 = ignore. A picture in colours is read by AVSBench's palette where the classes are
+        uint8 `(H, W)`: 0 = background .. K - 1; 255 = ignore. A picture in colours is read by AVSBench's palette where
+            the classes are
         AVSBench's 71; an unknown colour is background there (lineage).
 
     Raises:
         FileNotFoundError: where the file is not there.
-        ValueError: for a picture that cannot be decoded, ids from K on other than 255, or colours that stand for nothing.
+        ValueError: for a picture that cannot be decoded, ids from K on other than 255, or colours that stand for
+            nothing.
     """
     image = read_labels(source, name)
     if binary:
@@ -88,7 +90,9 @@ def read_sound(path: str | os.PathLike) -> tuple[np.ndarray, int]:
 
 
 def _read_pcm(path: str | os.PathLike) -> tuple[np.ndarray, int]:
-    """AVSBench's own form, 16-bit wav: 0.3 ms for 5 s where PyAV takes 14 (measured); every training step reads some."""
+    """AVSBench's own form, 16-bit wav: 0.3 ms for 5 s where PyAV takes 14 (measured); every training step
+    reads some.
+    """
     with wave.open(os.fspath(path), "rb") as file:
         channels, rate = file.getnchannels(), file.getframerate()
         content = file.readframes(file.getnframes()) if file.getsampwidth() == 2 else b""

@@ -1,4 +1,5 @@
-"""The clips of a data set on their way into an evaluation: read ahead, with their sounds, and what predictions are compared with.
+"""The clips of a data set on their way into an evaluation: read ahead, with their sounds, and what predictions are
+compared with.
 
 Letters: `B` clips, `T` frames, `S` side of the scored maps.
 """
@@ -107,7 +108,8 @@ class ClipFeed(torch.utils.data.Dataset):
             sounds["off-screen"] = ClipAudio.of(self._only_sound[self.off_screen[number].index])
         if self.ignore_label is None and (row["labels"][annotated] == IGNORE_LABEL).any():
             raise ValueError(
-                f"its label maps hold pixels to ignore ({IGNORE_LABEL}), which AVSBench's protocol does not know; give every pixel "
+                f"its label maps hold pixels to ignore ({IGNORE_LABEL}), which AVSBench's protocol does not know; "
+                "give every pixel "
                 "a class, or leave out the label map of the frame"
             )
         labels = [

@@ -96,7 +96,8 @@ def table(evaluation: Evaluation, model_name: str) -> str:
     binary = not evaluation.classes
     per_group = evaluation.protocol["options"].get("group_size", 1)
     lines = [
-        f"{model_name} on {evaluation.setting}, {evaluation.split}: {evaluation.clips} clips, {evaluation.frames} frames, "
+        f"{model_name} on {evaluation.setting}, {evaluation.split}: {evaluation.clips} clips, {evaluation.frames} "
+        "frames, "
         f"{evaluation.seconds:.1f} s on {evaluation.device}"
         + (f" in {evaluation.processes} processes" if evaluation.processes > 1 else ""),
         "",
@@ -158,7 +159,8 @@ def save_pictures(
     """Draws the `count` worst and the `count` best clips by their own mean IoU: frames, label maps and predictions.
 
     Args:
-        folder: to write `worst-1-<id>.png`, ... and `best-1-<id>.png`, ... into; older ones of these names are replaced.
+        folder: to write `worst-1-<id>.png`, ... and `best-1-<id>.png`, ... into; older ones of these names are
+            replaced.
         model, processor, clips: as they were evaluated; the clips drawn run again.
 
     Returns:

@@ -27,8 +27,9 @@ class SyntheticScores:
         binary_miou: AVSBench's M_J on ms3 clips: sounding or not, mean over frames.
         class_miou: mean over background and classes on avss clips, AVSBench's AVSS protocol.
         silence_marked: share of pixels marked in the same ms3 pictures without any sound track.
-        marked_zeros, marked_white_noise, marked_pink_noise, marked_hum, marked_unknown_sounds: the same under digital zeros, under
-            noises of `ccformer_hf.data.noises`, and under `UNKNOWN_CLASSES`, which are synthesised like the others.
+        marked_zeros, marked_white_noise, marked_pink_noise, marked_hum, marked_unknown_sounds: the same under digital
+            zeros, under noises of `ccformer_hf.data.noises`, and under `UNKNOWN_CLASSES`, which are synthesised like
+            the others.
         swap_iou_new: IoU with the visible object whose sound was put under the pictures.
         swap_iou_old: IoU with the object whose sound was replaced by it.
     """
@@ -46,7 +47,8 @@ class SyntheticScores:
 
 
 def sounds_of_nothing_visible(seed: int, index: int, seconds: int) -> dict[str, np.ndarray | None]:
-    """Sounds under which nothing is to be marked, by the figure they belong to; waveforms at 16 kHz, None for no sound track.
+    """Sounds under which nothing is to be marked, by the figure they belong to; waveforms at 16 kHz, None for no sound
+    track.
 
     Args:
         seed, index: of the clip they are laid under; the same give the same sounds.

@@ -1,4 +1,6 @@
-"""Scores of audio-visual segmentation: metrics that keep sums only, plain (`binary`, ...) and as `evaluate` modules."""
+"""Scores of audio-visual segmentation: metrics that keep sums only, plain (`binary`, ...) and as `evaluate`
+modules.
+"""
 
 from importlib.resources import files
 from typing import Any

@@ -1,4 +1,6 @@
-"""J&F of CAVP, DDESeg and BYOAVP: areas summed over the whole set. Never to be compared with AVSBench's own figures."""
+"""J&F of CAVP, DDESeg and BYOAVP: areas summed over the whole set. Never to be compared with AVSBench's own
+figures.
+"""
 
 from typing import Any, Literal
 

@@ -25,7 +25,8 @@ def grey(height, width, level=90):
     return np.full((height, width, 3), level, np.uint8)
 
 
-# coco, lvis -----------------------------------------------------------------------------------------------------------
+# coco, lvis
+# -----------------------------------------------------------------------------------------------------------
 
 ANNOTATIONS = [
     {"id": 1, "image_id": 7, "category_id": 3, "area": 400, "segmentation": [[10, 10, 30, 10, 30, 30, 10, 30]]},
@@ -152,7 +153,8 @@ def test_annotations_of_another_size_than_the_picture(tmp_path):
         load_photograph(picture, 1000)
 
 
-# voc, folder, csv, cutouts, backgrounds -------------------------------------------------------------------------------
+# voc, folder, csv, cutouts, backgrounds
+# -------------------------------------------------------------------------------
 
 
 @pytest.fixture

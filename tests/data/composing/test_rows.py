@@ -116,7 +116,8 @@ def test_a_model_is_evaluated_on_composed_clips(sources, tmp_path):
     assert result.clips == 2 and result.frames == 6 and result.split == "test" and result.sounds["waveform"] == 2
 
 
-# written ---------------------------------------------------------------------------------------------------------------
+# written
+# ---------------------------------------------------------------------------------------------------------------
 
 
 @pytest.fixture(scope="module")
@@ -154,7 +155,8 @@ def test_a_set_appears_whole_or_not_at_all(sources, tmp_path):
         write_composed_set(sources, tmp_path / "new", 2, seed=0)
 
 
-# examples --------------------------------------------------------------------------------------------------------------
+# examples
+# --------------------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(("name", "classes"), [("voc-esc50", 9), ("coco-vggsound", 24), ("lvis-vggsound", 60)])

@@ -38,7 +38,8 @@ def test_esc50(tmp_path):
 def test_vggsound(tmp_path):
     touch(tmp_path, "clips/--0PQM4-hqg_000030.wav", "clips/deep/bbb_000005.mp4", "clips/ccc_000000.wav")
     (tmp_path / "vggsound.csv").write_text(
-        '--0PQM4-hqg,30,dog barking,train\nbbb,5,"cat purring, loud",test\ngone,1,dog barking,train\nccc,0,waterfall burbling,train\n'
+        '--0PQM4-hqg,30,dog barking,train\nbbb,5,"cat purring, loud",test\n'
+        "gone,1,dog barking,train\nccc,0,waterfall burbling,train\n"
     )
     names = {"dog": "dog *", "cat": "cat purring*"}
     assert listed(tmp_path, format="vggsound", path="vggsound.csv", root="clips", map=names) == [

@@ -1,6 +1,8 @@
-"""Clips composed of pictures and sounds: moving objects in and on photographs, in which the mask follows who sounds (ours).
+"""Clips composed of pictures and sounds: moving objects in and on photographs, in which the mask follows who sounds
+(ours).
 
-What a clip is depends on the material, the seed and its number alone, so clips can be made in any order, by any process, at any time.
+What a clip is depends on the material, the seed and its number alone, so clips can be made in any order, by any
+process, at any time.
 
 Letters: `T` frames, one per second; `S` side of a frame; `N` objects in view.
 """

@@ -1,13 +1,16 @@
-"""What is seen and what is heard in a composed clip: the rules by which pictures and sounds go together (ours).
+"""What is seen and what is heard in a composed clip: the rules by which pictures and sounds go together.
 
-1. The classes of the objects are drawn first, all alike, then pictures of them: either all are pasted on a background, or one of them is
-   in place, in a photograph of its own, and the others are pasted over or behind it. A photograph may bring more marked classes along.
+1. The classes of the objects are drawn first, all alike, then pictures of them: either all are pasted on a background,
+or one of them is
+   in place, in a photograph of its own, and the others are pasted over or behind it. A photograph may bring more
+   marked classes along.
 2. Each class is in a clip once: a photograph that marks a class is nothing that another of that class is pasted on.
-3. Who sounds, and when, is drawn without looking at the pictures: pasted or in place, large or small, in front or behind, of any class,
+3. Who sounds, and when, is drawn without looking at the pictures: pasted or in place, large or small, in front or
+behind, of any class,
    an object sounds as often as any other. The sound of an object is always of its class.
-4. What sounds from off screen is of no class in view, nor of one that `never_together` keeps away from what is in view.
-5. A clip without any sounding object has silence, noise, a bed of music, or something off screen; its masks are empty.
-6. Pictures and sounds of a split come from the files of that split alone.
+4. What sounds from off screen is of no class in view, nor of one that `never_together` keeps away from what is in
+view. 5. A clip without any sounding object has silence, noise, a bed of music, or something off screen; its masks are
+empty. 6. Pictures and sounds of a split come from the files of that split alone.
 """
 
 from dataclasses import dataclass
@@ -20,7 +23,8 @@ from .sounds import SoundFile
 from .sources import BACKGROUND, BED, OTHER
 
 OBJECTS = {1: 0.3, 2: 0.35, 3: 0.25, 4: 0.1}  # in view, and how often
-IN_PLACE = 0.75  # share of the clips with a photograph that holds one of its objects in place, where there is such a photograph
+# share of the clips with a photograph that holds one of its objects in place, where there is such a photograph
+IN_PLACE = 0.75
 CLASS_OFF_SCREEN = 0.6  # share of the sounds from off screen that are of one of the classes; the rest belong to none
 TRIES = 3  # pictures that an object may be cut from, since some show only a part of it
 
@@ -76,7 +80,8 @@ def draw_view(material: Material, rng: np.random.Generator) -> InView:
         if view.class_ids:
             return view
     raise ValueError(
-        f"{material.sources.file}: never_together leaves nothing that may be seen on the photographs of {material.split}; name more "
+        f"{material.sources.file}: never_together leaves nothing that may be seen on the photographs of "
+        f"{material.split}; name more "
         "`backgrounds`, or fewer rules"
     )
 

@@ -1,15 +1,18 @@
-"""Class-labelled pictures of a source: which there are, and their pixels at the size that composing needs (ours).
+"""Class-labelled pictures of a source: which there are, and their pixels at the size that composing needs.
 
 Formats:
 
-* `coco`, `lvis`: `path` is the JSON with images, annotations (polygons or run lengths) and categories; the pictures lie below `root`.
-* `voc`: `path` holds `JPEGImages/`, `SegmentationClass/` and `ImageSets/Segmentation/*.txt`; its `val` is our validation.
-* `folder`: below `path`, any `frames/NAME.jpg` with a mask of class ids `masks/NAME.png` beside it, and `classes.txt`; so clips in the
+* `coco`, `lvis`: `path` is the JSON with images, annotations (polygons or run lengths) and categories; the pictures
+lie below `root`. * `voc`: `path` holds `JPEGImages/`, `SegmentationClass/` and `ImageSets/Segmentation/*.txt`; its
+`val` is our validation. * `folder`: below `path`, any `frames/NAME.jpg` with a mask of class ids `masks/NAME.png`
+beside it, and `classes.txt`; so clips in the
   layout of `ccformer_hf.data.folder` too, whose clips each stay in one split.
 * `cutouts`: `path/CLASS/*.png` (or `.webp`) with transparency, one object each.
-* `csv`: columns `kind` (`scene`, `cutout` or `background`), `file`, `mask` (scenes: class ids, in the order of `ids`), `classes` (names with
+* `csv`: columns `kind` (`scene`, `cutout` or `background`), `file`, `mask` (scenes: class ids, in the order of `ids`),
+`classes` (names with
   spaces between) and, if wanted, `split`.
-* `pictures`, the only one of `backgrounds`: every JPEG, PNG and WebP below `path`, with nothing in it that is one of the classes.
+* `pictures`, the only one of `backgrounds`: every JPEG, PNG and WebP below `path`, with nothing in it that is one of
+the classes.
 
 In masks 0 is background and 255 ignore. Letters: `h w` picture at the size it is kept in.
 """
@@ -38,7 +41,8 @@ MOST_PIXELS = 50_000_000  # of a picture; told by the head of the file, before a
 MOST_TABLE_BYTES = 4 << 30  # LVIS' own JSON has 1.1 GB
 LEAST_AREA = 0.01  # share of the picture that a class covers at least in one of the scenes it is chosen by
 VOC_CLASS_NAMES = (
-    "background aeroplane bicycle bird boat bottle bus car cat chair cow diningtable dog horse motorbike person pottedplant sheep "
+    "background aeroplane bicycle bird boat bottle bus car cat chair cow diningtable dog horse motorbike person "
+    "pottedplant sheep "
     "sofa train tvmonitor"
 ).split()
 VOC_SPLITS = {"train": "train", "val": "validation", "test": "test"}
@@ -97,7 +101,8 @@ def _both(one: Picture, other: Picture, sources: Sources) -> Picture:
     """A picture that two sources name: COCO and LVIS mark different things in the same ones."""
     if one.split != other.split:
         raise ValueError(
-            f"{sources.file}: {one.file} is in {one.split} and in {other.split}; name it once, or set `split` of its sources to the same"
+            f"{sources.file}: {one.file} is in {one.split} and in {other.split}; name it once, or set `split` of its "
+            "sources to the same"
         )
     if one.regions and other.regions and one.size == other.size:
         classes = one.classes + tuple(number for number in other.classes if number not in one.classes)
@@ -116,7 +121,8 @@ def _coco(source: Source, sources: Sources) -> Iterator[Picture]:
     for entry in _entries(table, "annotations", source):
         if entry.get("category_id") not in ids:
             raise source.problem(
-                f"{source.path}: annotation {entry.get('id')} has the category {entry.get('category_id')!r}, which is not listed"
+                f"{source.path}: annotation {entry.get('id')} has the category {entry.get('category_id')!r}, which is "
+                "not listed"
             )
         if ids[entry["category_id"]]:
             annotations[entry.get("image_id")].append(entry)
@@ -148,7 +154,8 @@ def _coco(source: Source, sources: Sources) -> Iterator[Picture]:
             yield Picture("scene", str(file), split, classes, regions=tuple(regions), size=(height, width))
     if absent:
         raise FileNotFoundError(
-            f"{source.where}: {len(absent)} pictures are not there, the first is {absent[0]}; unpack them all, or name their "
+            f"{source.where}: {len(absent)} pictures are not there, the first is {absent[0]}; unpack them all, or "
+            "name their "
             "folder as root"
         )
 
@@ -232,7 +239,8 @@ def _csv(source: Source, sources: Sources) -> Iterator[Picture]:
         kind = row["kind"]
         if kind not in ("scene", "cutout", "background") or (kind == "scene") != bool(row["mask"]):
             raise ValueError(
-                f"{where}: kind is {kind!r}, mask {row['mask']!r}; expected is scene with a mask, or cutout or background without"
+                f"{where}: kind is {kind!r}, mask {row['mask']!r}; expected is scene with a mask, or cutout or "
+                "background without"
             )
         classes = tuple(filter(None, (_class_id(source, sources, name) for name in row["classes"].split())))
         if kind != "background" and not classes:

@@ -1,4 +1,6 @@
-"""Composed clips as rows of `load_avsbench`, each made at the moment it is asked for, and as a folder of one's own clips (ours)."""
+"""Composed clips as rows of `load_avsbench`, each made at the moment it is asked for, and as a folder of one's own
+clips.
+"""
 
 import os
 import warnings
@@ -39,7 +41,8 @@ def _composed(path: str, split: str, digest: str, seed: int, index: int) -> Comp
 
 @dataclass
 class Composed:
-    """Number of a clip -> its frames (list of PIL pictures), its labels (uint8 `(T, S, S)`), or its sound, as `features.py` gives them.
+    """Number of a clip -> its frames (list of PIL pictures), its labels (uint8 `(T, S, S)`), or its sound, as
+    `features.py` gives them.
 
     Args:
         part: `"frames"`, `"labels"` or `"sound"`.
@@ -83,7 +86,8 @@ with warnings.catch_warnings():
 
 
 def load_composed(path: str | os.PathLike, split: str | None = None) -> Dataset | DatasetDict:
-    """The clips of a sources file, with the columns of `load_avsbench`; none is made before one of its columns is asked for.
+    """The clips of a sources file, with the columns of `load_avsbench`; none is made before one of its columns is
+    asked for.
 
     Args:
         path: of the sources file; its `clips` and `seed` say which ones.
@@ -153,7 +157,8 @@ def write_composed_set(
     Args:
         path: of the sources file.
         out: folder to make; it must not exist yet, or be empty.
-        clips: how many; 80 % are train, 10 % validation, 10 % test, at least one each; a split without material is left out.
+        clips: how many; 80 % are train, 10 % validation, 10 % test, at least one each; a split without material is
+            left out.
         seed: the same seed writes the same clips.
         workers: processes, by default one per core.
         progress: show a progress bar.

@@ -1,4 +1,5 @@
-"""The picture of a composed clip: a photograph that pans and zooms, and objects that move over or behind what is in place in it (ours).
+"""The picture of a composed clip: a photograph that pans and zooms, and objects that move over or behind what is in
+place in it.
 
 Letters: `T` frames; `S` side of a frame; `N` objects, those in place first; `h w` a picture as it is kept.
 """
@@ -111,7 +112,8 @@ class Sprite:
         Args:
             frame: first one, whose colours and sharpness it takes on in part.
             aspect: by which the frame is squeezed.
-            boxes: of what is there already, `(left, top, right, bottom)`; the place that covers least of them is taken, of a few.
+            boxes: of what is there already, `(left, top, right, bottom)`; the place that covers least of them is
+                taken, of a few.
         """
         size = len(frame)
         image, cut = Image.fromarray(cut_out.rgba), cut_out.cut
@@ -203,7 +205,8 @@ def _cut_out(material: Material, class_id: int, pictures: tuple) -> CutOut:
     if found is None:
         names = ", ".join(picture.file for picture in pictures)
         raise ValueError(
-            f"{names}: none marks {material.sources.class_names[class_id]}, which their table says they do; mend the table or the masks"
+            f"{names}: none marks {material.sources.class_names[class_id]}, which their table says they do; mend the "
+            "table or the masks"
         )
     return found
 

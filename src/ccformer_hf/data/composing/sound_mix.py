@@ -1,8 +1,10 @@
-"""The sound of a composed clip: who sounds when, how loud, in which room, over what noise, and in which frames that can be heard (ours).
+"""The sound of a composed clip: who sounds when, how loud, in which room, over what noise, and in which frames that
+can be heard.
 
-A frame is told by the 0.96 s of sound that belong to it (`timing_ccformer`), so whether an object sounds in a frame is measured in
-just that part of its own sound, after room and codec: at least -12 dB of its loudness, and it does; less than -30 dB, and it does not;
-between the two, or where everything else is 20 dB louder, nobody can tell, and its pixels are to be ignored.
+A frame is told by the 0.96 s of sound that belong to it (`timing_ccformer`), so whether an object sounds in a frame is
+measured in just that part of its own sound, after room and codec: at least -12 dB of its loudness, and it does; less
+than -30 dB, and it does not; between the two, or where everything else is 20 dB louder, nobody can tell, and its
+pixels are to be ignored.
 
 Letters: `T` frames, one per second; `N` objects; `S` = 16000 T samples.
 """
@@ -132,7 +134,9 @@ def draw_noise(length: int, rng: np.random.Generator) -> np.ndarray:
 
 
 def _play(stem: np.ndarray, recording: Recording, span: Span, rng: np.random.Generator) -> None:
-    """Adds a recording to a stem from the span's start to its end: a part of a long one, a short one again and again."""
+    """Adds a recording to a stem from the span's start to its end: a part of a long one, a short one again
+    and again.
+    """
     position, end = round(span.start * SAMPLING_RATE), round(span.end * SAMPLING_RATE)
     samples = recording.samples
     skipped = int(rng.integers(0, max(1, len(samples) - (end - position) + 1)))

@@ -1,6 +1,7 @@
-"""The sources file: which pictures and sounds clips are composed of, in YAML (ours).
+"""The sources file: which pictures and sounds clips are composed of, in YAML.
 
-    classes: [cat, dog, train]          # in the order of their ids, from 1; or the name of a text file with one per line
+    classes: [cat, dog, train]          # in the order of their ids, from 1; or the name of a text file with one per
+        line
     pictures:
       - {format: coco, path: annotations/instances_train2017.json, root: train2017, split: train}
       - {format: cutouts, path: instruments}
@@ -19,15 +20,18 @@
 A source of pictures or sounds has
 
 * `format`: see `pictures.py` and `sounds.py`;
-* `path`: a file or folder, beside the sources file or absolute; `root`: where the files lie that it names, if not beside it;
-* `split`: the split all of it belongs to, or several that share it by file (`[train, train, test]`: a third is test); where it is left out, the source's own splits
+* `path`: a file or folder, beside the sources file or absolute; `root`: where the files lie that it names, if not
+beside it; * `split`: the split all of it belongs to, or several that share it by file (`[train, train, test]`: a third
+is test); where it is left out, the source's own splits
   count, and a source without any is shared out by file: 80 % train, 10 % validation, 10 % test;
-* `map`: our class, or `other` (sounds that belong to no class) or `bed` (music under a clip; sounds only), and what it is called
-  there: a name, or several, with `*` for any letters. A name that is one of our classes needs no line; what is not named is left out.
+* `map`: our class, or `other` (sounds that belong to no class) or `bed` (music under a clip; sounds only), and what it
+is called
+  there: a name, or several, with `*` for any letters. A name that is one of our classes needs no line; what is not
+      named is left out.
 
-`never_together` says where a class is not to be heard from off screen. `photographs_of: [car]`: in photographs that mark a car, since
-unmarked ones of `sound` may be in view; they are not pasted there either. `background` stands for all of `backgrounds`.
-`in_view: [airplane]`: wherever one can be seen, since they sound alike.
+`never_together` says where a class is not to be heard from off screen. `photographs_of: [car]`: in photographs that
+mark a car, since unmarked ones of `sound` may be in view; they are not pasted there either. `background` stands for
+all of `backgrounds`. `in_view: [airplane]`: wherever one can be seen, since they sound alike.
 """
 
 import difflib
@@ -126,7 +130,9 @@ class Source:
 
 @dataclass(frozen=True)
 class Rule:
-    """One entry of `never_together`: `sounds` are not heard from off screen where one of `photographs_of` or `in_view` is."""
+    """One entry of `never_together`: `sounds` are not heard from off screen where one of `photographs_of` or `in_view`
+    is.
+    """
 
     sounds: frozenset[str]
     photographs_of: frozenset[str]
@@ -249,7 +255,8 @@ class _Reading:
         if reserved or not 1 <= len(names) <= 254 or len(set(names)) < len(names):
             raise self.problem(
                 line,
-                f"classes is {names!r:.200}; expected are 1 to 254 different names, none of them {BACKGROUND}, {OTHER} or {BED}",
+                f"classes is {names!r:.200}; expected are 1 to 254 different names, none of them {BACKGROUND}, "
+                f"{OTHER} or {BED}",
             )
         return names
 

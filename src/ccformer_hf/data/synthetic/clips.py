@@ -1,9 +1,10 @@
-"""The synthetic mini set: clips whose sound alone decides which of the visible objects is marked (ours).
+"""The synthetic mini set: clips whose sound alone decides which of the visible objects is marked.
 
-Several objects of distinct classes move, turn and cover each other; some of them sound, and which ones changes from second to
-second. Who sounds is drawn without looking at the pictures, so no look, place, size, motion or depth tells it. There are silent
-seconds, and seconds in which a class sounds that is not in the picture. AVSBench itself cannot be shipped; this set is free, of any
-length, and written in AVSBench's own folder layout, or in that of the user's own clips.
+Several objects of distinct classes move, turn and cover each other; some of them sound, and which ones changes from
+second to second. Who sounds is drawn without looking at the pictures, so no look, place, size, motion or depth tells
+it. There are silent seconds, and seconds in which a class sounds that is not in the picture. AVSBench itself cannot be
+shipped; this set is free, of any length, and written in AVSBench's own folder layout, or in that of the user's own
+clips.
 
 Shapes: `S` seconds; `T` frames, one per second unless asked otherwise; `N` visible objects; `H` = `W` = size.
 """
@@ -55,13 +56,15 @@ class SyntheticClip:
         label: `"v1s"` (one source, 5 frames), `"v1m"` (several, 5 frames) or `"v2"` (several, 10 frames).
         category: classes of the marked objects, joined by `_`; for s4 the class of its single source.
         frames: `(T, H, W, 3)` uint8, frame l at l + 15/16 seconds unless other times were asked for.
-        class_names: background, and the classes the objects are drawn from; `CLASS_NAMES` unless others were asked for.
+        class_names: background, and the classes the objects are drawn from; `CLASS_NAMES` unless others were asked
+            for.
         labels: `(T, H, W)` uint8, index into `class_names` where a visible object sounds, else 0.
         object_ids: `(N,)` index into `class_names` of every visible object.
         object_masks: `(N, T, H, W)` bool, the pixels of every object that can be seen.
         sounding: `(N, S)` bool, who sounds in which second.
         waveform: `(S * 16000,)` float32 in -1..1, mono at 16 kHz.
-        object_sounds: `(N, S * 16000)` float32, each object's sound as if it sounded in every second, as loud as in `waveform`.
+        object_sounds: `(N, S * 16000)` float32, each object's sound as if it sounded in every second, as loud as in
+            `waveform`.
     """
 
     name: str
@@ -79,7 +82,9 @@ class SyntheticClip:
 
 
 def _draw_schedule(rng: np.random.Generator, objects: int, seconds: int, most: int) -> tuple[np.ndarray, np.ndarray]:
-    """Who sounds when: `(N, S)` bool for the visible objects, `(S,)` bool for the one off screen. Knows nothing of the pictures."""
+    """Who sounds when: `(N, S)` bool for the visible objects, `(S,)` bool for the one off screen. Knows nothing of the
+    pictures.
+    """
     while True:
         sounding = np.zeros((objects, seconds), dtype=bool)
         off_screen = np.zeros(seconds, dtype=bool)
@@ -101,7 +106,9 @@ def _draw_schedule(rng: np.random.Generator, objects: int, seconds: int, most: i
 def _draw_layers(
     rng: np.random.Generator, names: list[str], size: int, times: np.ndarray
 ) -> tuple[list[Layer], list[int]]:
-    """Objects and plates, back to front, and the row of each object; places are drawn again until all can be seen well enough."""
+    """Objects and plates, back to front, and the row of each object; places are drawn again until all can be seen well
+    enough.
+    """
     sprites = [draw_object(name, rng, size) for name in names]
     sprites += [draw_plate(rng, size) for _ in range(rng.integers(0, 3))]
     order = rng.permutation(len(sprites))
@@ -136,16 +143,18 @@ def make_clip(
     """Makes one clip; the same arguments give the same clip, whatever was made before.
 
     Args:
-        setting: `"s4"`: 2-3 objects, one of them is the source; `"ms3"`: 2-4 objects, 1-3 of them sound; `"avss"`: a quarter
-            of the clips as s4 (`v1s`), a quarter as ms3 (`v1m`), half of 10 seconds with 1-3 sounding (`v2`).
+        setting: `"s4"`: 2-3 objects, one of them is the source; `"ms3"`: 2-4 objects, 1-3 of them sound; `"avss"`: a
+            quarter of the clips as s4 (`v1s`), a quarter as ms3 (`v1m`), half of 10 seconds with 1-3 sounding (`v2`).
         seed: of the set.
         index: of the clip in the set.
         size: side of the square frames in pixels.
-        times: when (s) the frames are taken, for a moving picture of the same scene; by default at 15/16 of every second.
+        times: when (s) the frames are taken, for a moving picture of the same scene; by default at 15/16 of every
+            second.
         classes: at least 3 names of `LOOKS`, from which all objects are drawn, the one off screen too.
 
     Raises:
-        ValueError: for an unknown setting or class, a negative seed or index, a size below 32, or times outside the clip.
+        ValueError: for an unknown setting or class, a negative seed or index, a size below 32, or times outside the
+            clip.
     """
     if setting not in SETTINGS:
         raise ValueError(f"setting is {setting!r}, it must be one of {', '.join(map(repr, SETTINGS))}")
@@ -272,7 +281,9 @@ def _write_avss(clip: SyntheticClip, split: str, root: Path) -> list[str]:
 
 
 def write_folder_clip(clip, split: str, root: Path) -> list[str]:
-    """Writes a clip with `name`, `frames`, `labels` and `waveform` as `SyntheticClip` has them in the layout of `ccformer_hf.data.folder`."""
+    """Writes a clip with `name`, `frames`, `labels` and `waveform` as `SyntheticClip` has them in the layout of
+    `ccformer_hf.data.folder`.
+    """
     folder = root / ("validation" if split == "val" else split) / clip.name
     (folder / "frames").mkdir(parents=True)
     palette = avss_palette()
@@ -306,11 +317,11 @@ def write_synthetic_set(
 ) -> Path:
     """Writes clips in AVSBench's own folder layout and csv, or as a folder of the user's own clips.
 
-    Below `root`, as in the real sets: `Single-source/` (s4), `Multi-sources/` (ms3), or `metadata.csv`, `label2idx.json` and
-    the folders `v1s`, `v1m` and `v2` (avss). The sound is a wav at 16 kHz. Masks of s4 and ms3 are 0/255 in one channel;
-    `labels_semantic` holds ids of the 71 classes, `labels_rgb` their colours. Training clips with one source have the first
-    frame's mask only. With `"folder"` the layout is that of `ccformer_hf.data.folder`: clips of all three kinds by turns, every frame
-    with a mask of class ids. The folder appears whole or not at all.
+    Below `root`, as in the real sets: `Single-source/` (s4), `Multi-sources/` (ms3), or `metadata.csv`,
+    `label2idx.json` and the folders `v1s`, `v1m` and `v2` (avss). The sound is a wav at 16 kHz. Masks of s4 and ms3
+    are 0/255 in one channel; `labels_semantic` holds ids of the 71 classes, `labels_rgb` their colours. Training clips
+    with one source have the first frame's mask only. With `"folder"` the layout is that of `ccformer_hf.data.folder`:
+    clips of all three kinds by turns, every frame with a mask of class ids. The folder appears whole or not at all.
 
     Args:
         root: folder to make; it must not exist yet, or be empty.
@@ -326,8 +337,8 @@ def write_synthetic_set(
         `root`.
 
     Raises:
-        ValueError: for an unknown setting, fewer than 3 clips, fewer than 1 worker, classes for a setting that has its own, or
-            what `make_clip` refuses.
+        ValueError: for an unknown setting, fewer than 3 clips, fewer than 1 worker, classes for a setting that has its
+            own, or what `make_clip` refuses.
         FileExistsError: if `root` is a file or a folder with something in it.
         OSError: if `root` cannot be made.
     """
