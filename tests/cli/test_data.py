@@ -52,7 +52,7 @@ def test_check_counts_names_and_tells_how_to_mend(synthetic, tmp_path, capsys):
 
 
 def test_check_of_a_wrong_folder_is_one_line(synthetic, tmp_path, capsys):
-    for root, told in ((tmp_path, "holds no s4_meta_data.csv"), (tmp_path / "no", "is no folder")):
+    for root, told in ((tmp_path, "holds no s4_meta_data.csv"), (tmp_path / "no", "is not a folder")):
         assert cli.main(["data", "check", str(root)]) == 2
         told_all = capsys.readouterr()
         assert told_all.out == "" and told in told_all.err and len(told_all.err.splitlines()) == 1

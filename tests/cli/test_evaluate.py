@@ -164,7 +164,7 @@ def test_what_is_not_there(folder, root, output, tmp_path, capsys):
     assert evaluate(tmp_path / "no-model", root, output) == 2
     assert "there is no such model folder" in one_line_error(capsys)
     assert evaluate(folder, str(tmp_path / "no-data"), output) == 2
-    assert "is no folder" in one_line_error(capsys)
+    assert "is not a folder" in one_line_error(capsys)
     assert evaluate(folder, root, output, setting="s4") == 2
     assert "holds no s4, but ms3, avss" in one_line_error(capsys)
     own = tmp_path / "folder" / "train" / "one" / "frames"

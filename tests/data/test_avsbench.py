@@ -83,7 +83,7 @@ def test_a_table_is_found_in_the_root_or_one_folder_below(tmp_path, place):
 def test_a_wrong_root_says_what_is_wanted(tmp_path):
     with pytest.raises(FileNotFoundError, match="holds no s4_meta_data.csv.*Single-source/"):
         find_settings(tmp_path)
-    with pytest.raises(NotADirectoryError, match="is no folder"):
+    with pytest.raises(NotADirectoryError, match="is not a folder"):
         find_settings(tmp_path / "nowhere")
 
 
@@ -137,8 +137,8 @@ def test_names_of_what_sounds_are_cleaned(tmp_path):
 @pytest.mark.parametrize(
     "row, text",
     [
-        (("a",), "row 2 has 1 columns; wanted are 2: video_id, split"),
-        (("a", "dev"), "row 2 has the split 'dev'; wanted is train, val or test"),
+        (("a",), "row 2 has 1 columns; expected 2: video_id, split"),
+        (("a", "dev"), "row 2 has the split 'dev'; expected train, val or test"),
     ],
 )
 def test_a_broken_table_is_refused(tmp_path, row, text):

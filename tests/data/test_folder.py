@@ -207,5 +207,5 @@ def test_classes_file(tmp_path):
 
 
 def test_no_clips(tmp_path):
-    with pytest.raises(FileNotFoundError, match="holds no clips; wanted are folders .*/train/<clip>/"):
+    with pytest.raises(FileNotFoundError, match="holds no clips; expected folders .*/train/<clip>/"):
         list_folder_clips(tmp_path)

@@ -48,7 +48,7 @@ def _add_check(actions) -> None:
         "check",
         help="look for missing, unreadable and odd files",
         description="Looks into every file of AVSBench's folders, of your own clips, or of converted shards, without decoding it, and "
-        "says what is missing, unreadable or odd, and how to mend it.",
+        "says what is missing, unreadable or odd, and how to fix it.",
         epilog="exit code: 0 all is fine (notes do not count), 1 something is missing, unreadable or odd, 2 the folder is wrong\n\n"
         "example:\n  ccformer data check AVSBench --setting s4",
         formatter_class=argparse.RawDescriptionHelpFormatter,
@@ -109,7 +109,7 @@ def _check_data(options: argparse.Namespace) -> int:
         )
     for report in reports:
         for kind, finding in report.findings.items():
-            print(f"\n{kind.group}, {report.setting} {report.split}: {kind.what}; {kind.mend}")
+            print(f"\n{kind.group}, {report.setting} {report.split}: {kind.what}; {kind.fix}")
             for example in finding.examples:
                 print(f"  {example}")
             if finding.count > len(finding.examples):

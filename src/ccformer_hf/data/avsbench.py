@@ -108,13 +108,13 @@ def find_settings(root: str | os.PathLike) -> dict[str, Path]:
     """The settings whose table lies in `root` or in a folder directly below it, with the folder of each table.
 
     Raises:
-        NotADirectoryError: where `root` is no folder.
+        NotADirectoryError: where `root` is not a folder.
         FileNotFoundError: where no table is found.
     """
     root = Path(root)
     if not root.is_dir():
         raise NotADirectoryError(
-            f"{root}: is no folder; name the one that holds Single-source/, Multi-sources/ or metadata.csv of AVSBench"
+            f"{root}: is not a folder; name the one that holds Single-source/, Multi-sources/ or metadata.csv of AVSBench"
         )
     folders = [root, *(path for path in entries(root) if path.is_dir())]
     found = {}
@@ -166,9 +166,7 @@ def _read_table(setting: str, path: Path) -> list[dict[str, str]]:
         rows = [row for row in csv.reader(file) if row][1:]  # read by position: the header's names vary
     for number, row in enumerate(rows, 2):
         if len(row) < len(names):
-            raise ValueError(
-                f"{path}: row {number} has {len(row)} columns; wanted are {len(names)}: {', '.join(names)}"
-            )
+            raise ValueError(f"{path}: row {number} has {len(row)} columns; expected {len(names)}: {', '.join(names)}")
     return [
         dict(zip(names, row, strict=False)) | {"split": _split(row[names.index("split")], path, number)}
         for number, row in enumerate(rows, 2)
@@ -178,7 +176,7 @@ def _read_table(setting: str, path: Path) -> list[dict[str, str]]:
 def _split(text: str, path: Path, number: int) -> str:
     split = "validation" if text == "val" else text
     if split not in SPLITS:
-        raise ValueError(f"{path}: row {number} has the split {text!r}; wanted is train, val or test")
+        raise ValueError(f"{path}: row {number} has the split {text!r}; expected train, val or test")
     return split
 
 
@@ -286,7 +284,7 @@ def _list_avss(folder: Path, rows: list[dict[str, str]]) -> Iterator[ClipFiles]:
         finder = _Finder(folders, folder)
         if row["label"] not in ("v1s", "v1m", "v2"):
             raise ValueError(
-                f"{folder / TABLES['avss']}: row {number} has the label {row['label']!r}; wanted is v1s, v1m or v2"
+                f"{folder / TABLES['avss']}: row {number} has the label {row['label']!r}; expected v1s, v1m or v2"
             )
         length = V2_FRAMES if row["label"] == "v2" else V1_FRAMES
         frames = [

@@ -17,8 +17,8 @@ _LICENSE = """
 ## License
 
 **Keep copies private.** AVSBench (Zhou et al., <https://github.com/OpenNLPLab/AVSBench>) is given out by its
-authors on request, and they state no license with it; a third-party note gives CC BY-NC 4.0. Do not share this copy, or make its
-repository public, unless they agree.
+authors on request, and they state no license with it; a third-party note gives CC BY-NC 4.0. Do not share this copy,
+or make its repository public, unless they agree.
 """
 
 

@@ -49,7 +49,7 @@ def read_folder_class_names(root: str | os.PathLike) -> tuple[str, ...]:
     twice = sorted({name for name in names if names.count(name) > 1})
     if twice or not 2 <= len(names) <= 255:
         what = f"names {twice[0]!r} twice (background needs no line)" if twice else f"names {len(names) - 1} classes"
-        raise ValueError(f"{path}: {what}; wanted are 1 to 254 different names, one per line")
+        raise ValueError(f"{path}: {what}; expected 1 to 254 different names, one per line")
     return names
 
 
@@ -68,7 +68,7 @@ def list_folder_clips(root: str | os.PathLike) -> list[ClipFiles]:
     clips = [_clip(folder, split) for split in SPLITS for folder in entries(root / split) if folder.is_dir()]
     if not clips:
         raise FileNotFoundError(
-            f"{root}: holds no clips; wanted are folders {root}/train/<clip>/ with frames/ or video.mp4, and masks/"
+            f"{root}: holds no clips; expected folders {root}/train/<clip>/ with frames/ or video.mp4, and masks/"
         )
     return clips
 

@@ -12,10 +12,10 @@ import torch
 
 from ..model.media_ccformer import SoundReader, probe
 from ..model.pictures_ccformer import ID_MODES, read_labels
+from ..model.processing_ccformer import IGNORE_LABEL
 from ..model.timing_ccformer import EXAMPLE_COLUMNS
 from .avsbench import AVSS_CLASS_NAMES, avss_palette
 
-IGNORE_LABEL = 255
 MEL_BANDS = 64
 
 
@@ -127,7 +127,7 @@ def read_log_mel(path: str | os.PathLike) -> np.ndarray:
     Raises:
         ValueError: for a file that is not the pickle of such a tensor, or one that holds NaN.
     """
-    wanted = f"wanted is a pickled float32 tensor (T, 1, {EXAMPLE_COLUMNS}, {MEL_BANDS}) as AVSBench ships it"
+    wanted = f"expected a pickled float32 tensor (T, 1, {EXAMPLE_COLUMNS}, {MEL_BANDS}) as AVSBench ships it"
     with open(path, "rb") as file:
         try:
             tensor = _TensorUnpickler(file).load()

@@ -92,7 +92,7 @@ class SummedMetric(ABC):
 def check_choice(name: str, value: Any, choices: tuple[str, ...]) -> None:
     """Raises ValueError unless `value` is one of `choices`."""
     if value not in choices:
-        raise ValueError(f"{name} is {value!r}, it must be one of {', '.join(map(repr, choices))}")
+        raise ValueError(f"{name} is {value!r}; expected one of {', '.join(map(repr, choices))}")
 
 
 def check_num_labels(num_labels: int) -> None:

@@ -151,7 +151,7 @@ def test_a_set_appears_whole_or_not_at_all(sources, tmp_path):
     (tmp_path / "full" / "mine.txt").touch()
     with pytest.raises(FileExistsError, match="exists already and is not an empty folder"):
         write_composed_set(sources, tmp_path / "full", 10, seed=0)
-    with pytest.raises(ValueError, match="clips is 2; expected is at least 3"):
+    with pytest.raises(ValueError, match="clips is 2; expected at least 3"):
         write_composed_set(sources, tmp_path / "new", 2, seed=0)
 
 

@@ -169,8 +169,8 @@ def test_classes_change_what_is_drawn():
     ("classes", "message"),
     [
         (("dog", "unicorn", "saw"), "'unicorn', which cannot be drawn; there are bell, .*, frying-food, .*, trumpet"),
-        (("dog", "saw"), "classes is dog, saw; wanted are at least 3 different ones"),
-        (("dog", "saw", "bell", "dog"), "classes is dog, saw, bell, dog; wanted are at least 3 different ones"),
+        (("dog", "saw"), "classes is dog, saw; expected at least 3 different ones"),
+        (("dog", "saw", "bell", "dog"), "classes is dog, saw, bell, dog; expected at least 3 different ones"),
     ],
 )
 def test_wrong_classes_are_refused(tmp_path, classes, message):

@@ -239,14 +239,14 @@ def _csv(source: Source, sources: Sources) -> Iterator[Picture]:
         kind = row["kind"]
         if kind not in ("scene", "cutout", "background") or (kind == "scene") != bool(row["mask"]):
             raise ValueError(
-                f"{where}: kind is {kind!r}, mask {row['mask']!r}; expected is scene with a mask, or cutout or "
+                f"{where}: kind is {kind!r}, mask {row['mask']!r}; expected scene with a mask, or cutout or "
                 "background without"
             )
         classes = tuple(filter(None, (_class_id(source, sources, name) for name in row["classes"].split())))
         if kind != "background" and not classes:
             continue
         if kind == "cutout" and len(classes) > 1:
-            raise ValueError(f"{where}: a cutout of {row['classes']!r}; expected is one class")
+            raise ValueError(f"{where}: a cutout of {row['classes']!r}; expected one class")
         split = source.split_of(row["file"], split_in(row, where))
         mask = str(source.inside(row["mask"])) if kind == "scene" else None
         yield Picture(kind, str(source.inside(row["file"])), split, classes, mask, ids if mask else b"")
@@ -274,7 +274,7 @@ def read_table(source: Source, columns: tuple[str, ...]) -> Iterator[tuple[str, 
             reader = csv.DictReader(file)
             missing = [name for name in columns if name not in (reader.fieldnames or ())]
             if missing:
-                raise source.problem(f"{source.path} has no column {missing[0]}; expected are {', '.join(columns)}")
+                raise source.problem(f"{source.path} has no column {missing[0]}; expected {', '.join(columns)}")
             for row in reader:
                 where = f"{source.path}, line {reader.line_num}"
                 if any(row[name] is None for name in columns):
@@ -289,21 +289,21 @@ def split_in(row: dict[str, str], where: str) -> str | None:
     split = row.get("split") or None
     split = "validation" if split == "val" else split
     if split not in (None, *SPLITS):
-        raise ValueError(f"{where}: split is {split!r}; expected is one of {', '.join(SPLITS)}")
+        raise ValueError(f"{where}: split is {split!r}; expected one of {', '.join(SPLITS)}")
     return split
 
 
 def _read_json(source: Source) -> dict[str, Any]:
     size = source.path.stat().st_size if source.path.is_file() else 0
     if not 0 < size <= MOST_TABLE_BYTES:
-        raise source.problem(f"{source.path} has {size} bytes; expected is a JSON file of at most {MOST_TABLE_BYTES}")
+        raise source.problem(f"{source.path} has {size} bytes; expected a JSON file of at most {MOST_TABLE_BYTES}")
     try:
         table = json.loads(source.path.read_bytes())
     except (ValueError, RecursionError) as error:
         raise source.problem(f"{source.path} is no JSON ({error})") from None
     if not isinstance(table, dict):
         raise source.problem(
-            f"{source.path} holds a {type(table).__name__}; expected are images, annotations and categories"
+            f"{source.path} holds a {type(table).__name__}; expected images, annotations and categories"
         )
     return table
 
@@ -311,9 +311,7 @@ def _read_json(source: Source) -> dict[str, Any]:
 def _entries(table: dict[str, Any], key: str, source: Source) -> list[dict]:
     entries = table.get(key)
     if not isinstance(entries, list) or not all(isinstance(entry, dict) for entry in entries):
-        raise source.problem(
-            f"{source.path} has no list of {key}; expected is the JSON of COCO's instances, or of LVIS"
-        )
+        raise source.problem(f"{source.path} has no list of {key}; expected the JSON of COCO's instances, or of LVIS")
     return entries
 
 
@@ -402,7 +400,7 @@ def load_cut_out(picture: Picture, longest: int) -> CutOut:
     image, _ = _decoded(picture.file, "RGBA", 0)
     box = image.getchannel("A").point(lambda alpha: 255 * (alpha >= 128)).getbbox()
     if box is None:
-        raise ValueError(f"{picture.file}: is transparent all over; expected is an object on a transparent ground")
+        raise ValueError(f"{picture.file}: is transparent all over; expected an object on a transparent ground")
     image = image.crop(box)
     image.thumbnail((longest, longest), Image.Resampling.BILINEAR, reducing_gap=None)
     return CutOut(np.asarray(image))

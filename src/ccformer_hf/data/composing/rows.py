@@ -173,7 +173,7 @@ def write_composed_set(
     """
     out = Path(out)
     if clips < 3:
-        raise ValueError(f"clips is {clips}; expected is at least 3, one for each split")
+        raise ValueError(f"clips is {clips}; expected at least 3, one for each split")
     if out.exists() and not (out.is_dir() and not any(out.iterdir())):
         raise FileExistsError(
             f"{out} exists already and is not an empty folder; name a new folder, or remove it first"

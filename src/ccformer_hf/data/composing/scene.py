@@ -9,6 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 from PIL import Image, ImageChops, ImageFilter
 
+from ..reading import IGNORE_LABEL
 from .material import Material
 from .pairing import InView
 from .pictures import CutOut, Photograph
@@ -65,7 +66,7 @@ def compose_scene(material: Material, view: InView, rng: np.random.Generator) ->
         owner = np.full((size, size), -1, dtype=np.int8)
         for number, class_id in enumerate(view.in_place):
             owner[ids[time] == class_id] = number
-        unsure[time] = ids[time] == 255
+        unsure[time] = ids[time] == IGNORE_LABEL
         whole = [np.count_nonzero(owner == number) for number in range(len(view.in_place))]
         in_front = (owner >= 0) | unsure[time]
         frame = Image.fromarray(frames[time])

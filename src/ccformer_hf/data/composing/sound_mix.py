@@ -16,11 +16,11 @@ from scipy.fft import irfft, rfft
 from scipy.signal import firwin, oaconvolve
 
 from ...model.timing_ccformer import FrameTiming
+from ..reading import IGNORE_LABEL
 from .pairing import Span
 from .sounds import SAMPLING_RATE, Recording
 
 AUDIBLE_FROM, SILENT_BELOW, DROWNED_BY = -12.0, -30.0, 20.0  # dB
-UNSURE = 255
 REFERENCE = 0.1  # loudness of the loudest object, before the whole is made louder or softer
 LEVELS = (-10.0, 0.0)  # dB, of objects and of what is off screen
 BED_LEVELS, NOISE_LEVELS = (-26.0, -14.0), (-48.0, -16.0)  # dB, under objects
@@ -111,7 +111,7 @@ def tell_audible(stems: np.ndarray, levels: np.ndarray, others: np.ndarray) -> n
         own = 10 * np.log10(powers / np.square(levels) + 1e-12)
         drowned = 10 * np.log10((rest + 1e-12) / (powers + 1e-12)) > DROWNED_BY
         told = (own >= AUDIBLE_FROM) & ~drowned
-        audible[:, frame] = np.where(own < SILENT_BELOW, 0, np.where(told, 1, UNSURE))
+        audible[:, frame] = np.where(own < SILENT_BELOW, 0, np.where(told, 1, IGNORE_LABEL))
     return audible
 
 

@@ -24,11 +24,11 @@ from pathlib import Path
 
 import numpy as np
 
+from ...model.feature_extraction_ccformer import SAMPLING_RATE
 from ...model.media_ccformer import MediaError, SoundReader
 from .pictures import read_table, split_in
 from .sources import Source, Sources
 
-SAMPLING_RATE = 16000
 MOST_SECONDS = 10.0  # of a file that are read
 GATE = 1e-3  # power, as a share of the loudest 20 ms, below which a moment does not count for the loudness
 SOUNDS = (".wav", ".ogg", ".flac", ".mp3", ".m4a", ".opus", ".aac", ".mp4", ".mkv", ".webm")
@@ -106,7 +106,7 @@ def _vggsound(source: Source) -> Iterator[SoundFile]:
     broken = [number for number, row in enumerate(rows, 1) if len(row) != 4 or not row[1].isdigit()]
     if broken or not rows:
         line = broken[0] if broken else 1
-        raise ValueError(f"{source.path}, line {line}: expected are video, start in seconds, label and split")
+        raise ValueError(f"{source.path}, line {line}: expected video, start in seconds, label and split")
     source.check_names(row[2] for row in rows)
     found = False
     for video, start, label, split in rows:
@@ -147,7 +147,7 @@ _READERS = {"csv": _csv, "folders": _folders, "esc50": _esc50, "vggsound": _vggs
 
 @dataclass(frozen=True)
 class Recording:
-    """A sound in memory: `samples` int16 `(S,)` at 16 kHz, mono, and its `loudness`, see `loudness`, as a share of
+    """A sound in memory: `samples` int16 `(S,)` at 16 kHz, mono, and its `loudness`, see `gated_loudness`, as a share of
     full scale.
     """
 
@@ -175,10 +175,10 @@ def load_recording(file: str) -> Recording:
     if not len(heard):
         raise MediaError(f"{file}: is silent; take it out")
     samples = samples[: heard[-1] + 1]
-    return Recording(samples, loudness(samples.astype(np.float32) / 32768))
+    return Recording(samples, gated_loudness(samples.astype(np.float32) / 32768))
 
 
-def loudness(samples: np.ndarray) -> float:
+def gated_loudness(samples: np.ndarray) -> float:
     """Root mean square of a sound `(S,)` over the moments (20 ms) in which it is there at all."""
     moment = SAMPLING_RATE // 50
     whole = np.pad(samples, (0, -len(samples) % moment)).reshape(-1, moment)

@@ -120,7 +120,7 @@ class Source:
         """
         path = PurePosixPath(name)
         if not name or path.is_absolute() or ".." in path.parts:
-            raise self.problem(f"{self.path} names the file {name!r}; expected is a file below {self.root}")
+            raise self.problem(f"{self.path} names the file {name!r}; expected a file below {self.root}")
         return self.root / path
 
     def problem(self, what: str) -> ValueError:
@@ -173,15 +173,13 @@ def read_sources(path: str | os.PathLike) -> Sources:
             f"{path}: there is no such sources file; those of the project are examples/sources/compose-*"
         )
     if path.stat().st_size > MOST_BYTES:
-        raise ValueError(
-            f"{path}: has {path.stat().st_size} bytes; expected is a sources file of at most {MOST_BYTES}"
-        )
+        raise ValueError(f"{path}: has {path.stat().st_size} bytes; expected a sources file of at most {MOST_BYTES}")
     try:
         values = yaml.load(path.read_bytes(), _Loader)
     except (yaml.YAMLError, UnicodeDecodeError, RecursionError) as error:
         raise ValueError(f"{path}: is no YAML ({' '.join(str(error).split())})") from None
     if not isinstance(values, _Mapping):
-        raise ValueError(f"{path}: expected are lines of name: value, such as classes, pictures and sounds")
+        raise ValueError(f"{path}: expected lines of name: value, such as classes, pictures and sounds")
     return _Reading(path, values).sources()
 
 
@@ -241,7 +239,7 @@ class _Reading:
         for name in values:
             if name not in known:
                 near = difflib.get_close_matches(name, known, n=1)
-                cure = f"did you mean {near[0]}?" if near else f"expected is one of {', '.join(known)}"
+                cure = f"did you mean {near[0]}?" if near else f"expected one of {', '.join(known)}"
                 raise self.problem(values.lines[name], f"{what} has no {name!r}; {cure}")
 
     def classes(self) -> tuple[str, ...]:
@@ -255,7 +253,7 @@ class _Reading:
         if reserved or not 1 <= len(names) <= 254 or len(set(names)) < len(names):
             raise self.problem(
                 line,
-                f"classes is {names!r:.200}; expected are 1 to 254 different names, none of them {BACKGROUND}, "
+                f"classes is {names!r:.200}; expected 1 to 254 different names, none of them {BACKGROUND}, "
                 f"{OTHER} or {BED}",
             )
         return names
@@ -264,7 +262,7 @@ class _Reading:
         entries = self.values.get(key) or []
         if not isinstance(entries, list) or not all(isinstance(entry, _Mapping) for entry in entries):
             raise self.problem(
-                self.values.lines[key], f"{key} is {entries!r:.100}; expected is a list of {{name: value}}"
+                self.values.lines[key], f"{key} is {entries!r:.100}; expected a list of {{name: value}}"
             )
         return entries
 
@@ -276,9 +274,9 @@ class _Reading:
         kind = entry.get("format", formats[0] if len(formats) == 1 else None)
         if kind not in formats:
             line = entry.lines.get("format", entry.line)
-            raise self.problem(line, f"format is {kind!r}; expected is one of {', '.join(formats)}")
+            raise self.problem(line, f"format is {kind!r}; expected one of {', '.join(formats)}")
         if "path" not in entry:
-            raise self.problem(entry.line, "has no path; expected is path: FILE or FOLDER")
+            raise self.problem(entry.line, "has no path; expected path: FILE or FOLDER")
         path = self.path(entry["path"], entry.lines["path"])
         root = path if path.is_dir() else path.parent
         if "root" in entry:
@@ -287,9 +285,7 @@ class _Reading:
         splits = self.texts(entry.get("split", []), "split", entry.lines.get("split", entry.line))
         unknown = [name for name in splits if name not in SPLITS]
         if unknown:
-            raise self.problem(
-                entry.lines["split"], f"split is {unknown[0]!r}; expected is one of {', '.join(SPLITS)}"
-            )
+            raise self.problem(entry.lines["split"], f"split is {unknown[0]!r}; expected one of {', '.join(SPLITS)}")
         where = f"{self.file}, line {entry.line}"
         return Source(kind, path, root, splits, self.map(entry, classes), classes, where, ids)
 
@@ -297,11 +293,11 @@ class _Reading:
         given = entry.get("map") or {}
         line = entry.lines.get("map", entry.line)
         if not isinstance(given, _Mapping) and given:
-            raise self.problem(line, f"map is {given!r:.100}; expected is {{our class: its name there, ...}}")
+            raise self.problem(line, f"map is {given!r:.100}; expected {{our class: its name there, ...}}")
         for ours in given:
             if ours not in classes:
                 near = difflib.get_close_matches(ours, classes, n=1)
-                cure = f"did you mean {near[0]}?" if near else "expected is one of `classes`"
+                cure = f"did you mean {near[0]}?" if near else "expected one of `classes`"
                 raise self.problem(given.lines[ours], f"map names {ours!r}, which is none of our classes; {cure}")
         return {ours: self.texts(theirs, f"map of {ours}", given.lines[ours]) for ours, theirs in given.items()}
 
@@ -313,10 +309,10 @@ class _Reading:
             parts[key] = frozenset(self.texts(entry.get(key, []), key, line))
             wrong = sorted(parts[key] - set(classes) - ({BACKGROUND} if key == "photographs_of" else set()))
             if wrong:
-                raise self.problem(line, f"{key} is {wrong[0]!r}; expected is one of `classes`")
+                raise self.problem(line, f"{key} is {wrong[0]!r}; expected one of `classes`")
         if not parts["sound"] or not (parts["photographs_of"] or parts["in_view"]):
             raise self.problem(
-                entry.line, "expected is {sound: CLASS, photographs_of: [CLASS, ...]}, or in_view: [CLASS, ...]"
+                entry.line, "expected {sound: CLASS, photographs_of: [CLASS, ...]}, or in_view: [CLASS, ...]"
             )
         return Rule(parts["sound"], parts["photographs_of"], parts["in_view"])
 
@@ -326,7 +322,7 @@ class _Reading:
         if given is None:
             return defaults
         if not isinstance(given, _Mapping):
-            raise self.problem(self.values.lines["clips"], f"clips is {given!r}; expected is {{train: 100000, ...}}")
+            raise self.problem(self.values.lines["clips"], f"clips is {given!r}; expected {{train: 100000, ...}}")
         self.refuse_unknown(given, SPLITS, "clips")
         return {split: self.number(given, split, defaults[split], 0, 10**7) for split in SPLITS}
 
@@ -334,7 +330,7 @@ class _Reading:
         value = values.get(key, default)
         if not isinstance(value, int) or isinstance(value, bool) or not lowest <= value <= highest:
             raise self.problem(
-                values.lines[key], f"{key} is {value!r}; expected is a whole number from {lowest} to {highest}"
+                values.lines[key], f"{key} is {value!r}; expected a whole number from {lowest} to {highest}"
             )
         return value
 
@@ -342,13 +338,13 @@ class _Reading:
         texts = [value] if isinstance(value, str) else value
         if not isinstance(texts, list) or not all(isinstance(text, str) for text in texts):
             raise self.problem(
-                line, f"{what} is {value!r:.100}; expected is a text or a list of texts (quote yes, no and numbers)"
+                line, f"{what} is {value!r:.100}; expected a text or a list of texts (quote yes, no and numbers)"
             )
         return tuple(texts)
 
     def path(self, value: Any, line: int) -> Path:
         if not isinstance(value, str) or not value:
-            raise self.problem(line, f"the path is {value!r}; expected is the name of a file or folder")
+            raise self.problem(line, f"the path is {value!r}; expected the name of a file or folder")
         path = self.file.parent / value
         if not path.exists():
             raise FileNotFoundError(

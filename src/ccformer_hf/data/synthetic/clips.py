@@ -128,7 +128,7 @@ def _check_classes(classes: Sequence[str]) -> None:
         raise ValueError(f"classes has {unknown[0]!r}, which cannot be drawn; there are {', '.join(sorted(LOOKS))}")
     if len(set(classes)) < max(3, len(classes)):
         raise ValueError(
-            f"classes is {', '.join(classes)}; wanted are at least 3 different ones: two objects and one off screen"
+            f"classes is {', '.join(classes)}; expected at least 3 different ones: two objects and one off screen"
         )
 
 
@@ -157,7 +157,7 @@ def make_clip(
             clip.
     """
     if setting not in SETTINGS:
-        raise ValueError(f"setting is {setting!r}, it must be one of {', '.join(map(repr, SETTINGS))}")
+        raise ValueError(f"setting is {setting!r}; expected one of {', '.join(map(repr, SETTINGS))}")
     if seed < 0 or index < 0:
         raise ValueError(f"seed is {seed} and index is {index}, both must be 0 or greater")
     if size < 32:
@@ -344,7 +344,7 @@ def write_synthetic_set(
     """
     root = Path(root)
     if setting not in _WRITERS:
-        raise ValueError(f"setting is {setting!r}, it must be one of {', '.join(map(repr, _WRITERS))}")
+        raise ValueError(f"setting is {setting!r}; expected one of {', '.join(map(repr, _WRITERS))}")
     if classes is not None and setting != "folder":
         raise ValueError(
             f"classes are given for {setting}, which has its own; leave them out, or take the setting own"

@@ -12,7 +12,8 @@ from collections.abc import Callable
 
 import numpy as np
 
-SAMPLING_RATE = 16000
+from ...model.feature_extraction_ccformer import SAMPLING_RATE
+
 LATEST_ONSET = 0.25  # seconds
 FADE_OUT = 0.04  # seconds, at the end of every second
 TABLE_SIZE = 4096  # samples in one period of a wavetable
