@@ -1,6 +1,4 @@
-"""Files and folders that appear whole or not at all: written under a temporary name beside their place, then
-renamed.
-"""
+"""Files and folders that appear whole or not at all: written under a temporary name, then renamed."""
 
 import errno
 import itertools

@@ -114,7 +114,8 @@ def find_settings(root: str | os.PathLike) -> dict[str, Path]:
     root = Path(root)
     if not root.is_dir():
         raise NotADirectoryError(
-            f"{root}: is not a folder; name the one that holds Single-source/, Multi-sources/ or metadata.csv of AVSBench"
+            f"{root}: is not a folder; name the one that holds Single-source/, Multi-sources/ or metadata.csv of "
+            "AVSBench"
         )
     folders = [root, *(path for path in entries(root) if path.is_dir())]
     found = {}

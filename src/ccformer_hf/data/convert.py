@@ -1,4 +1,4 @@
-"""Converts folders of AVSBench, or of one's own, to Parquet shards with everything embedded.
+"""Converts AVSBench, or a folder of clips, to Parquet shards with everything embedded.
 
 The plan is written first, then the shards in several processes, the dataset card last. Every file appears whole or not
 at all, and every shard remembers what it was made from; so a second run goes on where a killed one stopped.

@@ -1,6 +1,4 @@
-"""The dataset card of a converted folder: what the Hub shows, and what tells `datasets` the settings and splits
-(ours).
-"""
+"""The dataset card of a converted folder: what the Hub shows, and where `datasets` finds settings and splits."""
 
 import os
 
@@ -11,7 +9,7 @@ _TITLES = {
     "s4": "AVSBench S4: one source per clip",
     "ms3": "AVSBench MS3: several sources per clip",
     "avss": "AVSBench AVSS: 71 classes",
-    "folder": "clips of a folder",
+    FOLDER: "clips of a folder",
 }
 _LICENSE = """
 ## License

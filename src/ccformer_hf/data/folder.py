@@ -1,4 +1,4 @@
-"""A folder of the user's own clips, laid out so that nothing but files needs to be written.
+"""A folder of clips for `load_folder`: nothing but files, no table to write.
 
     ROOT/classes.txt                      one class per line; the first line is id 1 (0 is background, 255 is ignore)
     ROOT/train/<clip>/frames/*.jpg|*.png  one picture per second, in the order of the numbers in their names: 1, 2, 10
@@ -21,7 +21,7 @@ from pathlib import Path
 from ..model.media_ccformer import MediaError, probe
 from ..model.pictures_ccformer import SUFFIXES
 from ..model.timing_ccformer import FrameTiming
-from .avsbench import SPLITS, VIDEOS, ClipFiles
+from .avsbench import FOLDER, SPLITS, VIDEOS, ClipFiles
 from .listing import entries, natural_key
 
 CLASSES_FILE = "classes.txt"
@@ -98,7 +98,7 @@ def _clip(folder: Path, split: str) -> ClipFiles:
     labels = tuple(str(masks.pop(key)) if key in masks else None for key in keys)
     if keys and masks:
         missing.append(f"the frame of {where}/masks/{next(iter(masks.values())).name}")
-    return ClipFiles(folder.name, "folder", split, (), frames, labels, sound, None, tuple(missing), tuple(unclear))
+    return ClipFiles(folder.name, FOLDER, split, (), frames, labels, sound, None, tuple(missing), tuple(unclear))
 
 
 def _files_called(folder: Path, stem: str, suffixes: tuple[str, ...]) -> list[Path]:

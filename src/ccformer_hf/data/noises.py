@@ -1,6 +1,4 @@
-"""Sounds of no class: white and pink noise, mains hum, and synthetic sounds that nothing makes. Nothing is to
-be marked under them.
-"""
+"""Sounds of no class: white and pink noise, mains hum, bleeps. Nothing is to be marked under them."""
 
 from collections.abc import Callable
 

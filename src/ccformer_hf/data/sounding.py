@@ -3,6 +3,7 @@
 import numpy as np
 from datasets import Dataset
 
+from .avsbench import FOLDER
 from .reading import IGNORE_LABEL
 
 TABLE, LABEL_MAPS, UNKNOWN = "the official table", "the label maps", "unknown"
@@ -34,7 +35,7 @@ class SoundingClasses:
         if self._known:
             self.told_by = TABLE
         else:
-            self.told_by = LABEL_MAPS if table["setting"][0] == "folder" else UNKNOWN
+            self.told_by = LABEL_MAPS if table["setting"][0] == FOLDER else UNKNOWN
 
     def of(self, index: int) -> frozenset[str]:
         """The classes of the clip at `index`."""

@@ -17,6 +17,7 @@ from torch.nn.utils.rnn import pad_sequence
 from torch.utils.data import DataLoader
 
 from ..data.audio import ClipAudio, sound_examples
+from ..data.avsbench import FOLDER
 from ..data.reading import IGNORE_LABEL
 from ..data.sounding import UNKNOWN, SoundingClasses
 from ..data.workers import leave_signals_to_the_main_process
@@ -77,7 +78,7 @@ class ClipFeed(torch.utils.data.Dataset):
         self.setting: str = table["setting"][0]
         self.names: tuple[str, ...] = tuple(clips.features["labels"].names)
         # AVSBench knows no pixels to ignore.
-        self.ignore_label = IGNORE_LABEL if self.setting == "folder" and len(self.names) > 2 else None
+        self.ignore_label = IGNORE_LABEL if self.setting == FOLDER and len(self.names) > 2 else None
         self.sounds = SOUNDS if robust else SOUNDS[:1]
         self.off_screen, self.classes_told_by = [], UNKNOWN
         if robust:

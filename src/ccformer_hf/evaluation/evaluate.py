@@ -1,4 +1,4 @@
-"""Scores a model on AVSBench or on clips of one's own, in one process or several, with any of AVSBench-Robust's
+"""Scores a model on AVSBench or on a folder of clips, in one process or several, with any of AVSBench-Robust's
 sounds.
 
 Each process takes every n-th clip. What is kept are sums of whole numbers, so no score depends on the number of

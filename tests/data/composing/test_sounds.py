@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 from made_sources import RATE, tone, write_wav, write_yaml
 
-from ccformer_hf.data.composing.sounds import list_sounds, gated_loudness, load_recording
+from ccformer_hf.data.composing.sounds import gated_loudness, list_sounds, load_recording
 from ccformer_hf.data.composing.sources import read_sources
 
 

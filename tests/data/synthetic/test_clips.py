@@ -494,7 +494,7 @@ def test_a_folder_in_use_is_refused_and_an_empty_one_taken(tmp_path):
 
 def test_a_folder_that_cannot_be_made_is_named(tmp_path):
     (tmp_path / "file").write_text("")
-    with pytest.raises(OSError, match="file/set cannot be made .*: name a folder where you may write"):
+    with pytest.raises(OSError, match="file: cannot be written to .*; name another folder for the output"):
         write_synthetic_set(tmp_path / "file" / "set", "ms3", 3, 0, workers=1, progress=False, size=32)
 
 

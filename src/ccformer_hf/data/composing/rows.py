@@ -17,7 +17,7 @@ from PIL import Image
 from tqdm import tqdm
 
 from ...atomic import AtomicFolder
-from ..avsbench import SPLITS
+from ..avsbench import FOLDER, SPLITS
 from ..folder import CLASSES_FILE
 from ..synthetic.clips import write_folder_clip
 from .composed import ComposedClip, clip_name, compose_clip
@@ -130,7 +130,7 @@ def _rows(path: str, material: Material) -> Dataset:
     )
     columns = {
         "id": [clip_name(material, sources.seed, index) for index in range(count)],
-        "setting": ["folder"] * count,
+        "setting": [FOLDER] * count,
         "classes": [[]] * count,
         "annotated": [[True] * sources.seconds] * count,
         "frames": range(count),

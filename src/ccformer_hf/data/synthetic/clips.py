@@ -12,7 +12,6 @@ Shapes: `S` seconds; `T` frames, one per second unless asked otherwise; `N` visi
 import csv
 import json
 import os
-import shutil
 import wave
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -24,9 +23,9 @@ import numpy as np
 from PIL import Image
 from tqdm import tqdm
 
-from ...atomic import temporary_name
+from ...atomic import AtomicFolder
 from ...model.timing_ccformer import FRAME_OFFSET
-from ..avsbench import AVSS_CLASS_NAMES, COLUMNS, SETTINGS, TABLES, avss_palette
+from ..avsbench import AVSS_CLASS_NAMES, COLUMNS, FOLDER, SETTINGS, TABLES, avss_palette
 from ..folder import CLASSES_FILE
 from .pictures import LARGEST, LOOKS, SMALLEST, Layer, draw_background, draw_object, draw_plate, render
 from .sounds import SAMPLING_RATE, make_background_noise, make_room, make_stem
@@ -37,7 +36,7 @@ STANDARD: tuple[str, ...] = tuple(
 )
 CLASS_NAMES: tuple[str, ...] = ("background", *STANDARD)
 
-# Which kinds of clip a folder of "folder" clips takes turns with: one in six has a single source, half are as avss.
+# Which kinds of clip a folder of clips takes turns with: one in six has a single source, half are as avss.
 FOLDER_KINDS = ("avss", "ms3", "avss", "s4", "avss", "ms3")
 
 # Share of the seconds in which nothing sounds, in which only something off screen does, and in which it sounds along.
@@ -294,14 +293,14 @@ def write_folder_clip(clip, split: str, root: Path) -> list[str]:
     return []  # there is no table
 
 
-_WRITERS = {"s4": _write_s4, "ms3": _write_ms3, "avss": _write_avss, "folder": write_folder_clip}
+_WRITERS = {"s4": _write_s4, "ms3": _write_ms3, "avss": _write_avss, FOLDER: write_folder_clip}
 _FOLDERS = {"s4": "Single-source", "ms3": "Multi-sources", "avss": "."}
 
 
 def _make_and_write(
     index: int, setting: str, clips: int, seed: int, size: int, classes: Sequence[str], root: Path
 ) -> list[str]:
-    kind = FOLDER_KINDS[index % len(FOLDER_KINDS)] if setting == "folder" else setting
+    kind = FOLDER_KINDS[index % len(FOLDER_KINDS)] if setting == FOLDER else setting
     return _WRITERS[setting](make_clip(kind, seed, index, size, classes=classes), _split_of(index, clips), root)
 
 
@@ -345,9 +344,9 @@ def write_synthetic_set(
     root = Path(root)
     if setting not in _WRITERS:
         raise ValueError(f"setting is {setting!r}; expected one of {', '.join(map(repr, _WRITERS))}")
-    if classes is not None and setting != "folder":
+    if classes is not None and setting != FOLDER:
         raise ValueError(
-            f"classes are given for {setting}, which has its own; leave them out, or take the setting own"
+            f"classes are given for {setting}, which has its own; leave them out, or take the setting folder"
         )
     classes = STANDARD if classes is None else tuple(classes)
     _check_classes(classes)
@@ -361,33 +360,22 @@ def write_synthetic_set(
             f"{root} exists already and is not an empty folder: name a new folder, or remove it first"
         )
 
-    target = root.resolve()
-    temporary = temporary_name(target)
-    make = partial(
-        _make_and_write, setting=setting, clips=clips, seed=seed, size=size, classes=classes, root=temporary
-    )
-    try:
-        temporary.mkdir(parents=True)
-    except OSError as error:
-        raise OSError(f"{root} cannot be made ({error.strerror}): name a folder where you may write") from error
-    try:
+    with AtomicFolder(root.resolve()) as folder:
+        make = partial(
+            _make_and_write, setting=setting, clips=clips, seed=seed, size=size, classes=classes, root=folder
+        )
         bar = {"total": clips, "desc": f"making {setting} clips", "unit": "clip", "disable": not progress}
         if workers == 1:
             rows = list(tqdm(map(make, range(clips)), **bar))
         else:
             with get_context("spawn").Pool(min(workers, clips)) as pool:
                 rows = list(tqdm(pool.imap(make, range(clips), chunksize=4), **bar))
-        if setting == "folder":
-            (temporary / CLASSES_FILE).write_text("".join(f"{name}\n" for name in classes), encoding="utf-8")
+        if setting == FOLDER:
+            (folder / CLASSES_FILE).write_text("".join(f"{name}\n" for name in classes), encoding="utf-8")
         else:
-            with open(temporary / _FOLDERS[setting] / TABLES[setting], "w", newline="", encoding="utf-8") as file:
+            with open(folder / _FOLDERS[setting] / TABLES[setting], "w", newline="", encoding="utf-8") as file:
                 csv.writer(file, lineterminator="\n").writerows([COLUMNS[setting], *rows])
         if setting == "avss":
             ids = {name: number for number, name in enumerate(AVSS_CLASS_NAMES)}
-            (temporary / "label2idx.json").write_text(json.dumps(ids, indent=1) + "\n", encoding="utf-8")
-        if target.exists():
-            target.rmdir()  # it is empty; Windows does not rename onto a folder
-        os.replace(temporary, target)
-    finally:
-        shutil.rmtree(temporary, ignore_errors=True)
+            (folder / "label2idx.json").write_text(json.dumps(ids, indent=1) + "\n", encoding="utf-8")
     return root
