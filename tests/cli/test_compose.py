@@ -38,7 +38,7 @@ def test_compose_without_output_counts_and_reads_everything(sources, tmp_path, c
     (tmp_path / "train" / "sounds" / "cat" / "cat1.wav").write_bytes(b"no sound")
     assert cli.main(["data", "compose", str(broken)]) == 1
     lines = capsys.readouterr().out.splitlines()
-    assert "cat1.wav" in lines[-2] and lines[-1] == "1 files cannot be used; leave them out, or mend them"
+    assert "cat1.wav" in lines[-2] and lines[-1] == "1 files cannot be used; leave them out, or fix them"
 
 
 def test_a_fault_in_the_sources_is_one_line(tmp_path, capsys):

@@ -34,7 +34,7 @@ def test_check_of_a_whole_set(synthetic, capsys):
     assert lines[-1] == "All is fine."
 
 
-def test_check_counts_names_and_tells_how_to_mend(synthetic, tmp_path, capsys):
+def test_check_counts_names_and_tells_how_to_fix(synthetic, tmp_path, capsys):
     root = shutil.copytree(synthetic, tmp_path / "ms3")
     masks = sorted((root / "Multi-sources/ms3_data/gt_masks/test").glob("*/*.png"))
     for path in masks[:4]:

@@ -309,5 +309,5 @@ def test_folders_that_cannot_be_taken(tmp_path):
 
 @pytest.mark.parametrize("name", ["set", "a/b/c", "me/with blank", "me/"])
 def test_names_that_no_repository_can_have(name):
-    with pytest.raises(ValueError, match="is no name of a repository.*wanted is OWNER/NAME"):
+    with pytest.raises(ValueError, match="is not the name of a repository.*expected OWNER/NAME"):
         check_repo_id(name)

@@ -351,9 +351,7 @@ def test_a_finished_run_can_be_made_longer_but_not_shorter(data, tmp_path, capsy
         (value - first[name]).abs().max() for name, value in weights(tmp_path).items() if "running" not in name
     )
     assert moved > 0.4e-3
-    with pytest.raises(
-        ValueError, match=r"epochs is 1.0, which is 2 steps, but 4 are done in .*; expected are 2 epochs"
-    ):
+    with pytest.raises(ValueError, match=r"epochs is 1.0, which is 2 steps, but 4 are done in .*; expected 2 epochs"):
         run(data, tmp_path, epochs=1, ema_decay=0, resume=True)
 
 

@@ -69,5 +69,5 @@ def _look_into(path: str) -> int:
     wrong = unusable_files(found)
     for line in wrong[:20]:
         print(line)
-    print(f"{len(wrong)} files cannot be used; leave them out, or mend them" if wrong else "All files can be used.")
+    print(f"{len(wrong)} files cannot be used; leave them out, or fix them" if wrong else "All files can be used.")
     return 1 if wrong else 0

@@ -40,7 +40,7 @@ COLOUR_MODES = ("RGB", "RGBA", "P")
 
 @dataclass(frozen=True)
 class Kind:
-    """A kind of finding: its `group` (`"missing"`, `"unreadable"`, `"odd"` or `"note"`), what is so, and how to mend
+    """A kind of finding: its `group` (`"missing"`, `"unreadable"`, `"odd"` or `"note"`), what is so, and how to fix
     it.
     """
 

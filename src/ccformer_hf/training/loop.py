@@ -162,7 +162,7 @@ def train(
     done = state.progress.step
     if done > steps:
         raise ValueError(
-            f"epochs is {recipe.epochs}, which is {steps} steps, but {done} are done in {run.path}; expected are "
+            f"epochs is {recipe.epochs}, which is {steps} steps, but {done} are done in {run.path}; expected "
             f"{done / steps_per_epoch:g} epochs or more"
         )
     loader = loop.loader(clips, workers)

@@ -83,7 +83,6 @@ class Recipe:
     augmentation: Augmentation = field(default_factory=Augmentation)
 
     def __post_init__(self):
-
         expect(self.setting in ALL_SETTINGS, "setting", self.setting, f"one of {', '.join(ALL_SETTINGS)}")
         expect(self.size > 0 and self.size % 32 == 0, "size", self.size, "a multiple of 32")
         expect(self.alignment in ALIGNMENTS, "alignment", self.alignment, f"one of {', '.join(ALIGNMENTS)}")

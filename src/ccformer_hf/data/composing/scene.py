@@ -206,7 +206,7 @@ def _cut_out(material: Material, class_id: int, pictures: tuple) -> CutOut:
     if found is None:
         names = ", ".join(picture.file for picture in pictures)
         raise ValueError(
-            f"{names}: none marks {material.sources.class_names[class_id]}, which their table says they do; mend the "
+            f"{names}: none marks {material.sources.class_names[class_id]}, which their table says they do; fix the "
             "table or the masks"
         )
     return found
