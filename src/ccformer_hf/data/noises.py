@@ -4,7 +4,7 @@ from collections.abc import Callable
 
 import numpy as np
 
-from ..model.feature_extraction_ccformer import SAMPLING_RATE
+from ..model.timing_ccformer import SAMPLING_RATE
 
 QUIETEST, LOUDEST = -30.0, -6.0  # root mean square in dB below full scale
 HUM_HARMONICS = 40  # VGGish hears from 125 Hz on, so it is the harmonics of 50 or 60 Hz that count

@@ -10,9 +10,9 @@ from functools import lru_cache
 import numpy as np
 import torch
 
+from ..model.configuration_ccformer import IGNORE_LABEL
 from ..model.media_ccformer import SoundReader, probe
 from ..model.pictures_ccformer import ID_MODES, read_labels
-from ..model.processing_ccformer import IGNORE_LABEL
 from ..model.timing_ccformer import EXAMPLE_COLUMNS
 from .avsbench import AVSS_CLASS_NAMES, avss_palette
 

@@ -12,9 +12,9 @@ from ..data.synthetic.clips import CLASS_NAMES, SyntheticClip, make_clip
 from ..data.synthetic.sounds import TIMBRES, make_room, make_stem
 from ..metrics.binary import binary_iou
 from ..metrics.semantic import SemanticSegmentation
-from ..model.feature_extraction_ccformer import SAMPLING_RATE
 from ..model.modeling_ccformer import CCFormerForAudioVisualSegmentation
 from ..model.processing_ccformer import AudioVisualProcessor
+from ..model.timing_ccformer import SAMPLING_RATE
 
 UNKNOWN_CLASSES = tuple(name for name in TIMBRES if name not in CLASS_NAMES)
 

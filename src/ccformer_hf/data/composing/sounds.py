@@ -24,8 +24,8 @@ from pathlib import Path
 
 import numpy as np
 
-from ...model.feature_extraction_ccformer import SAMPLING_RATE
 from ...model.media_ccformer import MediaError, SoundReader
+from ...model.timing_ccformer import SAMPLING_RATE
 from .pictures import read_table, split_in
 from .sources import Source, Sources
 

@@ -12,7 +12,7 @@ from collections.abc import Callable
 
 import numpy as np
 
-from ...model.feature_extraction_ccformer import SAMPLING_RATE
+from ...model.timing_ccformer import SAMPLING_RATE
 
 LATEST_ONSET = 0.25  # seconds
 FADE_OUT = 0.04  # seconds, at the end of every second
