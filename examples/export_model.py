@@ -1,4 +1,4 @@
-"""Takes a model elsewhere (torch program, ONNX, half precision, int8) and prints what each costs and gives on made-up
+"""Takes a model elsewhere (torch program, ONNX, half precision, int8) and prints what each costs and gives on synthetic
 clips.
 
     pip install "ccformer-hf[onnx]"
@@ -68,7 +68,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--model", default="ccformer-tiny", help="model folder or Hub id (default %(default)s)")
     parser.add_argument("--output", type=Path, default=Path("runs/exported"), help="folder (default %(default)s)")
-    parser.add_argument("--clips", type=int, default=50, help="made-up ms3 clips (default %(default)s)")
+    parser.add_argument("--clips", type=int, default=50, help="synthetic ms3 clips (default %(default)s)")
     parser.add_argument("--seed", type=int, default=1_000_000, help="of the clips (default %(default)s)")
     args = parser.parse_args()
     args.output.mkdir(parents=True, exist_ok=True)
@@ -96,7 +96,9 @@ def main() -> None:
             maps = processor.post_process_semantic_segmentation(CCFormerOutput(logits=logits), target_sizes=size)[0]
             scores[name].append(binary_iou(np.asarray(maps) > 0, clip.labels > 0))
 
-    print(f"{args.model} on {args.clips} made-up ms3 clips, seed {args.seed}; CPU, {torch.get_num_threads()} threads")
+    print(
+        f"{args.model} on {args.clips} synthetic ms3 clips, seed {args.seed}; CPU, {torch.get_num_threads()} threads"
+    )
     print("                     MB   ms a clip  binary mIoU  cells changed  largest difference of a probability")
     for name, (size, _) in made.items():
         print(

@@ -1,4 +1,4 @@
-"""Prints how well a model does on made-up clips of seeds it was never trained on, and whether it is the sound that
+"""Prints how well a model does on synthetic clips of seeds it was never trained on, and whether it is the sound that
 decides.
 
 python examples/sound_decides.py                                   # the checkpoint inside the package
@@ -8,7 +8,7 @@ python examples/sound_decides.py --model runs/tiny/last --clips 50
 import argparse
 from dataclasses import asdict
 
-from ccformer_hf.evaluation.synthetic import evaluate_made_up
+from ccformer_hf.evaluation.synthetic import evaluate_synthetic
 from ccformer_hf.inference.loading import load
 from ccformer_hf.model_card import FIGURES
 
@@ -21,8 +21,8 @@ def main() -> None:
     parser.add_argument("--device", default="auto", choices=("auto", "cpu", "cuda"))
     args = parser.parse_args()
     model, processor = load(args.model, args.device)
-    scores = evaluate_made_up(model, processor, args.clips, args.seed)
-    print(f"{args.model} on {args.clips} made-up clips of each setting, seed {args.seed}:")
+    scores = evaluate_synthetic(model, processor, args.clips, args.seed)
+    print(f"{args.model} on {args.clips} synthetic clips of each setting, seed {args.seed}:")
     for name, value in asdict(scores).items():
         print(f"  {FIGURES[name]:<52} {value:.4f}")
 

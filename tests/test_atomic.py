@@ -3,7 +3,7 @@ import subprocess
 
 import pytest
 
-from ccformer_hf.atomic import WholeFolder, replace_folder, temporary_name, written_whole
+from ccformer_hf.atomic import AtomicFolder, atomic_file, replace_folder, temporary_name
 
 
 def names(folder):
@@ -12,7 +12,7 @@ def names(folder):
 
 def test_a_file_appears_at_the_end(tmp_path):
     for content in ("one", "two"):
-        with written_whole(tmp_path / "file") as path:
+        with atomic_file(tmp_path / "file") as path:
             path.write_text(content)
             assert path.parent == tmp_path and path.name != "file"
         assert names(tmp_path) == ["file"] and (tmp_path / "file").read_text() == content
@@ -20,7 +20,7 @@ def test_a_file_appears_at_the_end(tmp_path):
 
 def test_an_error_leaves_the_old_file(tmp_path):
     (tmp_path / "file").write_text("old")
-    with pytest.raises(OSError, match="full"), written_whole(tmp_path / "file") as path:
+    with pytest.raises(OSError, match="full"), atomic_file(tmp_path / "file") as path:
         path.write_text("half")
         raise OSError("the disk is full")
     assert names(tmp_path) == ["file"] and (tmp_path / "file").read_text() == "old"
@@ -37,7 +37,7 @@ def test_a_folder_is_replaced(tmp_path):
 def test_a_whole_folder_replaces_at_the_end(tmp_path):
     target = tmp_path / "deep" / "best"
     for content in ("one", "two"):
-        with WholeFolder(target) as folder:
+        with AtomicFolder(target) as folder:
             (folder / content).write_text(content)
             assert not (target / content).exists()
         assert names(target) == [content]
@@ -46,12 +46,12 @@ def test_a_whole_folder_replaces_at_the_end(tmp_path):
 
 def test_an_error_leaves_what_was_there(tmp_path):
     target = tmp_path / "best"
-    with pytest.raises(OSError, match="full"), WholeFolder(target) as folder:
+    with pytest.raises(OSError, match="full"), AtomicFolder(target) as folder:
         raise OSError("the disk is full")
     assert names(tmp_path) == []
-    with WholeFolder(target) as folder:
+    with AtomicFolder(target) as folder:
         (folder / "old").write_text("old")
-    with pytest.raises(KeyboardInterrupt), WholeFolder(target) as folder:
+    with pytest.raises(KeyboardInterrupt), AtomicFolder(target) as folder:
         (folder / "new").write_text("new")
         raise KeyboardInterrupt
     assert names(tmp_path) == ["best"] and names(target) == ["old"]
@@ -63,7 +63,7 @@ def test_leftovers_of_a_killed_writer_are_removed_and_those_of_others_stay(tmp_p
     for name in (f".best.{dead.pid}-0.partial", f".best.{os.getppid()}-0.partial", f".other.{dead.pid}-0.partial"):
         (tmp_path / name).mkdir()
         (tmp_path / name / "half").write_text("")
-    with WholeFolder(tmp_path / "best") as folder:
+    with AtomicFolder(tmp_path / "best") as folder:
         (folder / "new").write_text("new")
     assert names(tmp_path / "best") == ["new"]
     assert names(tmp_path) == sorted([f".best.{os.getppid()}-0.partial", f".other.{dead.pid}-0.partial", "best"])
@@ -75,11 +75,11 @@ def test_temporary_names_are_short(tmp_path, name):
     one, other = temporary_name(tmp_path / name), temporary_name(tmp_path / name)
     assert one.parent == tmp_path and one != other
     assert len(os.fsencode(one.name)) < 110 and one.name.startswith(f".{name[:5]}") and one.name.endswith(".partial")
-    with written_whole(tmp_path / name) as path:
+    with atomic_file(tmp_path / name) as path:
         path.write_text("one")
     (tmp_path / name).unlink()
     for content in ("one", "two"):
-        with WholeFolder(tmp_path / name) as folder:
+        with AtomicFolder(tmp_path / name) as folder:
             (folder / "file").write_text(content)
     assert names(tmp_path) == [name] and (tmp_path / name / "file").read_text() == "two"
 
@@ -90,14 +90,14 @@ def test_long_names_that_begin_alike_have_temporary_names_of_their_own(tmp_path)
 
 
 def test_writers_of_one_target_at_once(tmp_path):
-    with written_whole(tmp_path / "file") as one, written_whole(tmp_path / "file") as other:
+    with atomic_file(tmp_path / "file") as one, atomic_file(tmp_path / "file") as other:
         one.write_text("one")
         other.write_text("other")
     assert names(tmp_path) == ["file"] and (tmp_path / "file").read_text() == "one"
 
 
 def test_another_place_may_be_named_before_the_end(tmp_path):
-    whole = WholeFolder(tmp_path / "one")
+    whole = AtomicFolder(tmp_path / "one")
     with whole as folder:
         (folder / "file").write_text("")
         whole.target = tmp_path / "other"
@@ -108,9 +108,9 @@ def test_folders_that_were_made_are_gone_after_an_error(tmp_path):
     (tmp_path / "file").write_text("")
     with (
         pytest.raises(OSError, match="cannot be written to.*another folder"),
-        WholeFolder(tmp_path / "file" / "deep" / "best"),
+        AtomicFolder(tmp_path / "file" / "deep" / "best"),
     ):
         pass
-    with pytest.raises(KeyboardInterrupt), WholeFolder(tmp_path / "deep" / "er" / "best"):
+    with pytest.raises(KeyboardInterrupt), AtomicFolder(tmp_path / "deep" / "er" / "best"):
         raise KeyboardInterrupt
     assert names(tmp_path) == ["file"]

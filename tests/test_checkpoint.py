@@ -25,7 +25,7 @@ def test_it_is_whole_and_at_most_12_mb():
     assert sum(path.stat().st_size for path in FOLDER.iterdir()) <= 12e6
 
 
-def test_it_knows_the_made_up_classes():
+def test_it_knows_the_synthetic_classes():
     model, processor = load(device="cpu")
     assert tuple(model.config.id2label.values()) == CLASS_NAMES
     assert processor.image_processor.size["height"] % 32 == 0

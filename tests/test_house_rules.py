@@ -58,6 +58,56 @@ def test_every_public_name_says_what_it_is(path):
     assert [node.name for node in public if not ast.get_docstring(node)] == []
 
 
+# Who may import whom: a part imports from floors below its own only, inside functions too. The map in CONTRIBUTING.md
+# says what each part is.
+FLOORS = [
+    {"model", "metrics", "atomic", "stop_signals", "registration"},
+    {"auto", "data"},
+    {"inference"},
+    {"evaluation", "model_card"},
+    {"training"},
+    {"hub", "demo"},
+    {"cli"},
+]
+FLOOR = {part: number for number, parts in enumerate(FLOORS) for part in parts}
+
+
+def part_of(path: Path) -> str:
+    """`training/loop.py` -> "training", `atomic.py` -> "atomic"."""
+    return path.relative_to(PACKAGE).parts[0].removesuffix(".py")
+
+
+def imported_parts(path: Path) -> set[str]:
+    """The parts of the package that a module imports from; `from .. import __version__` is no arrow."""
+    parts = set()
+    for node in imports(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            names = [alias.name.split(".") for alias in node.names if alias.name.startswith("ccformer_hf.")]
+            parts |= {name[1] for name in names}
+        elif node.level:
+            folder = path.parents[node.level - 1].relative_to(PACKAGE).parts
+            modules = [(*folder, *(node.module or "").split("."), alias.name) for alias in node.names]
+            parts |= {next(name for name in module if name) for module in modules}
+    return parts - {"__version__"}
+
+
+PARTS = [path for path in MODULES if path.parent != PACKAGE or not path.name.startswith("__")]
+
+
+@pytest.mark.parametrize("path", PARTS, ids=lambda path: str(path.relative_to(PACKAGE)))
+def test_imports_go_down_only(path):
+    part = part_of(path)
+    assert part in FLOOR, f"{part} is on no floor; name it in FLOORS and in the map of CONTRIBUTING.md"
+    upwards = [other for other in imported_parts(path) - {part} if FLOOR[other] >= FLOOR[part]]
+    assert upwards == [], f"{part} (floor {FLOOR[part]}) must not import {upwards}"
+
+
+def test_the_map_names_every_part():
+    tree = (ROOT / "CONTRIBUTING.md").read_text().split("```text")[1].split("```")[0]
+    named = {line.split()[0].removesuffix("/").removesuffix(".py") for line in tree.splitlines() if line.strip()}
+    assert set(FLOOR) <= named
+
+
 def repository_files() -> list[Path]:
     folders = [ROOT / name for name in ("src", "tests", "examples", "space", ".ci", ".github")]
     files = [path for folder in folders for path in folder.rglob("*")] + list(ROOT.iterdir())

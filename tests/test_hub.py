@@ -82,14 +82,14 @@ def run(tmp_path_factory) -> Path:
     model.save_pretrained(last)
     record = ModelRecord(
         trained_on="the training split of clips of one's own",
-        dataset="own",
+        dataset="folder",
         dataset_name="clips of one's own",
         split="validation",
         scores={"miou": 0.5123, "f_score": 0.6},
         scored="On the validation split.",
         commands="ccformer train --config x.yaml",
         steps=20,
-        recipe={"setting": "own", "batch_size": 4},
+        recipe={"setting": "folder", "batch_size": 4},
         version="0.1.0",
         commit="abc",
     )
@@ -195,7 +195,7 @@ def test_a_model_goes_up_in_one_commit_and_nothing_else_with_it(published):
 def test_the_hub_reads_the_card(published):
     card = ModelCard(published[1].files("model", "tester/model")["README.md"].decode())
     results = {(result.metric_type, result.dataset_type): result.metric_value for result in card.data.eval_results}
-    assert results == {("miou", "own"): 0.5123, ("f_score", "own"): 0.6}
+    assert results == {("miou", "folder"): 0.5123, ("f_score", "folder"): 0.6}
     assert card.data.model_name == "model" and card.data.pipeline_tag == "image-segmentation"
     for told in ("commit abc", "20 steps of 4 clips", "--config x.yaml", "![a clip](pictures/a%20clip.png)"):
         assert told in card.text

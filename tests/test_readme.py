@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from ccformer_hf.data.synthetic.clips import write_made_up_set
+from ccformer_hf.data.synthetic.clips import write_synthetic_set
 
 README = (Path(__file__).parents[1] / "README.md").read_text()
 BLOCKS = re.findall(r"```python\n(.*?)```", README, flags=re.DOTALL)
@@ -22,7 +22,7 @@ def test_block_runs(block, tmp_path, monkeypatch, capsys):
     checkpoints = Path(str(files("ccformer_hf") / "checkpoints"))
     shutil.copy(checkpoints / "example.mp4", tmp_path / "clip.mp4")
     shutil.copytree(checkpoints / "ccformer-tiny", tmp_path / "OWNER" / "NAME")
-    write_made_up_set(tmp_path / "AVSBench", "ms3", clips=3, seed=0, workers=1, progress=False, size=64)
+    write_synthetic_set(tmp_path / "AVSBench", "ms3", clips=3, seed=0, workers=1, progress=False, size=64)
     monkeypatch.chdir(tmp_path)
     names: dict = {}
     exec(compile(BLOCKS[block], f"README.md block {block}", "exec"), names)

@@ -1,4 +1,4 @@
-"""Makes the clips that ship with the package: made-up scenes, moving at 15 frames per second, with their sound.
+"""Makes the clips that ship with the package: synthetic scenes, moving at 15 frames per second, with their sound.
 
 python examples/maintainers/make_example_clip.py src/ccformer_hf/checkpoints/example.mp4
 python examples/maintainers/make_example_clip.py src/ccformer_hf/demo/clips/drum.mp4 ms3 2000001 14

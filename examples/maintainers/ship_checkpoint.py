@@ -17,25 +17,25 @@ from dataclasses import asdict
 from pathlib import Path
 
 from ccformer_hf import load
-from ccformer_hf.evaluation.synthetic import evaluate_made_up
+from ccformer_hf.evaluation.synthetic import evaluate_synthetic
 from ccformer_hf.hub import model_folder
 from ccformer_hf.inference.loading import BUILT_IN_MODEL
 from ccformer_hf.model_card import ModelRecord, model_card, read_record
 
 ROOT = Path(__file__).resolve().parents[2]
 TARGET = ROOT / "src" / "ccformer_hf" / "checkpoints" / BUILT_IN_MODEL
-TRAINED_ON = "made-up clips (drawn objects with synthetic sounds), made by `ccformer data make`"
+TRAINED_ON = "synthetic clips (drawn objects with synthesised sounds), made by `ccformer data make`"
 ABOUT = """\
 This is the checkpoint inside `ccformer-hf`: a real, trained model and an honest demonstration of the whole method. It knows these drawn
 classes only, **not the real world**."""
 SCORED = """\
-Synthetic: made-up clips of seed {seed}, which is not trained on, {clips} of each setting, scored at 224 x 224.
+Synthetic clips of seed {seed}, which is not trained on, {clips} of each setting, scored at 224 x 224.
 `python examples/sound_decides.py` prints this table. How it does on AVSBench is unknown: it was never run on it, and has none of its
 classes."""
 COMMANDS = """\
-ccformer data make made-up --setting own --clips 3600
+ccformer data make synthetic --setting folder --clips 3600
 export OMP_NUM_THREADS=1 ACCELERATE_USE_CPU=true
-ccformer train --config made-up-tiny --data made-up --output runs/tiny \\
+ccformer train --config synthetic-tiny --data synthetic --output runs/tiny \\
     --set start_from=runs/warm batch_size=6 epochs=1.2 learning_rate=5e-4 warmup_steps=40 validate_every=1.2
 python examples/maintainers/ship_checkpoint.py {run}"""
 ELSEWHERE = ("auto_map", "custom_pipelines")  # settings that point to the code files
@@ -68,7 +68,7 @@ def ship(run: Path, clips: int, seed: int, note: str | None) -> None:
     """Scores the model of a run and puts it, its record and its card in their places."""
     folder = model_folder(run)
     model, processor = load(folder, "cpu")
-    scores = asdict(evaluate_made_up(model, processor, clips, seed))
+    scores = asdict(evaluate_synthetic(model, processor, clips, seed))
     known = (
         read_record(folder) or ModelRecord()
     )  # of the training; runs from before there were records have a recipe only
@@ -76,8 +76,8 @@ def ship(run: Path, clips: int, seed: int, note: str | None) -> None:
     record = ModelRecord(
         trained_on=TRAINED_ON,
         about=ABOUT,
-        dataset="made-up",
-        dataset_name="made-up clips (synthetic)",
+        dataset="synthetic",
+        dataset_name="synthetic clips",
         split="test",
         scores={name: round(value, 4) for name, value in scores.items()},
         scored=SCORED.format(seed=seed, clips=clips),

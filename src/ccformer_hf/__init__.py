@@ -21,6 +21,7 @@ _HOMES = {
     "iter_segments": "inference.segmenting",
     "load": "inference.loading",
     "load_avsbench": "data.loading",
+    "load_folder": "data.loading",
     "load_metric": "metrics",
     "segment_video": "inference.results",
 }

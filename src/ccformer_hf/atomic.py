@@ -1,4 +1,4 @@
-"""Files and folders that appear whole or not at all: written under a temporary name beside their place, then renamed."""
+"""Files and folders that appear whole or not at all: written under a temporary name, then renamed."""
 
 import errno
 import itertools
@@ -22,8 +22,10 @@ def temporary_name(target: Path) -> Path:
 
 
 @contextmanager
-def written_whole(path: str | os.PathLike) -> Iterator[Path]:
-    """Gives a temporary name beside `path`; what was written there gets its own name where nothing failed, else is removed."""
+def atomic_file(path: str | os.PathLike) -> Iterator[Path]:
+    """Gives a temporary name beside `path`; what was written there gets its own name where nothing failed, else is
+    removed.
+    """
     path = Path(path)
     temporary = temporary_name(path)
     try:
@@ -33,7 +35,7 @@ def written_whole(path: str | os.PathLike) -> Iterator[Path]:
         temporary.unlink(missing_ok=True)
 
 
-class WholeFolder:
+class AtomicFolder:
     """A folder that is written under a temporary name and takes its place at the end, or leaves what was there before.
 
     Folders above it that do not exist are made, and are gone again after an error.
@@ -94,7 +96,9 @@ def _remove_leftovers(target: Path) -> None:
 
 
 def replace_folder(new: Path, target: Path) -> None:
-    """Moves `new` to `target`. A folder cannot be replaced in one step: the old one steps aside first, see `put_back`."""
+    """Moves `new` to `target`. A folder cannot be replaced in one step: the old one steps aside first, see
+    `put_back`.
+    """
     old = _aside(target)
     shutil.rmtree(old, ignore_errors=True)
     if target.exists():

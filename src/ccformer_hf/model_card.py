@@ -13,7 +13,7 @@ from urllib.parse import quote
 import yaml
 from huggingface_hub import EvalResult, ModelCardData
 
-from .atomic import written_whole
+from .atomic import atomic_file
 from .inference.loading import BUILT_IN_MODEL, RECORD_FILE
 from .model.modeling_ccformer import CCFormerForAudioVisualSegmentation
 from .model.processing_ccformer import AudioVisualProcessor
@@ -155,7 +155,7 @@ class ModelRecord:
 
     def write(self, folder: str | os.PathLike) -> None:
         """Writes `checkpoint.json` into a model folder."""
-        with written_whole(Path(folder) / RECORD_FILE) as path:
+        with atomic_file(Path(folder) / RECORD_FILE) as path:
             path.write_text(json.dumps(asdict(self), indent=2) + "\n", encoding="utf-8")
 
 

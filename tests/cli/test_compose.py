@@ -3,7 +3,7 @@ import pytest
 from made_sources import write_sources
 
 from ccformer_hf.cli import main as cli
-from ccformer_hf.data.loading import load_avsbench
+from ccformer_hf.data.loading import load_folder
 
 
 @pytest.fixture(scope="module")
@@ -20,7 +20,7 @@ def test_compose_writes_a_set(sources, tmp_path, capsys):
     printed = capsys.readouterr()
     assert printed.out == f"10 clips (8 train, 1 validation, 1 test; seed 2) are in {out}\n"
     assert "composing clips" in printed.err
-    assert np.unique(load_avsbench("own", out, "train")[0]["labels"]).max() <= 255
+    assert np.unique(load_folder(out, "train")[0]["labels"]).max() <= 255
 
 
 def test_compose_without_output_counts_and_reads_everything(sources, tmp_path, capsys):

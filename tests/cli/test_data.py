@@ -9,20 +9,20 @@ from hub_server import running_hub
 from PIL import Image
 
 from ccformer_hf.cli import main as cli
-from ccformer_hf.data.synthetic.clips import write_made_up_set
+from ccformer_hf.data.synthetic.clips import write_synthetic_set
 
 
 @pytest.fixture(scope="module")
-def made_up(tmp_path_factory):
+def synthetic(tmp_path_factory):
     root = tmp_path_factory.mktemp("sets") / "ms3"
-    return write_made_up_set(root, "ms3", clips=6, seed=0, workers=1, progress=False, size=32)
+    return write_synthetic_set(root, "ms3", clips=6, seed=0, workers=1, progress=False, size=32)
 
 
 # check ---------------------------------------------------------------------------------------------------------------
 
 
-def test_check_of_a_whole_set(made_up, capsys):
-    assert cli.main(["data", "check", str(made_up)]) == 0
+def test_check_of_a_whole_set(synthetic, capsys):
+    assert cli.main(["data", "check", str(synthetic)]) == 0
     lines = capsys.readouterr().out.splitlines()
     assert [line.split() for line in lines[:4]] == [
         ["setting", "split", "clips", "whole", "missing", "unreadable", "odd"],
@@ -34,8 +34,8 @@ def test_check_of_a_whole_set(made_up, capsys):
     assert lines[-1] == "All is fine."
 
 
-def test_check_counts_names_and_tells_how_to_mend(made_up, tmp_path, capsys):
-    root = shutil.copytree(made_up, tmp_path / "ms3")
+def test_check_counts_names_and_tells_how_to_fix(synthetic, tmp_path, capsys):
+    root = shutil.copytree(synthetic, tmp_path / "ms3")
     masks = sorted((root / "Multi-sources/ms3_data/gt_masks/test").glob("*/*.png"))
     for path in masks[:4]:
         path.unlink()
@@ -51,12 +51,12 @@ def test_check_counts_names_and_tells_how_to_mend(made_up, tmp_path, capsys):
     assert lines[-1] != "All is fine."
 
 
-def test_check_of_a_wrong_folder_is_one_line(made_up, tmp_path, capsys):
-    for root, told in ((tmp_path, "holds no s4_meta_data.csv"), (tmp_path / "no", "is no folder")):
+def test_check_of_a_wrong_folder_is_one_line(synthetic, tmp_path, capsys):
+    for root, told in ((tmp_path, "holds no s4_meta_data.csv"), (tmp_path / "no", "is not a folder")):
         assert cli.main(["data", "check", str(root)]) == 2
         told_all = capsys.readouterr()
         assert told_all.out == "" and told in told_all.err and len(told_all.err.splitlines()) == 1
-    assert cli.main(["data", "check", str(made_up), "--setting", "own"]) == 2
+    assert cli.main(["data", "check", str(synthetic), "--setting", "folder"]) == 2
     assert "classes.txt: there is no such file" in capsys.readouterr().err
 
 
@@ -64,7 +64,7 @@ def test_check_of_a_wrong_folder_is_one_line(made_up, tmp_path, capsys):
 
 
 def convert_arguments(tmp_path: Path) -> list[str]:
-    root = write_made_up_set(tmp_path / "in", "ms3", 3, seed=0, workers=1, progress=False, size=48)
+    root = write_synthetic_set(tmp_path / "in", "ms3", 3, seed=0, workers=1, progress=False, size=48)
     return ["data", "convert", str(root), str(tmp_path / "out"), "--workers", "1"]
 
 

@@ -14,15 +14,15 @@ from safetensors.torch import save_file
 from ccformer_hf import __version__
 from ccformer_hf.cli import arguments as cli_arguments
 from ccformer_hf.cli import main as cli
-from ccformer_hf.data.synthetic.clips import write_made_up_set
+from ccformer_hf.data.synthetic.clips import write_synthetic_set
 
 
 @pytest.fixture(scope="module")
 def root(tmp_path_factory):
     """ms3 and avss in one folder, 4 clips in test."""
     root = tmp_path_factory.mktemp("data") / "AVSBench"
-    write_made_up_set(root, "ms3", 26, seed=5, workers=1, progress=False, size=32)
-    avss = write_made_up_set(root.with_name("avss"), "avss", 26, seed=5, workers=1, progress=False, size=32)
+    write_synthetic_set(root, "ms3", 26, seed=5, workers=1, progress=False, size=32)
+    avss = write_synthetic_set(root.with_name("avss"), "avss", 26, seed=5, workers=1, progress=False, size=32)
     for path in avss.iterdir():
         path.rename(root / path.name)
     return str(root)
@@ -164,14 +164,14 @@ def test_what_is_not_there(folder, root, output, tmp_path, capsys):
     assert evaluate(tmp_path / "no-model", root, output) == 2
     assert "there is no such model folder" in one_line_error(capsys)
     assert evaluate(folder, str(tmp_path / "no-data"), output) == 2
-    assert "is no folder" in one_line_error(capsys)
+    assert "is not a folder" in one_line_error(capsys)
     assert evaluate(folder, root, output, setting="s4") == 2
     assert "holds no s4, but ms3, avss" in one_line_error(capsys)
-    own = tmp_path / "own" / "train" / "one" / "frames"
+    own = tmp_path / "folder" / "train" / "one" / "frames"
     own.mkdir(parents=True)
     Image.new("RGB", (8, 8)).save(own / "0.png")
-    (tmp_path / "own" / "classes.txt").write_text("dog\n")
-    assert evaluate(folder, str(tmp_path / "own"), output, setting="own") == 2
+    (tmp_path / "folder" / "classes.txt").write_text("dog\n")
+    assert evaluate(folder, str(tmp_path / "folder"), output, setting="folder") == 2
     assert "has no clip in the split test" in one_line_error(capsys)
     other = tmp_path / "other"
     other.mkdir()

@@ -245,7 +245,7 @@ def test_the_built_in_model_says_what_it_knows(model, video, output, capsys, mon
     monkeypatch.setattr(cli_segment, "BUILT_IN_MODEL", "small")
     assert cli.main(["segment", video, "-o", str(output), "--model", "small", "--format", "json"]) == 0
     first = capsys.readouterr().out.splitlines()[0]
-    assert first.startswith("small was trained on made-up clips") and first.endswith(": bell, dog, drum")
+    assert first.startswith("small was trained on synthetic clips") and first.endswith(": bell, dog, drum")
 
 
 def test_ctrl_c_is_tidy(model, video, output, capsys, monkeypatch):

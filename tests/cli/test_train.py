@@ -13,7 +13,7 @@ from hub_server import running_hub
 from ccformer_hf import load
 from ccformer_hf.cli import arguments as cli_arguments
 from ccformer_hf.cli import main as cli
-from ccformer_hf.data.synthetic.clips import write_made_up_set
+from ccformer_hf.data.synthetic.clips import write_synthetic_set
 from ccformer_hf.training.recipe import recipe_names
 
 
@@ -37,9 +37,9 @@ def one_line_error(capsys) -> str:
 
 @pytest.fixture(scope="module")
 def made(tmp_path_factory):
-    """A folder of made-up clips in the layout of one's own: 8 to train on, 2 to validate."""
-    folder = tmp_path_factory.mktemp("data") / "own"
-    return write_made_up_set(folder, "own", clips=12, seed=0, workers=1, progress=False, size=64)
+    """A folder of synthetic clips in the layout of one's own: 8 to train on, 2 to validate."""
+    folder = tmp_path_factory.mktemp("data") / "folder"
+    return write_synthetic_set(folder, "folder", clips=12, seed=0, workers=1, progress=False, size=64)
 
 
 @pytest.fixture(scope="module")
@@ -49,7 +49,7 @@ def trained(made, tmp_path_factory):
     with running_hub() as hub:
         printed = launched(
             "-m", "torch.distributed.run", "--nproc_per_node", "2", "-m", "ccformer_hf", "train",
-            "--config", "made-up-tiny", "--data", str(made), "--output", str(folder),
+            "--config", "synthetic-tiny", "--data", str(made), "--output", str(folder),
             "--set", "size=64", "epochs=1", "batch_size=4", "validate_every=1", "--push-to-hub", "tester/tiny",
             ACCELERATE_USE_CPU="true", HF_ENDPOINT=hub.address, HF_TOKEN="any", HF_HUB_DISABLE_XET="1",
         )  # fmt: skip
@@ -58,14 +58,14 @@ def trained(made, tmp_path_factory):
     card = hub.files("model", "tester/tiny")["README.md"].decode()
     assert 'model="tester/tiny"' in card and "2 steps of 4 clips" in card and "pictures/report.png" in card
     assert (
-        f"accelerate launch -m ccformer_hf train --config made-up-tiny --data {made} --output {folder} --set" in card
+        f"accelerate launch -m ccformer_hf train --config synthetic-tiny --data {made} --output {folder} --set" in card
     )
     return folder
 
 
 def test_what_was_trained_can_be_evaluated(made, trained, tmp_path, capsys):
     results = tmp_path / "results.json"
-    arguments = ["--data", str(made), "--setting", "own", "--split", "test", "--output", str(results)]
+    arguments = ["--data", str(made), "--setting", "folder", "--split", "test", "--output", str(results)]
     assert cli.main(["evaluate", str(trained / "best"), *arguments]) == 0
     assert "AVSBench protocol, 224 x 224" in capsys.readouterr().out
     assert json.loads(results.read_text())["clips"] == 2
@@ -76,7 +76,7 @@ def test_fine_tuning_on_new_classes_keeps_what_was_learnt(tmp_path, monkeypatch,
     """The README's lines, shorter: four classes that the built-in checkpoint never saw."""
     monkeypatch.setenv("ACCELERATE_USE_CPU", "true")
     classes = ["frying-food", "saw", "sheep", "train"]
-    write_made_up_set(tmp_path / "four", "own", 6, seed=1, workers=1, progress=False, size=64, classes=classes)
+    write_synthetic_set(tmp_path / "four", "folder", 6, seed=1, workers=1, progress=False, size=64, classes=classes)
     exit_code = cli.main([
         "train", "--config", "fine-tune", "--data", str(tmp_path / "four"), "--output", str(tmp_path / "run"),
         "--tracker", "none", "--set", "size=64", "epochs=1", "batch_size=2",

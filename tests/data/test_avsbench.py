@@ -16,7 +16,7 @@ from ccformer_hf.data.avsbench import (
     list_clips,
 )
 from ccformer_hf.data.loading import clips_and_class_names
-from ccformer_hf.data.synthetic.clips import write_made_up_set
+from ccformer_hf.data.synthetic.clips import write_synthetic_set
 from ccformer_hf.evaluation.robustness import choose_off_screen
 
 METADATA = Path(__file__).resolve().parents[3] / "shared" / "avsbench_metadata"
@@ -25,7 +25,7 @@ METADATA = Path(__file__).resolve().parents[3] / "shared" / "avsbench_metadata"
 @pytest.fixture(scope="module", params=SETTINGS)
 def written(request, tmp_path_factory):
     root = tmp_path_factory.mktemp("official") / request.param
-    write_made_up_set(root, request.param, clips=8, seed=3, workers=1, progress=False, size=32)
+    write_synthetic_set(root, request.param, clips=8, seed=3, workers=1, progress=False, size=32)
     return request.param, root
 
 
@@ -83,12 +83,12 @@ def test_a_table_is_found_in_the_root_or_one_folder_below(tmp_path, place):
 def test_a_wrong_root_says_what_is_wanted(tmp_path):
     with pytest.raises(FileNotFoundError, match="holds no s4_meta_data.csv.*Single-source/"):
         find_settings(tmp_path)
-    with pytest.raises(NotADirectoryError, match="is no folder"):
+    with pytest.raises(NotADirectoryError, match="is not a folder"):
         find_settings(tmp_path / "nowhere")
 
 
 def test_what_is_missing_is_named(tmp_path):
-    root = write_made_up_set(tmp_path / "set", "s4", clips=3, seed=0, workers=1, progress=False, size=32)
+    root = write_synthetic_set(tmp_path / "set", "s4", clips=3, seed=0, workers=1, progress=False, size=32)
     clip = list_clips("s4", root / "Single-source")[2]
     os.remove(clip.labels[3])
     os.remove(clip.sound)
@@ -137,8 +137,8 @@ def test_names_of_what_sounds_are_cleaned(tmp_path):
 @pytest.mark.parametrize(
     "row, text",
     [
-        (("a",), "row 2 has 1 columns; wanted are 2: video_id, split"),
-        (("a", "dev"), "row 2 has the split 'dev'; wanted is train, val or test"),
+        (("a",), "row 2 has 1 columns; expected 2: video_id, split"),
+        (("a", "dev"), "row 2 has the split 'dev'; expected train, val or test"),
     ],
 )
 def test_a_broken_table_is_refused(tmp_path, row, text):
@@ -209,7 +209,7 @@ def test_the_real_table_tells_what_sounds_in_nearly_every_clip_of_ms3():
 
 
 def test_leftovers_of_systems_change_nothing(tmp_path):
-    write_made_up_set(tmp_path, "avss", clips=3, seed=3, workers=1, progress=False, size=32)
+    write_synthetic_set(tmp_path, "avss", clips=3, seed=3, workers=1, progress=False, size=32)
     clips = list_clips("avss", tmp_path)
     semantic = Path(clips[0].labels[0]).parent
     for path in list(semantic.iterdir()):

@@ -18,24 +18,24 @@ from PIL import Image
 from ccformer_hf.data import check
 from ccformer_hf.data.avsbench import OFFICIAL_COUNTS, SETTINGS, SPLITS
 from ccformer_hf.data.check import check_data
-from ccformer_hf.data.synthetic.clips import write_made_up_set
+from ccformer_hf.data.synthetic.clips import write_synthetic_set
 
 METADATA = Path(__file__).resolve().parents[3] / "shared" / "avsbench_metadata"
 TABLES = {"s4": "Single-source/s4_meta_data.csv", "ms3": "Multi-sources/ms3_meta_data.csv", "avss": "metadata.csv"}
 
 
 @pytest.fixture(scope="module")
-def made_up(tmp_path_factory):
+def synthetic(tmp_path_factory):
     root = tmp_path_factory.mktemp("sets")
     for setting in SETTINGS:
-        write_made_up_set(root / setting, setting, clips=6, seed=0, workers=1, progress=False, size=32)
+        write_synthetic_set(root / setting, setting, clips=6, seed=0, workers=1, progress=False, size=32)
     return root
 
 
 @pytest.fixture
-def root(request, made_up, tmp_path):
-    """A copy of the made-up set that the test's `indirect` parameter names, to put a fault into."""
-    return Path(shutil.copytree(made_up / request.param, tmp_path / request.param))
+def root(request, synthetic, tmp_path):
+    """A copy of the synthetic set that the test's `indirect` parameter names, to put a fault into."""
+    return Path(shutil.copytree(synthetic / request.param, tmp_path / request.param))
 
 
 def found(root: Path, setting: str | None = None) -> dict[str, list]:
@@ -67,8 +67,8 @@ def one(root: Path, pattern: str) -> tuple[Path, str]:
 
 
 @pytest.mark.parametrize("setting", SETTINGS)
-def test_a_made_up_set_is_fine_but_for_its_number_of_clips(made_up, setting):
-    reports = check_data(made_up / setting, progress=False)
+def test_a_synthetic_set_is_fine_but_for_its_number_of_clips(synthetic, setting):
+    reports = check_data(synthetic / setting, progress=False)
     assert [(r.setting, r.split, r.clips, r.whole, r.fine) for r in reports] == [
         (setting, split, clips, clips, True) for split, clips in zip(SPLITS, (4, 1, 1), strict=True)
     ]
@@ -218,17 +218,16 @@ def test_what_the_ends_do_not_vouch_for_is_read_in_full(tmp_path):
     assert check._look_at_picture(tmp_path / "long.jpg") == check._Picture(30, 20, "JPEG")
 
 
-def test_the_quick_look_agrees_with_pillow(tmp_path):
+def test_size_and_mode_of_pictures_that_are_whole(tmp_path):
     for mode in ("1", "L", "P", "LA", "RGB", "RGBA", "I;16"):
         path = tmp_path / "a.png"
         Image.new(mode, (30, 20)).save(path)
-        wanted = "L" if mode == "1" else mode
-        assert check._look_at_picture(path) == check._Picture(30, 20, wanted)
+        assert check._look_at_picture(path) == check._Picture(30, 20, mode)
     for mode in ("L", "RGB"):
         for progressive in (False, True):
             path = tmp_path / "a.jpg"
             Image.new(mode, (30, 20)).save(path, progressive=progressive)
-            assert check._jpeg_size(path.read_bytes()) == (30, 20)
+            assert check._look_at_picture(path) == check._Picture(30, 20, "JPEG")
 
 
 # Odd -----------------------------------------------------------------------------------------------------------------
@@ -323,7 +322,7 @@ def test_a_sound_much_too_short_is_noted(root):
 @pytest.fixture
 def own(tmp_path):
     """Two classes; a training clip with one of two frames labelled, a validation clip with both."""
-    root = tmp_path / "own"
+    root = tmp_path / "folder"
     for split, masks in (("train", 1), ("validation", 2)):
         clip = root / split / "clip"
         (clip / "frames").mkdir(parents=True)
@@ -341,8 +340,8 @@ def own(tmp_path):
 def test_own_clips_are_fine_without_sound(own):
     reports = check_data(own, progress=False)
     assert [(r.setting, r.split, r.clips, r.whole, r.fine) for r in reports] == [
-        ("own", "train", 1, 1, True),
-        ("own", "validation", 1, 1, True),
+        ("folder", "train", 1, 1, True),
+        ("folder", "validation", 1, 1, True),
     ]
     assert [list(report.findings) for report in reports] == [[check.NO_WAVEFORM]] * 2
 
@@ -436,17 +435,17 @@ def test_a_missing_card_and_a_broken_plan(shards):
 # Wrong folders -------------------------------------------------------------------------------------------------------
 
 
-def test_wrong_folders_and_settings_are_refused(made_up, tmp_path):
-    with pytest.raises(NotADirectoryError, match="nowhere: is no folder"):
+def test_wrong_folders_and_settings_are_refused(synthetic, tmp_path):
+    with pytest.raises(NotADirectoryError, match="nowhere: is not a folder"):
         check_data(tmp_path / "nowhere")
     with pytest.raises(FileNotFoundError, match="holds no s4_meta_data.csv"):
         check_data(tmp_path)
     with pytest.raises(FileNotFoundError, match="holds no ms3, but s4; name another folder or setting"):
-        check_data(made_up / "s4", "ms3")
-    with pytest.raises(ValueError, match="setting is 'S4', it must be one of 's4'"):
-        check_data(made_up / "s4", "S4")
+        check_data(synthetic / "s4", "ms3")
+    with pytest.raises(ValueError, match="setting is 'S4'; expected one of 's4'"):
+        check_data(synthetic / "s4", "S4")
     with pytest.raises(FileNotFoundError, match=r"classes\.txt: there is no such file"):
-        check_data(made_up / "s4", "own")
+        check_data(synthetic / "s4", "folder")
 
 
 @pytest.mark.parametrize("root", SETTINGS, indirect=True)

@@ -17,8 +17,8 @@ from PIL import Image
 
 from ccformer_hf.data import convert as module
 from ccformer_hf.data.convert import convert
-from ccformer_hf.data.loading import load_avsbench
-from ccformer_hf.data.synthetic.clips import write_made_up_set
+from ccformer_hf.data.loading import load_avsbench, load_folder, load_setting
+from ccformer_hf.data.synthetic.clips import write_synthetic_set
 from ccformer_hf.hub import check_repo_id
 
 SIZE = 48
@@ -32,10 +32,10 @@ def own_cache(tmp_path, monkeypatch):
 
 
 def official_folder(root: Path, setting: str, clips: int = 4) -> Path:
-    return write_made_up_set(root, setting, clips, seed=0, workers=1, progress=False, size=SIZE)
+    return write_synthetic_set(root, setting, clips, seed=0, workers=1, progress=False, size=SIZE)
 
 
-def own_folder(root: Path) -> Path:
+def clip_folder(root: Path) -> Path:
     """Training clips as frames: one with sound and one mask, one without either; test clips as video."""
     for name in ("train/a/frames", "train/a/masks", "train/b/frames", "test/v/masks"):
         (root / name).mkdir(parents=True)
@@ -82,31 +82,31 @@ def assert_same_row(row: dict, other: dict) -> None:
 
 
 def assert_same_rows(setting: str, root: Path, out: Path) -> None:
-    wanted, given = load_avsbench(setting, root), load_avsbench(setting, out)
+    wanted, given = load_setting(setting, root), load_setting(setting, out)
     assert list(wanted) == list(given)
     for split in wanted:
-        stream = load_avsbench(setting, out, split, streaming=True)
+        stream = load_setting(setting, out, split, streaming=True)
         for row, other, streamed in zip(wanted[split], given[split], stream, strict=True):
             assert_same_row(row, other)
             assert_same_row(row, streamed)
 
 
-@pytest.mark.parametrize("setting", ["s4", "ms3", "avss", "own"])
+@pytest.mark.parametrize("setting", ["s4", "ms3", "avss", "folder"])
 def test_rows_are_those_of_the_folder(tmp_path, setting):
-    root = own_folder(tmp_path / "in") if setting == "own" else official_folder(tmp_path / "in", setting)
+    root = clip_folder(tmp_path / "in") if setting == "folder" else official_folder(tmp_path / "in", setting)
     if setting == "ms3":
         with_log_mel(root)
     out = tmp_path / "out"
     assert convert(root, out, workers=1, progress=False) == [setting]
     assert_same_rows(setting, root, out)
-    rows = [row for split in load_avsbench(setting, out).values() for row in split]
+    rows = [row for split in load_setting(setting, out).values() for row in split]
     if setting == "ms3":
         assert rows[-1]["sound"] is None and (rows[-1]["log_mel"] == 0.5).all() and rows[0]["sound"] is not None
     if setting == "s4":
         assert rows[0]["annotated"] == [True, False, False, False, False]
-    if setting == "own":
+    if setting == "folder":
         assert [row["sound"] is None for row in rows] == [False, True, False]
-        assert load_avsbench("own", out, "test").features["labels"].names == ["background", "dog", "cat"]
+        assert load_folder(out, "test").features["labels"].names == ["background", "dog", "cat"]
 
 
 def test_frames_of_pictures_are_the_original_files(tmp_path):
@@ -132,8 +132,9 @@ from datasets import load_dataset, get_dataset_config_names
 s4, avss = load_dataset({str(out)!r}, "s4"), load_dataset({str(out)!r}, "avss", split="test", streaming=True)
 row, other = s4["train"][0], next(iter(avss))
 assert not any(name.startswith("ccformer") for name in sys.modules)
-print(json.dumps([get_dataset_config_names({str(out)!r}), {{split: len(rows) for split, rows in s4.items()}}, row["id"],
-    np.asarray(row["frames"][4]).sum().item(), np.asarray(row["labels"][0]).sum().item(), row["labels"][0].mode, row["labels"][1],
+print(json.dumps([get_dataset_config_names({str(out)!r}), {{split: len(rows) for split, rows in s4.items()}},
+    row["id"], np.asarray(row["frames"][4]).sum().item(), np.asarray(row["labels"][0]).sum().item(),
+    row["labels"][0].mode, row["labels"][1],
     sum(row["sound"]["waveform"]), np.asarray(other["labels"][1]).sum().item(), other["size"]]))
 """
     environment = os.environ | {
@@ -170,7 +171,7 @@ def test_the_card_names_classes_splits_and_license(tmp_path):
         and "license: other" in card
         and "train 2, validation 1, test 1" in card
     )
-    convert(own_folder(tmp_path / "in2"), tmp_path / "out2", workers=1, progress=False)
+    convert(clip_folder(tmp_path / "in2"), tmp_path / "out2", workers=1, progress=False)
     card = (tmp_path / "out2" / "README.md").read_text()
     assert "0 background, 1 dog, 2 cat" in card and "licen" not in card.lower() and "split: validation" not in card
 
@@ -308,5 +309,5 @@ def test_folders_that_cannot_be_taken(tmp_path):
 
 @pytest.mark.parametrize("name", ["set", "a/b/c", "me/with blank", "me/"])
 def test_names_that_no_repository_can_have(name):
-    with pytest.raises(ValueError, match="is no name of a repository.*wanted is OWNER/NAME"):
+    with pytest.raises(ValueError, match="is not the name of a repository.*expected OWNER/NAME"):
         check_repo_id(name)

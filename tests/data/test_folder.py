@@ -10,13 +10,13 @@ from PIL import Image
 from ccformer_hf.data import check
 from ccformer_hf.data.check import check_data
 from ccformer_hf.data.convert import convert
-from ccformer_hf.data.folder import list_own_clips, read_own_class_names
-from ccformer_hf.data.loading import load_avsbench
+from ccformer_hf.data.folder import list_folder_clips, read_folder_class_names
+from ccformer_hf.data.loading import load_folder
 
 IDS = np.array([[0, 1, 2], [255, 0, 1]], dtype=np.uint8)
 
 
-def own_folder(root: Path) -> Path:
+def clip_folder(root: Path) -> Path:
     """Two clips: three frames with the second annotated and sound, and one frame without sound."""
     root.mkdir()
     (root / "classes.txt").write_text("dog\n\ncat \n")
@@ -34,11 +34,11 @@ def own_folder(root: Path) -> Path:
 
 
 def test_frames_and_masks(tmp_path):
-    loaded = load_avsbench("own", own_folder(tmp_path / "mine"))
+    loaded = load_folder(clip_folder(tmp_path / "mine"))
     assert list(loaded) == ["train", "validation"]
     assert loaded["train"].features["labels"].names == ["background", "dog", "cat"]
     (row,) = loaded["train"]
-    assert (row["id"], row["setting"], row["annotated"], row["size"]) == ("a", "own", [False, True, False], [2, 3])
+    assert (row["id"], row["setting"], row["annotated"], row["size"]) == ("a", "folder", [False, True, False], [2, 3])
     assert [frame.getpixel((0, 0)) for frame in row["frames"]] == [(0, 0, 0), (1, 0, 0), (2, 0, 0)]
     np.testing.assert_array_equal(row["labels"], np.stack([np.full_like(IDS, 255), IDS, np.full_like(IDS, 255)]))
     assert row["sound"]["sampling_rate"] == 8000 and len(row["sound"]["waveform"]) == 24000
@@ -53,7 +53,7 @@ def test_videos_with_their_own_sound(tmp_path):
     (root / "classes.txt").write_text("dog")
     make_video(clip / "video.mp4", 3, size=(64, 48))
     Image.fromarray(np.ones((48, 64), dtype=np.uint8)).save(clip / "masks" / "000002.png")
-    (row,) = load_avsbench("own", root, "test")
+    (row,) = load_folder(root, "test")
     assert len(row["frames"]) == 3 and row["frames"][0].size == (64, 48) and row["size"] == [48, 64]
     assert row["annotated"] == [False, False, True]
     assert row["labels"].shape == (3, 48, 64) and (row["labels"][2] == 1).all() and (row["labels"][:2] == 255).all()
@@ -75,7 +75,7 @@ def clip_of(root: Path, frames: list[str], masks: list[str] = ()) -> Path:
 
 def numbers_of(root: Path) -> tuple[list[int], list[int]]:
     """What `clip_of` gave, as it is loaded: of the frames, and of their masks."""
-    (row,) = load_avsbench("own", root, "train")
+    (row,) = load_folder(root, "train")
     return [frame.getpixel((0, 0))[0] for frame in row["frames"]], row["labels"][:, 0, 0].tolist()
 
 
@@ -99,7 +99,7 @@ def test_clips_come_in_the_order_of_their_numbers(tmp_path):
     for name in ("clip10", "clip2", "clip.10", "clip.9", ".hidden", "__MACOSX"):
         shutil.copytree(clip, clip.with_name(name))
     (tmp_path / "train" / "Thumbs.db").touch()
-    assert [clip.id for clip in list_own_clips(tmp_path)] == ["a", "clip.9", "clip.10", "clip2", "clip10"]
+    assert [clip.id for clip in list_folder_clips(tmp_path)] == ["a", "clip.9", "clip.10", "clip2", "clip10"]
 
 
 def test_what_systems_leave_behind_is_left_alone(tmp_path):
@@ -136,9 +136,9 @@ def test_what_can_be_read_in_two_ways_is_refused(tmp_path, files, what):
             make_video(clip / "video.mp4", 2, size=(64, 48)).rename(clip / name)
         else:
             shutil.copy(clip / "frames" / "1.png", clip / name)
-    assert list_own_clips(tmp_path)[0].unclear[0].startswith(what)
+    assert list_folder_clips(tmp_path)[0].unclear[0].startswith(what)
     with pytest.raises(ValueError, match=f"1 of 1 clips in train are not clear, the first: {re.escape(what)}"):
-        load_avsbench("own", tmp_path, "train")
+        load_folder(tmp_path, "train")
     (report,) = check_data(tmp_path, progress=False)
     assert report.findings[check.UNCLEAR].examples[0].startswith(what)
 
@@ -146,12 +146,12 @@ def test_what_can_be_read_in_two_ways_is_refused(tmp_path, files, what):
 def test_video_and_sound_with_other_endings(tmp_path):
     clip = clip_of(tmp_path, ["0.png"])
     write_media(clip / "audio.flac", SoundTrack(seconds=1, rate=8000, codec="flac")).rename(clip / "audio.FLAC")
-    (row,) = load_avsbench("own", tmp_path, "train")
+    (row,) = load_folder(tmp_path, "train")
     assert row["sound"]["sampling_rate"] == 8000
     shutil.rmtree(clip)
     clip.mkdir()
     make_video(clip / "video.mp4", 2, size=(64, 48)).rename(clip / "video.MP4")
-    (row,) = load_avsbench("own", tmp_path, "train")
+    (row,) = load_folder(tmp_path, "train")
     assert len(row["frames"]) == 2 and row["sound"] is not None
 
 
@@ -159,7 +159,7 @@ def test_a_split_by_another_name_is_not_passed_over(tmp_path):
     clip_of(tmp_path, ["0.png"])
     (tmp_path / "val").mkdir()
     with pytest.raises(ValueError, match="val: expected the name .*validation; rename it"):
-        list_own_clips(tmp_path)
+        list_folder_clips(tmp_path)
 
 
 def test_pictures_are_upright_in_folders_and_shards(tmp_path):
@@ -172,29 +172,29 @@ def test_pictures_are_upright_in_folders_and_shards(tmp_path):
     assert [report.fine for report in check_data(tmp_path / "mine", progress=False)] == [True]
     convert(tmp_path / "mine", tmp_path / "shards", workers=1, progress=False)
     for root in (tmp_path / "mine", tmp_path / "shards"):
-        (row,) = load_avsbench("own", root, "train")
+        (row,) = load_folder(root, "train")
         assert row["size"] == [24, 16] and row["frames"][0].size == (16, 24) and row["labels"].shape == (1, 24, 16)
         assert np.abs(np.asarray(row["frames"][0]).astype(int) - np.asarray(frame)).max() < 12
 
 
 def test_a_mask_without_its_frame_is_missing_it(tmp_path):
-    root = own_folder(tmp_path / "mine")
+    root = clip_folder(tmp_path / "mine")
     (root / "train" / "a" / "masks" / "f1.png").rename(root / "train" / "a" / "masks" / "g1.png")
-    assert list_own_clips(root)[0].missing == ("the frame of train/a/masks/g1.png",)
+    assert list_folder_clips(root)[0].missing == ("the frame of train/a/masks/g1.png",)
     with pytest.raises(FileNotFoundError, match="lack files, the first is a: the frame of train/a/masks/g1.png"):
-        load_avsbench("own", root, "train")
+        load_folder(root, "train")
 
 
 def test_an_id_that_no_class_has_is_refused(tmp_path):
-    root = own_folder(tmp_path / "mine")
+    root = clip_folder(tmp_path / "mine")
     (root / "classes.txt").write_text("dog")
     with pytest.raises(ValueError, match="f1.png: holds the class id 2"):
-        load_avsbench("own", root, "train")[0]["labels"]
+        load_folder(root, "train")[0]["labels"]
 
 
 def test_classes_file(tmp_path):
     with pytest.raises(FileNotFoundError, match="write one class name per line"):
-        read_own_class_names(tmp_path)
+        read_folder_class_names(tmp_path)
     for text, what in (
         ("", "names 0 classes"),
         ("dog\ndog", "names 'dog' twice"),
@@ -203,9 +203,9 @@ def test_classes_file(tmp_path):
     ):
         (tmp_path / "classes.txt").write_text(text, encoding="utf-8")
         with pytest.raises(ValueError, match=what):
-            read_own_class_names(tmp_path)
+            read_folder_class_names(tmp_path)
 
 
 def test_no_clips(tmp_path):
-    with pytest.raises(FileNotFoundError, match="holds no clips; wanted are folders .*/train/<clip>/"):
-        list_own_clips(tmp_path)
+    with pytest.raises(FileNotFoundError, match="holds no clips; expected folders .*/train/<clip>/"):
+        list_folder_clips(tmp_path)

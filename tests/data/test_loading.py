@@ -12,7 +12,7 @@ from PIL import Image
 from ccformer_hf import AudioVisualProcessor
 from ccformer_hf.data.avsbench import AVSS_CLASS_NAMES, SETTINGS, avss_palette
 from ccformer_hf.data.loading import load_avsbench
-from ccformer_hf.data.synthetic.clips import CLASS_NAMES, make_clip, write_made_up_set
+from ccformer_hf.data.synthetic.clips import CLASS_NAMES, make_clip, write_synthetic_set
 
 SIZE = 48
 SAMPLE = Path(__file__).resolve().parents[3] / "shared" / "avsbench_sample" / "AVSS" / "v2" / "hen_sample"
@@ -21,12 +21,12 @@ SAMPLE = Path(__file__).resolve().parents[3] / "shared" / "avsbench_sample" / "A
 @pytest.fixture(scope="module", params=SETTINGS)
 def written(request, tmp_path_factory):
     root = tmp_path_factory.mktemp("official") / request.param
-    write_made_up_set(root, request.param, clips=6, seed=1, workers=1, progress=False, size=SIZE)
+    write_synthetic_set(root, request.param, clips=6, seed=1, workers=1, progress=False, size=SIZE)
     return request.param, root
 
 
 def one_clip(tmp_path, setting="ms3"):
-    return write_made_up_set(tmp_path / "set", setting, clips=3, seed=0, workers=1, progress=False, size=SIZE)
+    return write_synthetic_set(tmp_path / "set", setting, clips=3, seed=0, workers=1, progress=False, size=SIZE)
 
 
 def test_rows_are_the_clips_that_were_written(written):
@@ -102,7 +102,9 @@ def test_nothing_is_decoded_before_it_is_asked_for(tmp_path):
     for path in [*root.rglob("*.png"), *root.rglob("*.wav")]:
         path.write_bytes(b"broken")
     train = load_avsbench("ms3", root, "train")
-    assert isinstance(train, Dataset) and train["id"][0].startswith("made-up") and train["annotated"][0] == [True] * 5
+    assert (
+        isinstance(train, Dataset) and train["id"][0].startswith("synthetic") and train["annotated"][0] == [True] * 5
+    )
     assert train.filter(lambda setting: setting == "ms3", input_columns="setting").num_rows == 1
     for column, text in (
         ("labels", "cannot be read as a picture"),
@@ -160,9 +162,10 @@ def test_label_maps_of_different_sizes_are_refused(tmp_path):
 @pytest.mark.parametrize(
     "arguments, error, text",
     [
-        (("s5", "."), ValueError, "setting is 's5', it must be one of 's4', 'ms3', 'avss', 'own'"),
+        (("s5", "."), ValueError, "setting is 's5'; expected 's4', 'ms3', 'avss'.*use load_folder"),
+        (("folder", "."), ValueError, "setting is 'folder'.*use load_folder"),
         (("s4", ".", "dev"), ValueError, "split is 'dev'"),
-        (("s4", "nowhere"), NotADirectoryError, "nowhere: is no folder"),
+        (("s4", "nowhere"), NotADirectoryError, "nowhere: is not a folder"),
     ],
 )
 def test_wrong_arguments(arguments, error, text):

@@ -200,7 +200,7 @@ def test_code_inside_a_tensors_bytes_does_not_run(tmp_path):
 
 @pytest.mark.parametrize("value", [torch.zeros(5, 96, 64), torch.zeros(5, 1, 64, 96)])
 def test_other_tensors_are_refused(tmp_path, value):
-    with pytest.raises(ValueError, match=r"holds a tensor \(5, .*wanted is a pickled float32 tensor \(T, 1, 96, 64\)"):
+    with pytest.raises(ValueError, match=r"holds a tensor \(5, .*expected a pickled float32 tensor \(T, 1, 96, 64\)"):
         read_log_mel(pickled(tmp_path / "a.pkl", value))
 
 

@@ -11,12 +11,12 @@ from PIL import Image
 
 from ccformer_hf import AudioVisualProcessor, CCFormerImageProcessor
 from ccformer_hf.data import training_clips
-from ccformer_hf.data.audio import Heard, sound_examples
+from ccformer_hf.data.audio import ClipAudio, sound_examples
 from ccformer_hf.data.augmentation import Augmentation
-from ccformer_hf.data.loading import load_avsbench
+from ccformer_hf.data.loading import load_folder, load_setting
 from ccformer_hf.data.noises import NOISES
 from ccformer_hf.data.sounding import LABEL_MAPS, SoundingClasses
-from ccformer_hf.data.synthetic.clips import write_made_up_set
+from ccformer_hf.data.synthetic.clips import write_synthetic_set
 from ccformer_hf.data.training_clips import ClipOrder, ShareOfSteps, TrainingClips, collate
 
 SIZE = 64
@@ -35,15 +35,15 @@ def processor():
 @pytest.fixture(scope="module")
 def roots(tmp_path_factory):
     folder = tmp_path_factory.mktemp("sets")
-    for setting in ("s4", "ms3", "avss", "own"):
-        write_made_up_set(folder / setting, setting, clips=6, seed=0, workers=1, progress=False, size=32)
+    for setting in ("s4", "ms3", "avss", "folder"):
+        write_synthetic_set(folder / setting, setting, clips=6, seed=0, workers=1, progress=False, size=32)
     return folder
 
 
 @pytest.fixture(scope="module")
 def sets(roots):
     """The training splits: 4 clips each."""
-    return {setting: load_avsbench(setting, roots / setting, "train") for setting in ("s4", "ms3", "avss", "own")}
+    return {setting: load_setting(setting, roots / setting, "train") for setting in ("s4", "ms3", "avss", "folder")}
 
 
 def feed(clips, processor, augmentation=NOTHING, cache=None, seed=0, batch_size=4) -> TrainingClips:
@@ -112,7 +112,7 @@ def test_a_batch_that_cannot_be_shared_out_is_refused():
 # One clip
 
 
-@pytest.mark.parametrize("setting", ["s4", "ms3", "avss", "own"])
+@pytest.mark.parametrize("setting", ["s4", "ms3", "avss", "folder"])
 def test_an_unchanged_clip_is_what_the_processor_makes_of_its_row(setting, sets, processor):
     row = sets[setting][1]
     found = feed(sets[setting], processor)[0, 1]
@@ -214,7 +214,7 @@ def told_classes(clips, classes: list[list[str]]):
 
 def sounds_of(clips, processor, length: int) -> list[torch.Tensor]:
     extractor = processor.feature_extractor
-    return [sound_examples(extractor, Heard.of(clips[index]), length, False)[0] for index in range(len(clips))]
+    return [sound_examples(extractor, ClipAudio.of(clips[index]), length, False)[0] for index in range(len(clips))]
 
 
 def test_off_screen_takes_a_clip_with_no_class_in_common(sets, processor):
@@ -247,7 +247,7 @@ def test_mixing_wants_another_class_too(sets, processor):
 
 
 def test_the_label_maps_tell_what_sounds_in_clips_of_ones_own(sets, processor):
-    clips = sets["own"]
+    clips = sets["folder"]
     classes = SoundingClasses(clips)
     names = clips.features["labels"].names
     shown = [{names[i] for i in np.unique(row["labels"])} - {"background"} for row in clips]
@@ -267,10 +267,10 @@ def test_the_label_maps_tell_what_sounds_in_clips_of_ones_own(sets, processor):
 
 
 def test_a_clip_with_nothing_in_its_label_maps_is_not_known(sets):
-    clips = sets["own"].map(
+    clips = sets["folder"].map(
         lambda path: {"labels": [{"bytes": blank_png(), "path": None}]},
         input_columns="id",
-        features=sets["own"].features,
+        features=sets["folder"].features,
     )
     assert {SoundingClasses(clips).of(index) for index in range(4)} == {frozenset()}
 
@@ -309,7 +309,7 @@ def test_what_needs_classes_is_warned_of_where_there_are_none(sets, processor):
             feed(sets["ms3"], processor, Augmentation(**changed))
     with warnings.catch_warnings(action="error"):
         feed(sets["ms3"], processor, Augmentation(noise_only=0.5))
-        for setting in ("s4", "avss", "own"):
+        for setting in ("s4", "avss", "folder"):
             feed(sets[setting], processor, EVERYTHING)
 
 
@@ -389,8 +389,8 @@ def test_official_log_mel_alone(sets, processor, tmp_path):
 @pytest.fixture
 def own(roots, tmp_path):
     """A copy of one's own clips, to break; loaded before that."""
-    root = shutil.copytree(roots / "own", tmp_path / "own")
-    return load_avsbench("own", root, "train"), sorted((root / "train").iterdir())[0]
+    root = shutil.copytree(roots / "folder", tmp_path / "folder")
+    return load_folder(root, "train"), sorted((root / "train").iterdir())[0]
 
 
 @pytest.mark.parametrize("damage", ["missing", "empty", "cut"])

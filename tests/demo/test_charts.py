@@ -155,7 +155,7 @@ def model(name: str, labels: int, trained_on: str | None = None) -> SimpleNamesp
 
 
 def test_what_the_checkpoint_knows():
-    page = Tags(knows_html(model(BUILT_IN_MODEL, 12, "made-up clips")))
+    page = Tags(knows_html(model(BUILT_IN_MODEL, 12, "synthetic clips")))
     assert "not the real world" in page.text and "12 drawn things" in page.text and "class 12" in page.text
     page = Tags(knows_html(model("me/avss", 100, "AVSBench")))
     assert "trained on AVSBench" in page.text and "and 20 more" in page.text and "class 81" not in page.text

@@ -14,7 +14,7 @@ from ccformer_hf.model.media_ccformer import SoundReader, iter_frames, probe
 
 @pytest.fixture(scope="module")
 def demo_model(loaded):
-    return DemoModel("small", *loaded, trained_on="made-up clips")
+    return DemoModel("small", *loaded, trained_on="synthetic clips")
 
 
 def looked(demo_model, video, folder, sound="own") -> Look:
@@ -42,7 +42,7 @@ def test_the_results_are_those_of_segment_video(seen, demo_model, loaded, video,
     drawn = seen.draw(demo_model.processor, threshold, 0.5)
     result = segment_video(video, tmp_path, loaded, threshold=threshold)
     assert json.loads(drawn.json.read_text()) == drawn.segments
-    assert drawn.segments["model"] == {"name": "small", "trained_on": "made-up clips"}
+    assert drawn.segments["model"] == {"name": "small", "trained_on": "synthetic clips"}
     assert {**drawn.segments, "model": 0, "frames": 0} == {**result.segments, "model": 0, "frames": 0}
     with zipfile.ZipFile(drawn.masks) as archive:
         assert archive.namelist() == [f"masks/{i:06d}.png" for i in range(4)]

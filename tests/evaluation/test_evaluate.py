@@ -14,8 +14,8 @@ from PIL import Image
 
 from ccformer_hf.data.avsbench import AVSS_CLASS_NAMES
 from ccformer_hf.data.convert import convert
-from ccformer_hf.data.loading import load_avsbench
-from ccformer_hf.data.synthetic.clips import write_made_up_set
+from ccformer_hf.data.loading import load_avsbench, load_folder
+from ccformer_hf.data.synthetic.clips import write_synthetic_set
 from ccformer_hf.evaluation.clips import ClipFeed
 from ccformer_hf.evaluation.evaluate import evaluate_avsbench, even_share, match_labels, predict
 from ccformer_hf.inference.loading import load
@@ -30,10 +30,10 @@ SIZE = 48
 
 @pytest.fixture(scope="module")
 def roots(tmp_path_factory):
-    """A made-up set of each setting; 4 clips in test."""
+    """A synthetic set of each setting; 4 clips in test."""
     folder = tmp_path_factory.mktemp("sets")
     for setting in ("s4", "ms3", "avss"):
-        write_made_up_set(folder / setting, setting, 26, seed=5, workers=1, progress=False, size=32)
+        write_synthetic_set(folder / setting, setting, 26, seed=5, workers=1, progress=False, size=32)
     return folder
 
 
@@ -51,7 +51,9 @@ def with_column(clips, name: str, values: list):
 
 
 def by_hand(loaded, row) -> tuple[np.ndarray, np.ndarray]:
-    """Probabilities `(T, K, S, S)` and label maps `(T, S, S)` of a row, with nothing but the processor and the model."""
+    """Probabilities `(T, K, S, S)` and label maps `(T, S, S)` of a row, with nothing but the processor and
+    the model.
+    """
     model, processor = loaded
     inputs = processor(row["frames"], audio=row["sound"]["waveform"], sampling_rate=row["sound"]["sampling_rate"])
     with torch.inference_mode():
@@ -70,7 +72,7 @@ def test_binary_scores_are_those_computed_by_hand(loaded, sets):
         level.add(foreground > 0.5, labels)
         alone = BinarySegmentation()
         alone.add(foreground, labels)
-        assert told["id"] == row["id"] and told["frames"] == 5 and told["heard"] == "waveform"
+        assert told["id"] == row["id"] and told["frames"] == 5 and told["audio"] == "waveform"
         assert (told["miou"], told["f_score"]) == (alone.compute()["miou"], alone.compute()["f_score"])
     assert found.clips == 4 and found.frames == 20 and found.classes == [] and found.robust is None
     assert found.scores == {"miou": binary.compute()["miou"], "f_score": binary.compute()["f_score"]}
@@ -220,7 +222,8 @@ def test_group_size_gives_the_figure_of_code_that_tests_in_batches(loaded, sets)
     assert [row["f_score"] for row in found.per_clip] == [row["f_score"] for row in single.per_clip]
 
 
-# ---- sound ------------------------------------------------------------------------------------------------------------------
+# ---- sound
+# ------------------------------------------------------------------------------------------------------------------
 
 
 @pytest.fixture
@@ -245,9 +248,9 @@ def test_clips_with_log_mel_only_are_heard(loaded, official_log_mel):
     clips, examples = official_log_mel
     (batch,) = ClipFeed(clips, SIZE).batches(loaded[1], range(4), batch_size=4)
     for i, row in enumerate(clips.select_columns("id")):
-        features, wanted = batch.heard["original"]["input_features"][i], examples[row["id"]]
+        features, wanted = batch.audio["original"]["input_features"][i], examples[row["id"]]
         assert torch.equal(features, torch.cat([wanted, wanted[-1:], wanted[-1:]]))  # too few: the last one again
-    assert batch.heard["original"]["audio_mask"].all()
+    assert batch.audio["original"]["audio_mask"].all()
     found = evaluate(loaded, clips, robust=True)
     assert found.sounds == {"log_mel": 4}
     assert found.robust["sounds"]["original"] != found.robust["sounds"]["silence"]
@@ -257,9 +260,9 @@ def test_too_few_examples_of_avss_are_filled_up_with_zeros(loaded, sets, officia
     paths = official_log_mel[0].cast_column("log_mel", Value("string"))["log_mel"][:]
     clips = with_column(with_column(sets["avss"], "sound", [None] * 4), "log_mel", paths)
     for batch in ClipFeed(clips, SIZE).batches(loaded[1], range(4)):
-        features = batch.heard["original"]["input_features"][0]
+        features = batch.audio["original"]["input_features"][0]
         assert features[:3].any((1, 2, 3)).all() and not features[3:].any()
-        assert batch.heard["original"]["audio_mask"].all()
+        assert batch.audio["original"]["audio_mask"].all()
 
 
 def test_a_clip_without_sound_is_scored(loaded, sets):
@@ -270,15 +273,15 @@ def test_a_clip_without_sound_is_scored(loaded, sets):
 def test_robust_makes_its_sounds_with_the_front_end_of_the_clips(loaded, sets):
     feed = ClipFeed(sets["s4"], SIZE, robust=True)
     (batch,) = feed.batches(loaded[1], range(4), batch_size=4)
-    assert list(batch.heard) == ["original", "silence", "noise", "off-screen"]
-    assert not batch.heard["silence"]["audio_mask"].any() and batch.heard["noise"]["audio_mask"].all()
+    assert list(batch.audio) == ["original", "silence", "noise", "off-screen"]
+    assert not batch.audio["silence"]["audio_mask"].any() and batch.audio["noise"]["audio_mask"].all()
     for i, choice in enumerate(feed.off_screen):
         sound = sets["s4"][choice.index]["sound"]
         wanted = loaded[1].feature_extractor(
             sound["waveform"], sound["sampling_rate"], timestamps=FrameTiming().frame_times(5), return_tensors="pt"
         )
         assert choice.index != i
-        assert torch.equal(batch.heard["off-screen"]["input_features"][i], wanted["input_features"][0])
+        assert torch.equal(batch.audio["off-screen"]["input_features"][i], wanted["input_features"][0])
 
 
 def test_robust_figures(loaded, sets):
@@ -339,8 +342,8 @@ def test_ms3_is_joined_with_the_table_of_avss(loaded, roots, sets, tmp_path):
 
 
 def test_clips_of_ones_own_get_sounds_of_other_classes(loaded, tmp_path):
-    write_made_up_set(tmp_path / "own", "own", 8, seed=1, workers=1, progress=False, size=32)
-    clips = load_avsbench("own", tmp_path / "own", "train")
+    write_synthetic_set(tmp_path / "folder", "folder", 8, seed=1, workers=1, progress=False, size=32)
+    clips = load_folder(tmp_path / "folder", "train")
     names = clips.features["labels"].names
     feed = ClipFeed(clips, SIZE, robust=True)
     classes = [{names[number] for number in np.unique(row["labels"])} - {"background"} for row in clips]
@@ -372,10 +375,11 @@ def test_the_built_in_checkpoint_marks_nothing_in_silence(sets):
     assert silence["miou"] < 2 / 71  # the background at most
 
 
-# ---- clips of one's own -----------------------------------------------------------------------------------------------------
+# ---- clips of one's own
+# -----------------------------------------------------------------------------------------------------
 
 
-def write_own(root: Path, classes: str, ids: list[int]) -> Path:
+def write_clip_folder(root: Path, classes: str, ids: list[int]) -> Path:
     """One clip of three frames; the second has no label map."""
     clip = root / "test" / "one"
     for name in ("frames", "masks"):
@@ -391,30 +395,33 @@ def write_own(root: Path, classes: str, ids: list[int]) -> Path:
 
 
 def test_own_clips_of_one_class_need_no_names(loaded, tmp_path):
-    found = evaluate(loaded, load_avsbench("own", write_own(tmp_path, "kettle\n", [1, 1, 0]), "test"))
-    assert found.setting == "own" and found.frames == 2 and found.protocol["metric"] == "avs_binary"
+    found = evaluate(loaded, load_folder(write_clip_folder(tmp_path, "kettle\n", [1, 1, 0]), "test"))
+    assert found.setting == "folder" and found.frames == 2 and found.protocol["metric"] == "avs_binary"
     assert found.sounds == {"none": 1}
 
 
 def test_own_clips_of_several_classes(loaded, tmp_path):
-    found = evaluate(loaded, load_avsbench("own", write_own(tmp_path, "drum\ndog\nbell\ncat\n", [2, 1, 255]), "test"))
+    found = evaluate(loaded, load_folder(write_clip_folder(tmp_path, "drum\ndog\nbell\ncat\n", [2, 1, 255]), "test"))
     assert [entry["name"] for entry in found.classes] == ["background", "drum", "dog", "bell", "cat"]
     assert found.protocol["options"]["ignore_label"] == 255 and found.protocol["padded_to_frames"] is None
     assert found.classes[4]["miou"] is None and found.frames == 2
 
 
 def test_pixels_to_ignore_are_refused_where_the_protocol_has_none(loaded, tmp_path):
-    clips = load_avsbench("own", write_own(tmp_path, "kettle\n", [1, 1, 255]), "test")
+    clips = load_folder(write_clip_folder(tmp_path, "kettle\n", [1, 1, 255]), "test")
     for workers in (0, 1):
         with pytest.raises(ValueError, match=r"^clip one: its label maps hold pixels to ignore \(255\).*leave out"):
             evaluate(loaded, clips, workers=workers)
 
 
-# ---- what cannot be -----------------------------------------------------------------------------------------------------------
+# ---- what cannot be
+# -----------------------------------------------------------------------------------------------------------
 
 
 def test_labels_are_matched_by_name():
-    assert match_labels({0: "LABEL_0", 1: "dog", 2: "cat"}, ("background", "cat", "dog", "hen"), "own").tolist() == [
+    assert match_labels(
+        {0: "LABEL_0", 1: "dog", 2: "cat"}, ("background", "cat", "dog", "hen"), "folder"
+    ).tolist() == [
         0,
         2,
         1,

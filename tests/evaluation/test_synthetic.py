@@ -6,8 +6,8 @@ import pytest
 from ccformer_hf.data.synthetic.clips import make_clip
 from ccformer_hf.evaluation.synthetic import (
     UNKNOWN_CLASSES,
-    MadeUpScores,
-    evaluate_made_up,
+    SyntheticScores,
+    evaluate_synthetic,
     predict,
     sounds_of_nothing_visible,
 )
@@ -21,7 +21,7 @@ def tiny():
 
 
 def test_the_built_in_checkpoint_follows_the_sound(tiny):
-    scores = evaluate_made_up(*tiny, clips=6, seed=31337)
+    scores = evaluate_synthetic(*tiny, clips=6, seed=31337)
     assert scores.binary_miou > 0.8
     assert scores.class_miou > 0.6
     assert scores.silence_marked < 0.01 and scores.marked_zeros < 0.01
@@ -33,7 +33,7 @@ def test_the_built_in_checkpoint_follows_the_sound(tiny):
 
 def test_sounds_of_nothing_visible_are_the_same_each_time():
     first, again, other = (sounds_of_nothing_visible(3, index, 5) for index in (4, 4, 5))
-    assert list(first) == [field for field in MadeUpScores.__annotations__ if "marked" in field]
+    assert list(first) == [field for field in SyntheticScores.__annotations__ if "marked" in field]
     assert first.pop("silence_marked") is None and not first.pop("marked_zeros").any()
     for name, sound in first.items():
         assert sound.shape == (5 * 16000,) and sound.dtype == np.float32 and 0 < np.abs(sound).max() <= 1
@@ -57,5 +57,5 @@ def test_a_model_with_other_labels_is_refused(tiny):
     kept = model.config
     model.config = CCFormerConfig()
     with pytest.raises(ValueError, match="labels are .*'LABEL_0'"):
-        evaluate_made_up(model, processor, clips=1)
+        evaluate_synthetic(model, processor, clips=1)
     model.config = kept

@@ -18,7 +18,7 @@ onnxruntime = pytest.importorskip("onnxruntime")
 pytest.importorskip("onnxscript")
 
 EXAMPLE = Path(__file__).parents[2] / "examples" / "export_model.py"
-CASES = [(1, 1, 64, 96), (2, 3, 128, 64), (1, 7, 128, 128), "made-up clip"]
+CASES = [(1, 1, 64, 96), (2, 3, 128, 64), (1, 7, 128, 128), "synthetic clip"]
 
 
 @pytest.fixture(scope="module")
@@ -47,7 +47,7 @@ def inputs(request) -> dict[str, torch.Tensor]:
 
     In these the first frame is silent, and the last of several frames of the last clip is padding.
     """
-    if request.param == "made-up clip":
+    if request.param == "synthetic clip":
         clip = make_clip("ms3", 1_000_000, 0)
         return dict(load("ccformer-tiny", "cpu")[1](clip.frames, audio=clip.waveform, sampling_rate=16000))
     inputs = random_inputs(*request.param, seed=1)

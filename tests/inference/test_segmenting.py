@@ -188,8 +188,8 @@ def test_no_gpu(folder):
 def test_trained_on(folder, loaded):
     assert trained_on(loaded[0]) is None
     card = folder / "checkpoint.json"
-    card.write_text(json.dumps({"trained_on": "made-up clips"}))
+    card.write_text(json.dumps({"trained_on": "synthetic clips"}))
     try:
-        assert trained_on(loaded[0]) == "made-up clips"
+        assert trained_on(loaded[0]) == "synthetic clips"
     finally:
         card.unlink()

@@ -41,7 +41,7 @@ needs_shared_media = pytest.mark.skipif(
 
 
 def frame_index(picture: np.ndarray) -> int:
-    """Which frame of a made-up `VideoTrack` a decoded picture is (modulo 10)."""
+    """Which frame of a synthetic `VideoTrack` a decoded picture is (modulo 10)."""
     index = round((picture.mean() - 30) / 20)
     assert abs(picture.mean() - grey_level(index)) <= 3
     return index

@@ -84,7 +84,7 @@ def test_the_seed_decides_a_new_model():
     assert same(weights[0], weights[1]) and not same(weights[0], weights[2])
 
 
-@pytest.mark.parametrize("name", ["s4-resnet50", "avss-pvt-v2-b5", "ms3-tiny", "made-up-tiny"])
+@pytest.mark.parametrize("name", ["s4-resnet50", "avss-pvt-v2-b5", "ms3-tiny", "synthetic-tiny"])
 def test_the_models_of_the_recipes_can_be(name):
     recipe = read_recipe(name)
     config = _config(recipe.model, {0: "background", 1: "bell"})

@@ -1,4 +1,4 @@
-"""Training through its real entry points, on made-up clips and a network of a few thousand weights."""
+"""Training through its real entry points, on synthetic clips and a network of a few thousand weights."""
 
 import itertools
 import json
@@ -22,8 +22,8 @@ from small_model import SMALL_NETWORK, small_config
 
 from ccformer_hf import AudioVisualProcessor, CCFormerForAudioVisualSegmentation
 from ccformer_hf.cli import main as cli
-from ccformer_hf.data.loading import load_avsbench
-from ccformer_hf.data.synthetic.clips import write_made_up_set
+from ccformer_hf.data.loading import load_setting
+from ccformer_hf.data.synthetic.clips import write_synthetic_set
 from ccformer_hf.training.initial_model import initial_model
 from ccformer_hf.training.loop import learning_rate_factor, parameter_groups, several_were_asked_for, train
 from ccformer_hf.training.recipe import recipe_from
@@ -63,12 +63,12 @@ def data(tmp_path_factory):
 
 
 def made_clips(folder, setting="avss", clips=12, seed=0):
-    return write_made_up_set(folder / setting, setting, clips=clips, seed=seed, workers=1, progress=False, size=64)
+    return write_synthetic_set(folder / setting, setting, clips=clips, seed=seed, workers=1, progress=False, size=64)
 
 
 def run(data, output, validate=False, resume=False, workers=0, **changes):
     recipe = recipe_from({**VALUES, **changes}, "the test")
-    splits = load_avsbench(recipe.setting, data)
+    splits = load_setting(recipe.setting, data)
     set_seed(recipe.seed)
     model, processor = initial_model(recipe, splits["train"].features["labels"].names)
     # Three clips, which two processes cannot share evenly.
@@ -355,9 +355,7 @@ def test_a_finished_run_can_be_made_longer_but_not_shorter(data, tmp_path, capsy
         (value - first[name]).abs().max() for name, value in weights(tmp_path).items() if "running" not in name
     )
     assert moved > 0.4e-3
-    with pytest.raises(
-        ValueError, match=r"epochs is 1.0, which is 2 steps, but 4 are done in .*; expected are 2 epochs"
-    ):
+    with pytest.raises(ValueError, match=r"epochs is 1.0, which is 2 steps, but 4 are done in .*; expected 2 epochs"):
         run(data, tmp_path, epochs=1, ema_decay=0, resume=True)
 
 
@@ -446,13 +444,13 @@ def test_a_clip_that_vanishes_is_named(data, tmp_path):
 
 
 def test_a_class_id_outside_the_list_is_named_with_its_file(tmp_path):
-    own = made_clips(tmp_path, "own", clips=6)
-    run(own, tmp_path / "run", setting="own", epochs=1, batch_size=2)
+    own = made_clips(tmp_path, "folder", clips=6)
+    run(own, tmp_path / "run", setting="folder", epochs=1, batch_size=2)
     before = states(tmp_path / "run")
     for path in own.glob("train/*/masks/000000.png"):
         Image.fromarray(np.full((64, 64), 77, dtype=np.uint8)).save(path)
     with pytest.raises(ValueError, match=r"000000\.png: holds the class id 77; expected 0 \(background\) to 12"):
-        run(own, tmp_path / "other", setting="own", epochs=1, batch_size=2)
+        run(own, tmp_path / "other", setting="folder", epochs=1, batch_size=2)
     assert states(tmp_path / "run") == before
 
 

@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import pytest
 
-from ccformer_hf.atomic import WholeFolder, replace_folder
+from ccformer_hf.atomic import AtomicFolder, replace_folder
 from ccformer_hf.data.augmentation import Augmentation
 from ccformer_hf.training.recipe import Recipe, recipe_from
 from ccformer_hf.training.run_folder import RunFolder
@@ -100,7 +100,7 @@ def test_pruning_keeps_the_newest_and_clears_what_is_half_written(run):
 
 
 def test_killed_between_the_two_moves_the_old_best_comes_back(run, monkeypatch):
-    with WholeFolder(run.best) as folder:
+    with AtomicFolder(run.best) as folder:
         (folder / "old").write_text("old")
     new, moves, move = run.path / "new", [], os.replace
     new.mkdir()

@@ -6,7 +6,7 @@ import sys
 from collections.abc import Callable
 from importlib.util import find_spec
 
-SETTINGS = ("s4", "ms3", "avss", "own")  # as in `data.avsbench`, which is too heavy to import for --help
+SETTINGS = ("s4", "ms3", "avss", "folder")  # as in `data.avsbench`, which is too heavy to import for --help
 
 
 def needs_train_extra(command: str, *modules: str) -> None:

@@ -12,11 +12,11 @@ def add_data(commands) -> None:
     actions = data.add_subparsers(required=True, metavar="ACTION", title="actions")
     make = actions.add_parser(
         "make",
-        help="write a made-up set",
+        help="write a synthetic set",
         description="Writes clips whose sound alone decides which of the visible objects is marked, in AVSBench's "
         "folder layout, or in that of your own clips.",
-        epilog="examples:\n  ccformer data make made-up --setting ms3 --clips 200 --seed 1\n"
-        "  ccformer data make four --setting own --clips 300 --size 128 --classes frying-food,saw,sheep,train",
+        epilog="examples:\n  ccformer data make synthetic --setting ms3 --clips 200 --seed 1\n"
+        "  ccformer data make four --setting folder --clips 300 --size 128 --classes frying-food,saw,sheep,train",
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     add = make.add_argument
@@ -85,9 +85,9 @@ def _add_convert(actions) -> None:
 
 
 def _make_data(options: argparse.Namespace) -> int:
-    from ..data.synthetic.clips import write_made_up_set
+    from ..data.synthetic.clips import write_synthetic_set
 
-    folder = write_made_up_set(
+    folder = write_synthetic_set(
         options.folder,
         options.setting,
         options.clips,
@@ -113,7 +113,7 @@ def _check_data(options: argparse.Namespace) -> int:
         )
     for report in reports:
         for kind, finding in report.findings.items():
-            print(f"\n{kind.group}, {report.setting} {report.split}: {kind.what}; {kind.mend}")
+            print(f"\n{kind.group}, {report.setting} {report.split}: {kind.what}; {kind.fix}")
             for example in finding.examples:
                 print(f"  {example}")
             if finding.count > len(finding.examples):

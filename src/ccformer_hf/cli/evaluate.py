@@ -11,7 +11,7 @@ examples:
   ccformer evaluate ccformer-tiny --data AVSBench --setting s4            the test split of S4, by AVSBench's protocol
   ccformer evaluate runs/mine/last --data AVSBench --setting avss --split val
   ccformer evaluate owner/name --data AVSBench --setting ms3 --robust     also with silence, noise and wrong sounds
-  ccformer evaluate runs/mine/last --data my-clips --setting own --pictures 5
+  ccformer evaluate runs/mine/last --data my-clips --setting folder --pictures 5
   accelerate launch -m ccformer_hf evaluate runs/mine/last --data AVSBench --setting s4         a process per GPU
 
 Prints a table and writes a JSON file with everything needed to repeat the evaluation, and the scores of every clip.
@@ -61,7 +61,7 @@ def _evaluate(options: argparse.Namespace) -> int:
     from accelerate import PartialState
     from transformers.utils import logging
 
-    from ..data.loading import load_avsbench
+    from ..data.loading import load_setting
     from ..evaluation.evaluate import evaluate_avsbench, process_device
     from ..evaluation.report import check_output, save_pictures, table, write_results
     from ..inference.loading import load
@@ -72,7 +72,7 @@ def _evaluate(options: argparse.Namespace) -> int:
     output = Path(options.output or f"ccformer-evaluation/{options.setting}-{split}.json")
     check_output(output)
     device = process_device(options.device)
-    clips = load_avsbench(options.setting, options.data, split)
+    clips = load_setting(options.setting, options.data, split)
     model, processor = load(options.model, device)
     evaluation = evaluate_avsbench(
         model,

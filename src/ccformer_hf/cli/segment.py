@@ -124,7 +124,7 @@ def _load(options: argparse.Namespace):
     if options.model == BUILT_IN_MODEL:
         classes = ", ".join(name for class_id, name in model.config.id2label.items() if class_id)
         print(
-            f"{BUILT_IN_MODEL} was trained on {trained_on(model) or 'made-up clips'}. It knows these drawn classes only, "
+            f"{BUILT_IN_MODEL} was trained on {trained_on(model) or 'synthetic clips'}. It knows these drawn classes only, "
             f"not the real world: {classes}"
         )
     return model, processor

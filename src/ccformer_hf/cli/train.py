@@ -68,7 +68,7 @@ def _train(options: argparse.Namespace) -> int:
     from accelerate import PartialState
     from accelerate.utils import set_seed
 
-    from ..data.loading import load_avsbench
+    from ..data.loading import load_setting
     from ..hub import check_repo_id, publish
     from ..training.initial_model import initial_model
     from ..training.loop import TrainingStopped, train
@@ -78,7 +78,7 @@ def _train(options: argparse.Namespace) -> int:
     if options.push_to_hub:
         check_repo_id(options.push_to_hub)
     recipe = read_recipe(options.config, options.set)
-    splits = load_avsbench(recipe.setting, options.data)
+    splits = load_setting(recipe.setting, options.data)
     if "train" not in splits:
         raise ValueError(f"{options.data}: has no training split, but {', '.join(splits)}")
     set_seed(recipe.seed)  # before the model draws its weights

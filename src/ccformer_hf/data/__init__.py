@@ -1,1 +1,1 @@
-"""Data for training and evaluation: the made-up mini set, and AVSBench folders."""
+"""Clips for training and evaluation: AVSBench, folders of clips, composed and synthetic clips."""

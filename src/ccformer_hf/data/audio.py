@@ -11,7 +11,7 @@ from ..model.timing_ccformer import FrameTiming
 
 
 @dataclass(frozen=True)
-class Heard:
+class ClipAudio:
     """A waveform, or else official log-mel examples, or nothing."""
 
     waveform: np.ndarray | None = None
@@ -19,7 +19,7 @@ class Heard:
     log_mel: np.ndarray | None = None
 
     @classmethod
-    def of(cls, row: dict[str, Any]) -> "Heard":
+    def of(cls, row: dict[str, Any]) -> "ClipAudio":
         """The sound of a row of `load_avsbench`; its waveform goes first."""
         if row["sound"] is not None:
             return cls(row["sound"]["waveform"], row["sound"]["sampling_rate"])
@@ -38,19 +38,20 @@ class Heard:
 
 
 def sound_examples(
-    extractor: CCFormerFeatureExtractor, heard: Heard, length: int, repeat_last: bool
+    extractor: CCFormerFeatureExtractor, audio: ClipAudio, length: int, repeat_last: bool
 ) -> tuple[torch.Tensor, torch.Tensor]:
-    """Log-mel examples `(length, 1, 96, 64)` float32 and which of them can be heard, `(length,)` bool.
+    """Log-mel examples `(length, 1, 96, 64)` float32 and which of them hold sound, `(length,)` bool.
 
     Args:
         length: frames of the clip; every set has one per second, whatever the processor's fps for videos.
-        repeat_last: what stands in where there are too few official examples: the last one (s4, ms3), or zeros (avss) (lineage).
+        repeat_last: what stands in where there are too few official examples: the last one (s4, ms3), or zeros (avss)
+            (lineage).
     """
-    if heard.log_mel is not None and len(heard.log_mel):
-        examples = torch.from_numpy(np.array(heard.log_mel[:length]))
+    if audio.log_mel is not None and len(audio.log_mel):
+        examples = torch.from_numpy(np.array(audio.log_mel[:length]))
         filling = examples[-1:] if repeat_last else torch.zeros_like(examples[-1:])
         examples = torch.cat([examples, filling.expand(length - len(examples), -1, -1, -1)])
         return examples, torch.ones(length, dtype=torch.bool)
     times = FrameTiming().frame_times(length)
-    batch = extractor([heard.waveform], heard.sampling_rate, timestamps=[times], return_tensors="pt")
+    batch = extractor([audio.waveform], audio.sampling_rate, timestamps=[times], return_tensors="pt")
     return batch["input_features"][0], batch["audio_mask"][0]

@@ -4,8 +4,8 @@
     ROOT/Multi-sources/ms3_meta_data.csv, ms3_data/   ms3: several sources, 5 frames, all with masks
     ROOT/metadata.csv, v1s/, v1m/, v2/                avss: 71 classes, 5 or 10 frames
 
-`ROOT` may also be the folder that holds the csv itself, or avss may lie one folder deeper. This module lists files and opens none but
-the csv, so it stays fast for whole sets; `features.py` decodes, `check.py` looks into the files.
+`ROOT` may also be the folder that holds the csv itself, or avss may lie one folder deeper. This module lists files and
+opens none but the csv, so it stays fast for whole sets; `features.py` decodes, `check.py` looks into the files.
 """
 
 import csv
@@ -19,6 +19,8 @@ import numpy as np
 from .listing import entries, is_leftover
 
 SETTINGS = ("s4", "ms3", "avss")
+FOLDER = "folder"  # the setting of clips that are no part of AVSBench, see `folder`
+ALL_SETTINGS = (*SETTINGS, FOLDER)
 SPLITS = ("train", "validation", "test")
 TABLES = {"s4": "s4_meta_data.csv", "ms3": "ms3_meta_data.csv", "avss": "metadata.csv"}
 COLUMNS = {
@@ -30,12 +32,14 @@ COLUMNS = {
 OFFICIAL_COUNTS = {"s4": (3452, 740, 740), "ms3": (296, 64, 64), "avss": (8498, 1304, 1554)}
 
 BINARY_CLASS_NAMES = ("background", "sounding")
-# A name's place is its id in the label maps. Do not take the ids of other repositories' label2idx.json, some count from 1.
+# A name's place is its id in the label maps. Do not take the ids of other repositories' label2idx.json, some count
+# from 1.
 AVSS_CLASS_NAMES: tuple[str, ...] = tuple(
-    """background accordion airplane axe baby bassoon bell bird boat boy bus car cat cello clarinet clipper clock dog donkey drum duck
-    elephant emergency-car erhu flute frying-food girl goose guitar gun guzheng hair-dryer handpan harmonica harp helicopter hen
-    horse keyboard leopard lion man marimba missile-rocket motorcycle mower parrot piano pig pipa saw saxophone sheep sitar sorna
-    squirrel tabla tank tiger tractor train trombone truck trumpet tuba ukulele utv vacuum-cleaner violin wolf woman""".split()
+    """background accordion airplane axe baby bassoon bell bird boat boy bus car cat cello clarinet clipper clock dog
+    donkey drum duck elephant emergency-car erhu flute frying-food girl goose guitar gun guzheng hair-dryer
+    handpan harmonica harp helicopter hen horse keyboard leopard lion man marimba missile-rocket motorcycle
+    mower parrot piano pig pipa saw saxophone sheep sitar sorna squirrel tabla tank tiger tractor train
+    trombone truck trumpet tuba ukulele utv vacuum-cleaner violin wolf woman""".split()
 )
 
 S4_SECONDS = 10  # AVSBench cut its clips from videos of 10 s; 14 start at second 6, where 4 s are left
@@ -51,10 +55,10 @@ class ClipFiles:
 
     Attributes:
         id: unique in its setting and split.
-        setting: `"s4"`, `"ms3"`, `"avss"`, or `"own"` for a folder of the user's own.
+        setting: `"s4"`, `"ms3"`, `"avss"`, or `"folder"` for a folder of the user's own.
         split: `"train"`, `"validation"` or `"test"`.
-        classes: what sounds, as the table says: the category (s4), names of `AVSS_CLASS_NAMES` (avss; ms3 where the table of avss is
-            there too), nothing (own).
+        classes: what sounds, as the table says: the category (s4), names of `AVSS_CLASS_NAMES` (avss; ms3 where the
+            table of avss is there too), nothing (own).
         frames: one picture per second; or a single video (own).
         labels: one label picture per frame, None where the frame is not annotated.
         sound: wav file (own: any file with sound), or None.
@@ -104,13 +108,14 @@ def find_settings(root: str | os.PathLike) -> dict[str, Path]:
     """The settings whose table lies in `root` or in a folder directly below it, with the folder of each table.
 
     Raises:
-        NotADirectoryError: where `root` is no folder.
+        NotADirectoryError: where `root` is not a folder.
         FileNotFoundError: where no table is found.
     """
     root = Path(root)
     if not root.is_dir():
         raise NotADirectoryError(
-            f"{root}: is no folder; name the one that holds Single-source/, Multi-sources/ or metadata.csv of AVSBench"
+            f"{root}: is not a folder; name the one that holds Single-source/, Multi-sources/ or metadata.csv of "
+            "AVSBench"
         )
     folders = [root, *(path for path in entries(root) if path.is_dir())]
     found = {}
@@ -134,7 +139,8 @@ def list_clips(
 
     Args:
         folder: the one that holds the table, as `find_settings` gives it.
-        avss_folder: that of the table of avss, which tells what sounds in the clips of ms3; its own table does not. None: not there.
+        avss_folder: that of the table of avss, which tells what sounds in the clips of ms3; its own table does not.
+            None: not there.
 
     Raises:
         OSError: where the table cannot be read.
@@ -161,9 +167,7 @@ def _read_table(setting: str, path: Path) -> list[dict[str, str]]:
         rows = [row for row in csv.reader(file) if row][1:]  # read by position: the header's names vary
     for number, row in enumerate(rows, 2):
         if len(row) < len(names):
-            raise ValueError(
-                f"{path}: row {number} has {len(row)} columns; wanted are {len(names)}: {', '.join(names)}"
-            )
+            raise ValueError(f"{path}: row {number} has {len(row)} columns; expected {len(names)}: {', '.join(names)}")
     return [
         dict(zip(names, row, strict=False)) | {"split": _split(row[names.index("split")], path, number)}
         for number, row in enumerate(rows, 2)
@@ -173,7 +177,7 @@ def _read_table(setting: str, path: Path) -> list[dict[str, str]]:
 def _split(text: str, path: Path, number: int) -> str:
     split = "validation" if text == "val" else text
     if split not in SPLITS:
-        raise ValueError(f"{path}: row {number} has the split {text!r}; wanted is train, val or test")
+        raise ValueError(f"{path}: row {number} has the split {text!r}; expected train, val or test")
     return split
 
 
@@ -281,7 +285,7 @@ def _list_avss(folder: Path, rows: list[dict[str, str]]) -> Iterator[ClipFiles]:
         finder = _Finder(folders, folder)
         if row["label"] not in ("v1s", "v1m", "v2"):
             raise ValueError(
-                f"{folder / TABLES['avss']}: row {number} has the label {row['label']!r}; wanted is v1s, v1m or v2"
+                f"{folder / TABLES['avss']}: row {number} has the label {row['label']!r}; expected v1s, v1m or v2"
             )
         length = V2_FRAMES if row["label"] == "v2" else V1_FRAMES
         frames = [
@@ -305,7 +309,9 @@ def _list_avss(folder: Path, rows: list[dict[str, str]]) -> Iterator[ClipFiles]:
 
 
 def _ms3_classes(path: Path) -> dict[str, tuple[str, ...]]:
-    """What sounds in each clip of ms3: in avss, where it is called v1m, it has the same name (as AVSBench-Robust joins them)."""
+    """What sounds in each clip of ms3: in avss, where it is called v1m, it has the same name (as AVSBench-Robust joins
+    them).
+    """
     rows = enumerate(_read_table("avss", path), 2)
     return {row["vid"]: _avss_classes(row["a_obj"], path, number) for number, row in rows if row["label"] == "v1m"}
 
@@ -329,6 +335,7 @@ def _avss_classes(text: str, path: Path, number: int) -> tuple[str, ...]:
     unknown = [name for name in names if name not in AVSS_CLASS_NAMES]
     if unknown:
         raise ValueError(
-            f"{path}: row {number} names the class {unknown[0]!r}, which is none of AVSBench's 70; take the official table"
+            f"{path}: row {number} names the class {unknown[0]!r}, which is none of AVSBench's 70; take the official "
+            "table"
         )
     return tuple(names)

@@ -1,8 +1,9 @@
-"""Says what of a data set is missing, unreadable or odd, in seconds for whole sets (ours).
+"""Says what of a data set is missing, unreadable or odd, within a minute for whole sets.
 
-Every file is opened, but only its head and tail are read: they hold a picture's size and kind, a sound's length, and betray a
-download that was cut short. What they cannot vouch for is read in full, by what the loader would use. A file whose damage lies in
-its middle passes. Of label pictures one clip per split is decoded, to see whether its class ids make sense.
+Every file is opened, but only its head and tail are read: they hold a picture's size and kind, a sound's length, and
+betray a download that was cut short. What they cannot vouch for is read in full, by what the loader would use. A file
+whose damage lies in its middle passes. Of label pictures one clip per split is decoded, to see whether its class ids
+make sense.
 """
 
 import os
@@ -14,26 +15,24 @@ from functools import partial
 from pathlib import Path
 
 import numpy as np
+from PIL import Image
 from tqdm import tqdm
 
 from ..model.media_ccformer import MediaError, probe
-from ..model.pictures_ccformer import ID_MODES, LARGEST_PICTURE, open_picture, picture_size
-from .avsbench import OFFICIAL_COUNTS, SETTINGS, SPLITS, ClipFiles, class_names, find_settings, list_clips
-from .folder import CLASSES_FILE, list_own_clips, read_own_class_names
+from ..model.pictures_ccformer import ID_MODES, open_picture, picture_size
+from .avsbench import ALL_SETTINGS, FOLDER, OFFICIAL_COUNTS, SPLITS, ClipFiles, class_names, find_settings, list_clips
+from .folder import CLASSES_FILE, list_folder_clips, read_folder_class_names
 from .listing import entries
 from .reading import IGNORE_LABEL, read_label_map, read_log_mel, read_sound
 from .shards import CARD_FILE, PLAN_FILE, is_converted, planned_files, read_plan
 
 FEW = 3  # a finding names so many
 THREADS = 8  # they wait for a network drive most of the time
-HEAD = 1024  # bytes read from the front of a file
+HEAD = 16  # bytes read from the front of a file, which say what kind it is
 
 PNG_START = b"\x89PNG\r\n\x1a\n"
 PNG_END = b"\x00\x00\x00\x00IEND\xaeB`\x82"
 JPEG_START, JPEG_END = b"\xff\xd8\xff", b"\xff\xd9"
-JPEG_EXIF = 0xE1  # the segment of EXIF, and of XMP
-PNG_EXIF = (b"eXIf", b"iTXt", b"Raw profile")  # where a PNG keeps EXIF, or may
-PNG_MODES = {0: "L", 2: "RGB", 3: "P", 4: "LA", 6: "RGBA"}  # Pillow's name of each colour type
 UNKNOWN_LENGTH = 0x7FFF0000  # a wav written into a pipe states a length from here on
 
 COLOUR_MODES = ("RGB", "RGBA", "P")
@@ -41,11 +40,13 @@ COLOUR_MODES = ("RGB", "RGBA", "P")
 
 @dataclass(frozen=True)
 class Kind:
-    """A kind of finding: its `group` (`"missing"`, `"unreadable"`, `"odd"` or `"note"`), what is so, and how to mend it."""
+    """A kind of finding: its `group` (`"missing"`, `"unreadable"`, `"odd"` or `"note"`), what is so, and how to fix
+    it.
+    """
 
     group: str
     what: str
-    mend: str
+    fix: str
 
 
 _AGAIN = "copy or unpack them again"
@@ -55,7 +56,7 @@ NOT_CONVERTED = Kind("missing", "files of the conversion that are not there", _C
 BAD_PICTURE = Kind("unreadable", "pictures that cannot be read", _AGAIN)
 BAD_SOUND = Kind("unreadable", "sounds that cannot be read", _AGAIN)
 BAD_SHARD = Kind("unreadable", "shards that cannot be read", f"delete them, then {_CONVERT}")
-OTHER_ROWS = Kind("odd", "shards with another number of clips than planned", BAD_SHARD.mend)
+OTHER_ROWS = Kind("odd", "shards with another number of clips than planned", BAD_SHARD.fix)
 OTHER_SIZE = Kind("odd", "clips with pictures of different sizes", "bring their frames and labels to one size")
 UNCLEAR = Kind(
     "odd", "files that could be read in two ways, or not at all", "do what it says at each, then check again"
@@ -75,13 +76,13 @@ ONLY_IGNORED = Kind(
     f"save class ids: 1 for the first line of {CLASSES_FILE}",
 )
 MIXED = Kind("odd", "clips in another form than the split's first", "give all a video, or all frames/")
-OTHER_COUNT = Kind("note", "another number of clips than in AVSBench's table", "nothing to mend in a smaller set")
-SHORT_SOUND = Kind("note", "clips whose sound ends over a second too soon", "nothing to mend, the rest is silent")
+OTHER_COUNT = Kind("note", "another number of clips than in AVSBench's table", "nothing to fix in a smaller set")
+SHORT_SOUND = Kind("note", "clips whose sound ends over a second too soon", "nothing to fix, the rest is silent")
 NO_WAVEFORM = Kind(
-    "note", "clips without a sound file", "nothing to mend if they are silent, or log-mel files are used"
+    "note", "clips without a sound file", "nothing to fix if they are silent, or log-mel files are used"
 )
 NOT_ANNOTATED = Kind("note", "clips without any label", "add labels, or expect no score for them")
-FEWER_COLOURS = Kind("note", "clips with too few pictures in labels_rgb", "nothing to mend, labels_semantic is used")
+FEWER_COLOURS = Kind("note", "clips with too few pictures in labels_rgb", "nothing to fix, labels_semantic is used")
 
 
 @dataclass
@@ -98,7 +99,7 @@ class SplitReport:
     """What was found in one split of one setting.
 
     Attributes:
-        setting: `"s4"`, `"ms3"`, `"avss"` or `"own"`.
+        setting: `"s4"`, `"ms3"`, `"avss"` or `"folder"`.
         split: `"train"`, `"validation"` or `"test"`.
         clips: how many the table, the folders or the plan of the shards promise.
         whole: how many of them nothing but notes was found about.
@@ -133,19 +134,19 @@ def check_data(root: str | os.PathLike, setting: str | None = None, progress: bo
 
     Args:
         root: folder with AVSBench's official download, clips of your own, or what `ccformer data convert` wrote.
-        setting: `"s4"`, `"ms3"`, `"avss"` or `"own"`; None: all that are there.
+        setting: `"s4"`, `"ms3"`, `"avss"` or `"folder"`; None: all that are there.
         progress: show progress bars on stderr.
 
     Returns:
         One report per setting and split.
 
     Raises:
-        OSError: where `root` is no folder, holds no such setting, or a table cannot be read.
+        OSError: where `root` is not a folder, holds no such setting, or a table cannot be read.
         ValueError: for an unknown setting, or a table that is broken.
     """
     root = Path(root)
-    if setting not in (None, *SETTINGS, "own"):
-        raise ValueError(f"setting is {setting!r}, it must be one of {', '.join(map(repr, (*SETTINGS, 'own')))}")
+    if setting not in (None, *ALL_SETTINGS):
+        raise ValueError(f"setting is {setting!r}; expected one of {', '.join(map(repr, ALL_SETTINGS))}")
     if is_converted(root):
         return _check_shards(root, setting)
     reports = []
@@ -155,8 +156,8 @@ def check_data(root: str | os.PathLike, setting: str | None = None, progress: bo
 
 
 def _folders(root: Path, setting: str | None) -> dict[str, Path]:
-    if setting == "own" or (setting is None and (root / CLASSES_FILE).is_file()):
-        return {"own": root}
+    if setting == FOLDER or (setting is None and (root / CLASSES_FILE).is_file()):
+        return {FOLDER: root}
     found = find_settings(root)
     if setting is None:
         return found
@@ -166,8 +167,8 @@ def _folders(root: Path, setting: str | None) -> dict[str, Path]:
 
 
 def _check_setting(setting: str, folder: Path, root: Path, progress: bool) -> list[SplitReport]:
-    if setting == "own":
-        names, clips = read_own_class_names(folder), list_own_clips(folder)
+    if setting == FOLDER:
+        names, clips = read_folder_class_names(folder), list_folder_clips(folder)
     else:
         names, clips = class_names(setting), list_clips(setting, folder)
     reports = {split: SplitReport(setting, split) for split in SPLITS}
@@ -190,7 +191,7 @@ def _check_setting(setting: str, folder: Path, root: Path, progress: bool) -> li
                 report.add(kind, example)
     finally:
         pool.shutdown(cancel_futures=True)
-    if setting == "own":
+    if setting == FOLDER:
         return [report for report in reports.values() if report.clips]
     for report, official in zip(reports.values(), OFFICIAL_COUNTS[setting], strict=True):
         if report.clips != official:
@@ -209,7 +210,7 @@ def _check_clip(clip: ClipFiles, root: Path, folder: Path) -> list[tuple[Kind, s
     """What its files show without being decoded, each with the name of the file or clip."""
     # An own clip tells what it lacks in words, the others by names as seen from their table.
     findings = [
-        (MISSING, name if clip.setting == "own" else os.path.relpath(folder / name, root)) for name in clip.missing
+        (MISSING, name if clip.setting == FOLDER else os.path.relpath(folder / name, root)) for name in clip.missing
     ]
     findings += [(UNCLEAR, what) for what in clip.unclear]
     labels = [path for path in clip.labels if path is not None]
@@ -272,7 +273,7 @@ def _check_sound(clip: ClipFiles, root: Path) -> Iterator[tuple[Kind, str]]:
         except _UnreadableError as error:
             yield BAD_SOUND, f"{os.path.relpath(clip.log_mel, root)} ({error})"
     if clip.sound is None:
-        if clip.log_mel is not None or clip.setting == "own":
+        if clip.log_mel is not None or clip.setting == FOLDER:
             yield NO_WAVEFORM, clip.id
     elif clip.sound not in clip.frames:  # the sound of a video is as long as the video says
         try:
@@ -331,34 +332,17 @@ def _look_at_picture(path: str) -> _Picture:
     if size == 0:
         raise _UnreadableError("it is empty")
     try:
-        if head.startswith(PNG_START) and head[12:16] == b"IHDR" and tail == PNG_END:
-            width, height, bits, colours = struct.unpack(">IIBB", head[16:26])
-            mode = "I;16" if (bits, colours) == (16, 0) else PNG_MODES.get(colours, "?")
-            found = None if any(mark in head for mark in PNG_EXIF) else (width, height)
-        elif head.startswith(JPEG_START) and tail.endswith(JPEG_END):
-            mode, found = "JPEG", _jpeg_size(head)
-        else:
-            image = open_picture(path)
-            mode, found = "JPEG" if image.format in ("JPEG", "MPO") else image.mode, image.size
-        if found is None or found[0] * found[1] > LARGEST_PICTURE:
-            found = picture_size(path)  # turned as EXIF says; refused where it is too large
+        # Pillow reads no more than the head of a file whose end is there.
+        if head.startswith(JPEG_START) and tail.endswith(JPEG_END):
+            return _Picture(*picture_size(path), "JPEG")
+        if head.startswith(PNG_START) and tail == PNG_END:
+            width, height = picture_size(path)
+            with Image.open(path, formats=("PNG",)) as image:
+                return _Picture(width, height, image.mode)
+        image = open_picture(path)
     except ValueError as error:
         raise _UnreadableError(str(error).removeprefix(f"{path}: ")) from None
-    return _Picture(*found, mode)
-
-
-def _jpeg_size(head: bytes) -> tuple[int, int] | None:
-    """Width and height from the frame header of a JPEG, where it starts within `head` and no EXIF before it may turn the picture."""
-    at = 2
-    while at + 9 <= len(head) and head[at] == 0xFF:
-        marker, length = head[at + 1], int.from_bytes(head[at + 2 : at + 4])
-        if marker == JPEG_EXIF:
-            return None
-        if 0xC0 <= marker <= 0xCF and marker not in (0xC4, 0xC8, 0xCC):  # these three are tables
-            height, width = struct.unpack(">HH", head[at + 5 : at + 9])
-            return width, height
-        at += 2 + length
-    return None
+    return _Picture(*image.size, "JPEG" if image.format in ("JPEG", "MPO") else image.mode)
 
 
 def _look_at_sound(path: str) -> float:
@@ -379,7 +363,10 @@ def _look_at_sound(path: str) -> float:
 
 
 def _wav_seconds(path: str, size: int) -> float | None:
-    """Length of a wav file by its header; None where that does not tell."""
+    """Length of a wav file by its header; None where that does not tell.
+
+    By hand, as `wave` does not say where the samples start, which it takes to see that a file was cut short.
+    """
     with open(path, "rb") as file:
         riff = file.read(12)
         if riff[:4] != b"RIFF" or riff[8:] != b"WAVE":
@@ -423,7 +410,7 @@ def _check_shards(root: Path, setting: str | None) -> list[SplitReport]:
     try:
         plan = read_plan(root)
     except ValueError as error:
-        raise ValueError(f"{root / PLAN_FILE}: cannot be read ({error}); {BAD_SHARD.mend}") from None
+        raise ValueError(f"{root / PLAN_FILE}: cannot be read ({error}); {BAD_SHARD.fix}") from None
     if setting is not None and setting not in plan:
         raise FileNotFoundError(f"{root}: holds no {setting}, but {', '.join(plan)}; convert it into this folder too")
     reports = []

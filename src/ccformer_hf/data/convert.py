@@ -1,7 +1,7 @@
-"""Converts folders of AVSBench, or of one's own, to Parquet shards with everything embedded (ours).
+"""Converts AVSBench, or a folder of clips, to Parquet shards with everything embedded.
 
-The plan is written first, then the shards in several processes, the dataset card last. Every file appears whole or not at all, and
-every shard remembers what it was made from; so a second run goes on where a killed one stopped.
+The plan is written first, then the shards in several processes, the dataset card last. Every file appears whole or not
+at all, and every shard remembers what it was made from; so a second run goes on where a killed one stopped.
 """
 
 import hashlib
@@ -24,9 +24,9 @@ import pyarrow.parquet as pq
 from PIL import Image
 from tqdm import tqdm
 
-from ..atomic import written_whole
+from ..atomic import atomic_file
 from ..model.pictures_ccformer import read_picture
-from .avsbench import SETTINGS, SPLITS, ClipFiles, find_settings
+from .avsbench import ALL_SETTINGS, FOLDER, SPLITS, ClipFiles, find_settings
 from .dataset_card import dataset_card
 from .features import LabelMaps, PictureSize, VideoFrames, shard_features
 from .folder import CLASSES_FILE
@@ -70,7 +70,7 @@ def convert(
     Args:
         root: folder with the official download, or with clips of your own (see `ccformer_hf.data.folder`).
         out: folder to write; it must not exist yet, be empty, or come from an earlier run.
-        settings: some of `"s4"`, `"ms3"`, `"avss"`, `"own"`; by default all that `root` holds.
+        settings: some of `"s4"`, `"ms3"`, `"avss"`, `"folder"`; by default all that `root` holds.
         workers: processes, by default one per core.
         progress: show a progress bar.
 
@@ -79,7 +79,8 @@ def convert(
 
     Raises:
         OSError: where files are missing (nothing is written then), or `out` is in other use or made from other files.
-        ValueError: for an unknown setting, a broken table, or a file that cannot be decoded. Shards that are whole stay.
+        ValueError: for an unknown setting, a broken table, or a file that cannot be decoded. Shards that are whole
+            stay.
     """
     root, out = Path(root), Path(out)
     workers = workers if workers is not None else os.cpu_count() or 1
@@ -93,8 +94,8 @@ def convert(
     plan = read_plan(out) if is_converted(out) else {}
     shards = []
     for setting in settings:
-        if setting not in (*SETTINGS, "own"):
-            raise ValueError(f"setting is {setting!r}, it must be one of {', '.join(map(repr, (*SETTINGS, 'own')))}")
+        if setting not in ALL_SETTINGS:
+            raise ValueError(f"setting is {setting!r}; expected one of {', '.join(map(repr, ALL_SETTINGS))}")
         clips, names = clips_and_class_names(setting, root)
         splits = {split: [clip for clip in clips if clip.split == split] for split in SPLITS}
         splits = {split: clips for split, clips in splits.items() if clips}
@@ -106,7 +107,7 @@ def convert(
 
     out.mkdir(parents=True, exist_ok=True)
     remove_leftovers(out)
-    with written_whole(out / PLAN_FILE) as path:  # first of all: by it a second run knows the folder
+    with atomic_file(out / PLAN_FILE) as path:  # first of all: by it a second run knows the folder
         path.write_text(json.dumps(plan, indent=1) + "\n", encoding="utf-8")
     for setting in settings:
         (out / setting).mkdir(exist_ok=True)
@@ -118,17 +119,19 @@ def convert(
         finally:
             for setting in settings:
                 remove_leftovers(out / setting)
-    with written_whole(out / CARD_FILE) as path:
+    with atomic_file(out / CARD_FILE) as path:
         path.write_text(dataset_card(out), encoding="utf-8")
     return settings
 
 
 def _settings_there(root: Path) -> list[str]:
-    return ["own"] if (root / CLASSES_FILE).is_file() else list(find_settings(root))
+    return [FOLDER] if (root / CLASSES_FILE).is_file() else list(find_settings(root))
 
 
 def _layout(splits: dict[str, list[ClipFiles]], earlier: dict | None) -> dict[str, list[int]]:
-    """How many clips each shard of a split holds; as planned earlier, though a file mended since may have another size."""
+    """How many clips each shard of a split holds; as planned earlier, though a file mended since may have another
+    size.
+    """
     counts = {split: len(clips) for split, clips in splits.items()}
     if earlier and {split: sum(clips) for split, clips in earlier["clips_per_shard"].items()} == counts:
         return earlier["clips_per_shard"]
@@ -178,7 +181,8 @@ def _open_shards(
                 others.add(path)
     if others:
         raise FileExistsError(
-            f"{out}: holds {setting} made from other files ({len(others)} shards, the first is {min(others)}); name another "
+            f"{out}: holds {setting} made from other files ({len(others)} shards, the first is {min(others)}); name "
+            "another "
             f"folder, or delete {out / setting} and run the same command again"
         )
     return shards
@@ -220,7 +224,8 @@ def _write_shards(shards: list[_Shard], workers: int, progress: bool) -> None:
                         future.result()
             except BrokenProcessPool:
                 raise OSError(
-                    "a process that converts was killed, most likely for want of memory; run the same command again with "
+                    "a process that converts was killed, most likely for want of memory; run the same command again "
+                    "with "
                     "fewer --workers, it goes on where it stopped"
                 ) from None
             finally:
@@ -251,7 +256,7 @@ def _write_shard_and_count(shard: _Shard) -> None:
 
 def _write_shard(shard: _Shard, advance: Callable[[int], object]) -> None:
     schema = shard_features().arrow_schema
-    with written_whole(shard.path) as path, pq.ParquetWriter(path, schema, **_COMPRESSION) as writer:
+    with atomic_file(shard.path) as path, pq.ParquetWriter(path, schema, **_COMPRESSION) as writer:
         writer.add_key_value_metadata({_SOURCE: shard.source})
         for group in _row_groups(shard, schema, advance):
             writer.write_table(group)
@@ -272,7 +277,9 @@ def _row_groups(shard: _Shard, schema: pa.Schema, advance: Callable[[int], objec
 
 
 def _row(clip: ClipFiles, names: tuple[str, ...]) -> dict:
-    """What a shard holds of a clip. Everything is decoded once, so that a broken file is told now, and not in training."""
+    """What a shard holds of a clip. Everything is decoded once, so that a broken file is told now, and not in
+    training.
+    """
     labels = LabelMaps(list(names), clip.has_binary_labels)
     ids = labels.decode_example(labels.encode_example(clip.labels))
     waveform, sampling_rate = read_sound(clip.sound) if clip.sound else (None, None)
@@ -293,7 +300,9 @@ def _row(clip: ClipFiles, names: tuple[str, ...]) -> dict:
 
 
 def _nested(examples: np.ndarray) -> list[list[list[np.ndarray]]]:
-    """`(T, 1, 96, 64)` as lists of rows, which Arrow takes; rows as arrays are several times faster than lists of floats."""
+    """`(T, 1, 96, 64)` as lists of rows, which Arrow takes; rows as arrays are several times faster than lists of
+    floats.
+    """
     return [[list(channel) for channel in example] for example in examples]
 
 

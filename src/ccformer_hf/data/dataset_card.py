@@ -1,21 +1,22 @@
-"""The dataset card of a converted folder: what the Hub shows, and what tells `datasets` the settings and splits (ours)."""
+"""The dataset card of a converted folder: what the Hub shows, and where `datasets` finds settings and splits."""
 
 import os
 
-from .avsbench import SETTINGS
+from .avsbench import FOLDER, SETTINGS
 from .shards import read_plan, shard_files
 
 _TITLES = {
     "s4": "AVSBench S4: one source per clip",
     "ms3": "AVSBench MS3: several sources per clip",
     "avss": "AVSBench AVSS: 71 classes",
-    "own": "clips of one's own",
+    FOLDER: "clips of a folder",
 }
 _LICENSE = """
 ## License
 
-**Keep copies private.** AVSBench (Zhou et al., <https://github.com/OpenNLPLab/AVSBench>) is given out by its authors on request, and they
-state no license with it; a third-party note gives CC BY-NC 4.0. Do not share this copy, or make its repository public, unless they agree.
+**Keep copies private.** AVSBench (Zhou et al., <https://github.com/OpenNLPLab/AVSBench>) is given out by its
+authors on request, and they state no license with it; a third-party note gives CC BY-NC 4.0. Do not share this copy,
+or make its repository public, unless they agree.
 """
 
 
@@ -40,6 +41,7 @@ def dataset_card(out: str | os.PathLike) -> str:
         for setting, entry in plan.items()
     )
     first = next(iter(plan))
+    load = "load_folder(" if first == FOLDER else f'load_avsbench("{first}", '
     return f"""---
 pretty_name: {"AVSBench" if official else "Audio-visual segmentation clips"}
 {license}task_categories:
@@ -61,8 +63,8 @@ Clips with sound, one frame per second, and for each annotated frame a map of wh
 from datasets import load_dataset
 clip = load_dataset("<this folder or repository>", "{first}", split="{next(iter(plan[first]["clips_per_shard"]))}")[0]
 
-from ccformer_hf.data.loading import load_avsbench  # the same clips, label maps and sound as arrays
-clips = load_avsbench("{first}", "<this folder>")
+from ccformer_hf import {load.partition("(")[0]}  # the same clips, label maps and sound as arrays
+clips = {load}"<this folder>")
 ```
 
 ## Columns
@@ -73,10 +75,10 @@ One row is one clip of `T` frames.
 |---|---|---|
 | `id` | string | name of the clip, unique in its setting and split |
 | `setting` | string | {", ".join(f"`{setting}`" for setting in plan)} |
-| `classes` | list of strings | what sounds, where the official tables tell: s4 its category, avss and ms3 of avss' 70 classes |
+| `classes` | list of strings | what sounds, by the official tables: s4 its category, avss and ms3 avss' 70 classes |
 | `annotated` | `T` bools | whether the frame has a label map; in training clips with one source only the first has |
 | `frames` | `T` images | the frames; pictures are the original files, frames of videos are PNG |
-| `labels` | `T` images or null | label map: PNG of 8 bits whose values are class ids, 255 = ignore; null: not annotated |
+| `labels` | `T` images or null | label map: 8-bit PNG, values are class ids, 255 = ignore; null: not annotated |
 | `sound` | `waveform` floats, `sampling_rate` int | mono, -1..1; null for a clip without |
 | `log_mel` | floats `(T', 1, 96, 64)` | official log-mel examples of the sound; null where the source has none |
 | `size` | 2 ints | height and width of the first frame |

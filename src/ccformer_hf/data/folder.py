@@ -1,4 +1,4 @@
-"""A folder of the user's own clips, laid out so that nothing but files needs to be written (ours).
+"""A folder of clips for `load_folder`: nothing but files, no table to write.
 
     ROOT/classes.txt                      one class per line; the first line is id 1 (0 is background, 255 is ignore)
     ROOT/train/<clip>/frames/*.jpg|*.png  one picture per second, in the order of the numbers in their names: 1, 2, 10
@@ -6,11 +6,12 @@
                      /audio.wav           its sound; left out for a clip without
     ROOT/validation/..., ROOT/test/...
 
-Leading zeros do not matter: `masks/01.png` belongs to `frames/1.jpg`. Frames may also be .bmp, .webp or .tif, masks .bmp or .tif, the
-sound .mp3, .flac, ...; hidden files and what systems leave in folders are passed over. What could be read in two ways is refused.
+Leading zeros do not matter: `masks/01.png` belongs to `frames/1.jpg`. Frames may also be .bmp, .webp or .tif, masks
+.bmp or .tif, the sound .mp3, .flac, ...; hidden files and what systems leave in folders are passed over. What could be
+read in two ways is refused.
 
-Instead of `frames/` a clip may have `video.mp4` (or .mkv, .mov, .webm, .avi), whose sound is taken then; its masks are called
-`000000.png`, `000001.png`, ... by the second they show, as `ccformer segment` writes them.
+Instead of `frames/` a clip may have `video.mp4` (or .mkv, .mov, .webm, .avi), whose sound is taken then; its masks are
+called `000000.png`, `000001.png`, ... by the second they show, as `ccformer segment` writes them.
 """
 
 import os
@@ -20,7 +21,7 @@ from pathlib import Path
 from ..model.media_ccformer import MediaError, probe
 from ..model.pictures_ccformer import SUFFIXES
 from ..model.timing_ccformer import FrameTiming
-from .avsbench import SPLITS, VIDEOS, ClipFiles
+from .avsbench import FOLDER, SPLITS, VIDEOS, ClipFiles
 from .listing import entries, natural_key
 
 CLASSES_FILE = "classes.txt"
@@ -32,7 +33,7 @@ OTHER_PICTURES = (".gif", ".heic", ".heif", ".avif", ".jfif", ".jp2", ".jxl", ".
 Key = tuple[str | int, ...]
 
 
-def read_own_class_names(root: str | os.PathLike) -> tuple[str, ...]:
+def read_folder_class_names(root: str | os.PathLike) -> tuple[str, ...]:
     """Background and the lines of `classes.txt`.
 
     Raises:
@@ -48,12 +49,13 @@ def read_own_class_names(root: str | os.PathLike) -> tuple[str, ...]:
     twice = sorted({name for name in names if names.count(name) > 1})
     if twice or not 2 <= len(names) <= 255:
         what = f"names {twice[0]!r} twice (background needs no line)" if twice else f"names {len(names) - 1} classes"
-        raise ValueError(f"{path}: {what}; wanted are 1 to 254 different names, one per line")
+        raise ValueError(f"{path}: {what}; expected 1 to 254 different names, one per line")
     return names
 
 
-def list_own_clips(root: str | os.PathLike) -> list[ClipFiles]:
-    """All clips of the three splits in natural order of their names, usable or not (see `ClipFiles.missing` and `.unclear`).
+def list_folder_clips(root: str | os.PathLike) -> list[ClipFiles]:
+    """All clips of the three splits in natural order of their names, usable or not (see `ClipFiles.missing` and
+    `.unclear`).
 
     Raises:
         FileNotFoundError: where no split has a clip.
@@ -66,7 +68,7 @@ def list_own_clips(root: str | os.PathLike) -> list[ClipFiles]:
     clips = [_clip(folder, split) for split in SPLITS for folder in entries(root / split) if folder.is_dir()]
     if not clips:
         raise FileNotFoundError(
-            f"{root}: holds no clips; wanted are folders {root}/train/<clip>/ with frames/ or video.mp4, and masks/"
+            f"{root}: holds no clips; expected folders {root}/train/<clip>/ with frames/ or video.mp4, and masks/"
         )
     return clips
 
@@ -96,7 +98,7 @@ def _clip(folder: Path, split: str) -> ClipFiles:
     labels = tuple(str(masks.pop(key)) if key in masks else None for key in keys)
     if keys and masks:
         missing.append(f"the frame of {where}/masks/{next(iter(masks.values())).name}")
-    return ClipFiles(folder.name, "own", split, (), frames, labels, sound, None, tuple(missing), tuple(unclear))
+    return ClipFiles(folder.name, FOLDER, split, (), frames, labels, sound, None, tuple(missing), tuple(unclear))
 
 
 def _files_called(folder: Path, stem: str, suffixes: tuple[str, ...]) -> list[Path]:

@@ -1,4 +1,4 @@
-"""What lies in a folder of a data set, and in which order (ours)."""
+"""What lies in a folder of a data set, and in which order."""
 
 import os
 import re

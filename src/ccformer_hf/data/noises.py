@@ -1,10 +1,11 @@
-"""Sounds of no class: white and pink noise, mains hum, and made-up sounds that nothing makes (ours). Nothing is to be marked under them."""
+"""Sounds of no class: white and pink noise, mains hum, bleeps. Nothing is to be marked under them."""
 
 from collections.abc import Callable
 
 import numpy as np
 
-SAMPLING_RATE = 16000
+from ..model.timing_ccformer import SAMPLING_RATE
+
 QUIETEST, LOUDEST = -30.0, -6.0  # root mean square in dB below full scale
 HUM_HARMONICS = 40  # VGGish hears from 125 Hz on, so it is the harmonics of 50 or 60 Hz that count
 

@@ -10,12 +10,12 @@ from functools import lru_cache
 import numpy as np
 import torch
 
+from ..model.configuration_ccformer import IGNORE_LABEL
 from ..model.media_ccformer import SoundReader, probe
 from ..model.pictures_ccformer import ID_MODES, read_labels
 from ..model.timing_ccformer import EXAMPLE_COLUMNS
 from .avsbench import AVSS_CLASS_NAMES, avss_palette
 
-IGNORE_LABEL = 255
 MEL_BANDS = 64
 
 
@@ -29,12 +29,14 @@ def read_label_map(source: str | os.PathLike | io.BytesIO, num_classes: int, bin
         name: of the file, for errors.
 
     Returns:
-        uint8 `(H, W)`: 0 = background .. K - 1; 255 = ignore. A picture in colours is read by AVSBench's palette where the classes are
+        uint8 `(H, W)`: 0 = background .. K - 1; 255 = ignore. A picture in colours is read by AVSBench's palette where
+            the classes are
         AVSBench's 71; an unknown colour is background there (lineage).
 
     Raises:
         FileNotFoundError: where the file is not there.
-        ValueError: for a picture that cannot be decoded, ids from K on other than 255, or colours that stand for nothing.
+        ValueError: for a picture that cannot be decoded, ids from K on other than 255, or colours that stand for
+            nothing.
     """
     image = read_labels(source, name)
     if binary:
@@ -88,7 +90,9 @@ def read_sound(path: str | os.PathLike) -> tuple[np.ndarray, int]:
 
 
 def _read_pcm(path: str | os.PathLike) -> tuple[np.ndarray, int]:
-    """AVSBench's own form, 16-bit wav: 0.3 ms for 5 s where PyAV takes 14 (measured); every training step reads some."""
+    """AVSBench's own form, 16-bit wav: 0.3 ms for 5 s where PyAV takes 14 (measured); every training step
+    reads some.
+    """
     with wave.open(os.fspath(path), "rb") as file:
         channels, rate = file.getnchannels(), file.getframerate()
         content = file.readframes(file.getnframes()) if file.getsampwidth() == 2 else b""
@@ -123,7 +127,7 @@ def read_log_mel(path: str | os.PathLike) -> np.ndarray:
     Raises:
         ValueError: for a file that is not the pickle of such a tensor, or one that holds NaN.
     """
-    wanted = f"wanted is a pickled float32 tensor (T, 1, {EXAMPLE_COLUMNS}, {MEL_BANDS}) as AVSBench ships it"
+    wanted = f"expected a pickled float32 tensor (T, 1, {EXAMPLE_COLUMNS}, {MEL_BANDS}) as AVSBench ships it"
     with open(path, "rb") as file:
         try:
             tensor = _TensorUnpickler(file).load()

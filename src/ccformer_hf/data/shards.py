@@ -1,6 +1,7 @@
-"""The folder that `ccformer data convert` writes: Parquet shards per setting and split, and a plan that says which there have to be.
+"""The folder that `ccformer data convert` writes: Parquet shards per setting and split, and a plan that says which
+there have to be.
 
-OUT/shards.json                          the plan: per setting the class names, and per split how many clips each shard holds
+OUT/shards.json                          the plan: class names, and how many clips each shard holds
 OUT/s4/train-00000-of-00006.parquet ...  clips with everything embedded
 OUT/README.md                            the dataset card; `datasets.load_dataset(OUT, "s4")` reads it
 """
@@ -20,7 +21,9 @@ def is_converted(root: str | os.PathLike) -> bool:
 
 
 def read_plan(root: str | os.PathLike) -> dict[str, dict[str, Any]]:
-    """The plan of a converted folder: `{"s4": {"class_names": [...], "clips_per_shard": {"train": [410, ...], ...}}}`."""
+    """The plan of a converted folder:
+    `{"s4": {"class_names": [...], "clips_per_shard": {"train": [410, ...], ...}}}`.
+    """
     return json.loads((Path(root) / PLAN_FILE).read_text(encoding="utf-8"))
 
 
@@ -52,7 +55,8 @@ def shard_files(root: str | os.PathLike, setting: str) -> tuple[dict[str, list[s
     absent = [path for paths in files.values() for path in paths if not os.path.isfile(path)]
     if absent:
         raise FileNotFoundError(
-            f"{root}: the conversion of {setting} was not finished, {len(absent)} of its shards are not there, the first "
+            f"{root}: the conversion of {setting} was not finished, {len(absent)} of its shards are not there, the "
+            "first "
             f"is {absent[0]}; run the same `ccformer data convert` again, it goes on where it stopped"
         )
     return files, tuple(plan[setting]["class_names"])

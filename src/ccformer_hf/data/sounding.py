@@ -1,13 +1,15 @@
-"""Which classes sound in a clip: what decides whose sound another clip may be given as a wrong one (ours)."""
+"""Which classes sound in a clip: what decides whose sound another clip may be given as a wrong one."""
 
 import numpy as np
 from datasets import Dataset
 
+from .avsbench import FOLDER
 from .reading import IGNORE_LABEL
 
 TABLE, LABEL_MAPS, UNKNOWN = "the official table", "the label maps", "unknown"
 NOT_TOLD = (
-    "which classes sound in a clip is not known: the label maps of s4 and ms3 do not tell, nor does ms3's own table. Put AVSBench's "
+    "which classes sound in a clip is not known: the label maps of s4 and ms3 do not tell, nor does ms3's own table. "
+    "Put AVSBench's "
     "metadata.csv into the folder that holds Multi-sources/, and convert again what was converted without it"
 )
 
@@ -15,8 +17,8 @@ NOT_TOLD = (
 class SoundingClasses:
     """Of each clip the names of the classes that sound in it; none where that is not known.
 
-    As the official table tells; of clips of one's own as their label maps show, which are read when they are first asked for. A clip
-    with nothing in its label maps is not known: what sounds in it, if anything, is off screen.
+    As the official table tells; of clips of one's own as their label maps show, which are read when they are first
+    asked for. A clip with nothing in its label maps is not known: what sounds in it, if anything, is off screen.
 
     Args:
         clips: rows of `load_avsbench`.
@@ -33,7 +35,7 @@ class SoundingClasses:
         if self._known:
             self.told_by = TABLE
         else:
-            self.told_by = LABEL_MAPS if table["setting"][0] == "own" else UNKNOWN
+            self.told_by = LABEL_MAPS if table["setting"][0] == FOLDER else UNKNOWN
 
     def of(self, index: int) -> frozenset[str]:
         """The classes of the clip at `index`."""

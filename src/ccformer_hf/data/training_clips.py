@@ -18,9 +18,9 @@ import numpy as np
 import torch
 from datasets import Dataset
 
-from ..atomic import written_whole
+from ..atomic import atomic_file
 from ..model.processing_ccformer import AudioVisualProcessor
-from .audio import Heard, sound_examples
+from .audio import ClipAudio, sound_examples
 from .augmentation import Augmentation, augment_pictures, augment_sound, cut_frames, negative_kind, nothing_sounds
 from .noises import NOISES, make_noise
 from .noises import SAMPLING_RATE as NOISE_RATE
@@ -167,31 +167,31 @@ class TrainingClips(torch.utils.data.Dataset):
         """Examples `(T, 1, 96, 64)` and which of them can be heard `(T,)`."""
         extractor, frames = self.processor.feature_extractor, kept.stop - kept.start
         if negative == "silence":
-            return sound_examples(extractor, Heard(), frames, self.repeat_last)
+            return sound_examples(extractor, ClipAudio(), frames, self.repeat_last)
         if self.cache is not None:
             features, heard = self._cached(index, length)
             return features[kept], heard[kept]
-        own = Heard.of(self.sounds[index])
+        own = ClipAudio.of(self.sounds[index])
         if negative == "noise_only":
-            own = Heard(make_noise(str(rng.choice(list(NOISES))), rng, length + 1), NOISE_RATE)
+            own = ClipAudio(make_noise(str(rng.choice(list(NOISES))), rng, length + 1), NOISE_RATE)
         elif negative == "off_screen":
-            own = self._other(index, rng) or Heard()
+            own = self._other(index, rng) or ClipAudio()
         elif own.waveform is not None and self.augmentation.changes_sound:
             other = self._other(index, rng) if rng.random() < self.augmentation.mix else None
             mixed = None if other is None else other.waveform_at(own.sampling_rate)
             changed = augment_sound(own.waveform, own.sampling_rate, self.augmentation, rng, mixed)
-            own = Heard(changed, own.sampling_rate)
+            own = ClipAudio(changed, own.sampling_rate)
         features, heard = sound_examples(extractor, own, length, self.repeat_last)
         # Cut after the sound was made of the whole clip: the first frames kept hear what came just before them.
         return features[kept], heard[kept]
 
-    def _other(self, index: int, rng: np.random.Generator) -> Heard | None:
+    def _other(self, index: int, rng: np.random.Generator) -> ClipAudio | None:
         """The sound of another clip that has no class in common; None where ten tries find none, or no classes are
         known."""
         for other in rng.integers(0, len(self.clips), size=10).tolist():
             own, its = self.classes.of(index), self.classes.of(other)
             if own and its and own.isdisjoint(its):
-                return Heard.of(self.sounds[other])
+                return ClipAudio.of(self.sounds[other])
         return None
 
     def _cached(self, index: int, length: int) -> tuple[torch.Tensor, torch.Tensor]:
@@ -202,10 +202,10 @@ class TrainingClips(torch.utils.data.Dataset):
                 return torch.from_numpy(kept["features"]), torch.from_numpy(kept["heard"])
         except (FileNotFoundError, EOFError, ValueError, BadZipFile):
             pass  # not there yet, or cut short by a loss of power
-        extractor, sound = self.processor.feature_extractor, Heard.of(self.sounds[index])
+        extractor, sound = self.processor.feature_extractor, ClipAudio.of(self.sounds[index])
         features, heard = sound_examples(extractor, sound, length, self.repeat_last)
         self.cache.mkdir(parents=True, exist_ok=True)
-        with written_whole(path) as temporary, open(temporary, "wb") as file:
+        with atomic_file(path) as temporary, open(temporary, "wb") as file:
             np.savez(file, features=features.numpy(), heard=heard.numpy())
         return features, heard
 

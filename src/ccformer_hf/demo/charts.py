@@ -195,7 +195,7 @@ def knows_html(model: DemoModel) -> str:
     name = escape(model.name)
     if model.name == BUILT_IN_MODEL:
         told = (
-            f"<b>{name}</b> has only ever seen made-up clips: drawn objects with synthetic sounds. It knows these "
+            f"<b>{name}</b> has only ever seen synthetic clips: drawn objects with synthetic sounds. It knows these "
             f"{len(labels)} drawn things and <b>not the real world</b>: try the examples; on a film of your own, expect it to be wrong."
         )
     else:

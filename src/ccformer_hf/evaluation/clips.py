@@ -1,4 +1,5 @@
-"""The clips of a data set on their way into an evaluation: read ahead, with their sounds, and what predictions are compared with.
+"""The clips of a data set on their way into an evaluation: read ahead, with their sounds, and what predictions are
+compared with.
 
 Letters: `B` clips, `T` frames, `S` side of the scored maps.
 """
@@ -14,7 +15,8 @@ from datasets import Dataset
 from PIL import Image
 from torch.nn.utils.rnn import pad_sequence
 
-from ..data.audio import Heard, sound_examples
+from ..data.audio import ClipAudio, sound_examples
+from ..data.avsbench import FOLDER
 from ..data.reading import IGNORE_LABEL
 from ..data.sounding import UNKNOWN, SoundingClasses
 from ..data.workers import errors_name_the_clip, read_ahead
@@ -32,7 +34,7 @@ class ClipTruth:
         length: of the clip in frames.
         annotated: bool `(length,)`.
         labels: uint8 `(T, S, S)` of the T annotated frames.
-        kind: see `Heard`.
+        kind: see `ClipAudio`.
         digest: of its content, an integer of 64 bits.
     """
 
@@ -46,11 +48,11 @@ class ClipTruth:
 
 @dataclass(frozen=True)
 class Batch:
-    """Clips as the model takes them: `inputs` without sound, and `heard`, the rest of the inputs for each sound."""
+    """Clips as the model takes them: `inputs` without sound, and `audio`, the other inputs under each sound."""
 
     clips: list[ClipTruth]
     inputs: dict[str, torch.Tensor]
-    heard: dict[str, dict[str, torch.Tensor]]
+    audio: dict[str, dict[str, torch.Tensor]]
 
 
 class ClipFeed(torch.utils.data.Dataset):
@@ -75,7 +77,7 @@ class ClipFeed(torch.utils.data.Dataset):
         self.setting: str = table["setting"][0]
         self.names: tuple[str, ...] = tuple(clips.features["labels"].names)
         # AVSBench knows no pixels to ignore.
-        self.ignore_label = IGNORE_LABEL if self.setting == "own" and len(self.names) > 2 else None
+        self.ignore_label = IGNORE_LABEL if self.setting == FOLDER and len(self.names) > 2 else None
         self.sounds = SOUNDS if robust else SOUNDS[:1]
         self.off_screen, self.classes_told_by = [], UNKNOWN
         if robust:
@@ -87,36 +89,37 @@ class ClipFeed(torch.utils.data.Dataset):
     def __len__(self) -> int:
         return len(self.numbers)
 
-    def __getitem__(self, place: int) -> tuple[list[Image.Image], dict[str, Heard], ClipTruth]:
+    def __getitem__(self, place: int) -> tuple[list[Image.Image], dict[str, ClipAudio], ClipTruth]:
         with errors_name_the_clip(self.ids[self.numbers[place]]):
             return self._read(place)
 
-    def _read(self, place: int) -> tuple[list[Image.Image], dict[str, Heard], ClipTruth]:
+    def _read(self, place: int) -> tuple[list[Image.Image], dict[str, ClipAudio], ClipTruth]:
         number = self.numbers[place]
         row = self.clips[number]
-        own, annotated = Heard.of(row), np.asarray(row["annotated"])
-        sounds = {"original": own}
+        audio, annotated = ClipAudio.of(row), np.asarray(row["annotated"])
+        sounds = {"original": audio}
         if self.off_screen:
             seconds = len(row["frames"])
-            sounds["silence"] = Heard(silence(seconds), FrameTiming().sampling_rate)
-            sounds["noise"] = Heard(white_noise(row["id"], seconds), NOISE_RATE)
-            sounds["off-screen"] = Heard.of(self._only_sound[self.off_screen[number].index])
+            sounds["silence"] = ClipAudio(silence(seconds), FrameTiming().sampling_rate)
+            sounds["noise"] = ClipAudio(white_noise(row["id"], seconds), NOISE_RATE)
+            sounds["off-screen"] = ClipAudio.of(self._only_sound[self.off_screen[number].index])
         if self.ignore_label is None and (row["labels"][annotated] == IGNORE_LABEL).any():
             raise ValueError(
-                f"its label maps hold pixels to ignore ({IGNORE_LABEL}), which AVSBench's protocol does not know; give every pixel "
+                f"its label maps hold pixels to ignore ({IGNORE_LABEL}), which AVSBench's protocol does not know; "
+                "give every pixel "
                 "a class, or leave out the label map of the frame"
             )
         labels = [
             np.asarray(Image.fromarray(ids).resize((self.size, self.size), Image.Resampling.NEAREST))
             for ids in row["labels"][annotated]
         ]
-        truth = ClipTruth(place, len(annotated), annotated, np.stack(labels), own.kind, _digest(row, own))
+        truth = ClipTruth(place, len(annotated), annotated, np.stack(labels), audio.kind, _digest(row, audio))
         return row["frames"], sounds, truth
 
     def describe(self, clip: ClipTruth) -> dict[str, Any]:
         """How a clip is called in the results."""
         number = self.numbers[clip.place]
-        about = {"number": number, "id": self.ids[number], "frames": len(clip.labels), "heard": clip.kind}
+        about = {"number": number, "id": self.ids[number], "frames": len(clip.labels), "audio": clip.kind}
         return about | ({"off_screen_from": self.ids[self.off_screen[number].index]} if self.off_screen else {})
 
     def batches(
@@ -139,10 +142,10 @@ class _Collate:
     def __call__(self, items: list) -> Batch:
         frames, sounds, clips = zip(*items, strict=True)
         inputs = self.processor(list(frames))
-        heard = {name: self._hear([some[name] for some in sounds], clips) for name in sounds[0]}
-        return Batch(list(clips), {name: inputs[name] for name in ("pixel_values", "frame_mask")}, heard)
+        audio = {name: self._audio_inputs([some[name] for some in sounds], clips) for name in sounds[0]}
+        return Batch(list(clips), {name: inputs[name] for name in ("pixel_values", "frame_mask")}, audio)
 
-    def _hear(self, sounds: list[Heard], clips: Sequence[ClipTruth]) -> dict[str, torch.Tensor]:
+    def _audio_inputs(self, sounds: list[ClipAudio], clips: Sequence[ClipTruth]) -> dict[str, torch.Tensor]:
         extractor = self.processor.feature_extractor
         examples, masks = zip(
             *(
@@ -157,9 +160,9 @@ class _Collate:
         }
 
 
-def _digest(row: dict[str, Any], sound: Heard) -> int:
+def _digest(row: dict[str, Any], audio: ClipAudio) -> int:
     summary = blake2b(row["id"].encode(), digest_size=8)
-    arrays = [row["labels"], *map(np.asarray, row["frames"]), sound.waveform, sound.sampling_rate, sound.log_mel]
+    arrays = [row["labels"], *map(np.asarray, row["frames"]), audio.waveform, audio.sampling_rate, audio.log_mel]
     for array in map(np.asarray, (array for array in arrays if array is not None)):
         summary.update(f"{array.shape}".encode())
         summary.update(array.tobytes())

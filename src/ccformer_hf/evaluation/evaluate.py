@@ -1,6 +1,8 @@
-"""Scores a model on AVSBench or on clips of one's own, in one process or several, with any of AVSBench-Robust's sounds.
+"""Scores a model on AVSBench or on a folder of clips, in one process or several, with any of AVSBench-Robust's
+sounds.
 
-Each process takes every n-th clip. What is kept are sums of whole numbers, so no score depends on the number of processes.
+Each process takes every n-th clip. What is kept are sums of whole numbers, so no score depends on the number of
+processes.
 
 Letters: `B` clips, `T` frames, `K` classes with background first, `S` side of the scored maps.
 """
@@ -39,25 +41,26 @@ class Evaluation:
     """What `evaluate_avsbench` found; all scores in 0..1.
 
     Attributes:
-        setting: `"s4"`, `"ms3"`, `"avss"` or `"own"`.
+        setting: `"s4"`, `"ms3"`, `"avss"` or `"folder"`.
         split: of the data set.
         clips: that were scored; those without any annotated frame are not.
         frames: that were scored, the annotated ones; padded ones (avss) not counted.
-        scores: of the AVSBench protocol: `miou`, `f_score`; with several classes also `..._no_last_class` (the published "no
-            background", which drops the last class by mistake), `..._no_background`, and `..._seen` over the classes seen.
+        scores: of the AVSBench protocol: `miou`, `f_score`; with several classes also `..._no_last_class` (the
+            published "no background", which drops the last class by mistake), `..._no_background`, and `..._seen` over
+            the classes seen.
         dataset_level: `miou` (J), `f_score` (F) and `j_and_f` of another protocol, see `DatasetLevelSegmentation`.
         classes: with several classes one entry each: `id`, `name`, `miou`, `f_score` (None: never seen).
         robust: AVSBench-Robust, as `ccformer_hf.metrics.robust` defines it; None where it was not asked for.
             `sounds`: per sound `miou`, `f_score`, `fpr`;
             `g_miou`, `g_f_score`, `g_fpr`, `negative_miou`, `negative_f_score`: the authors' figures;
             `ceiling`: `g_miou`, `g_f_score` of a perfect model;
-            `seen`: with several classes the same over the `classes` (how many) that the label maps hold: `g_miou`, `g_f_score`,
-            `ceiling`; None with one class;
+            `seen`: with several classes the same over the `classes` (how many) that the label maps hold: `g_miou`,
+            `g_f_score`, `ceiling`; None with one class;
             `off_screen_rules`: how many off-screen sounds were chosen by which rule of `choose_off_screen`;
             `classes_told_by`: how it is known what sounds in a clip, see `SoundingClasses.told_by`.
-        per_clip: one entry per clip in the order of the data set: `number` in it, `id`, `frames`, what was `heard`, `miou`,
-            `f_score` (with several classes their mean over those seen in the clip), and under `sounds` the scores with `fpr` for
-            every sound, where robustness was asked for.
+        per_clip: one entry per clip in the order of the data set: `number` in it, `id`, `frames`, its `audio`, `miou`,
+            `f_score` (with several classes their mean over those seen in the clip), and under `sounds` the scores with
+            `fpr` for every sound, where robustness was asked for.
         fingerprint: of ids, label maps, frames and sounds; the same in any order and form of storage.
         sounds: how many clips were heard as a `waveform`, as official `log_mel`, or have `none`.
         protocol: every rule that decides a score.
@@ -107,14 +110,16 @@ def evaluate_avsbench(
 ) -> Evaluation | None:
     """Scores a model on the annotated frames of a data set.
 
-    One class beside background (s4, ms3): AVSBench's binary protocol; what the model's labels are called does not matter, a pixel
-    sounds as far as it is not background. Several (avss): the semantic protocol; the model's labels are matched by name.
+    One class beside background (s4, ms3): AVSBench's binary protocol; what the model's labels are called does not
+    matter, a pixel sounds as far as it is not background. Several (avss): the semantic protocol; the model's labels
+    are matched by name.
 
     Args:
         model: used where it is, on CPU or GPU; it is set to `eval()`.
         processor: of that model.
         clips: one split as `load_avsbench` loads it.
-        size: side of the square at which predictions (bilinear, of probabilities) and label maps (nearest) are compared.
+        size: side of the square at which predictions (bilinear, of probabilities) and label maps (nearest) are
+            compared.
         group_size: see `BinarySegmentation`; 1 where there are several classes.
         batch_size: clips the model sees at a time.
         workers: processes that read clips ahead, for each process; 0: read in between.
@@ -124,8 +129,8 @@ def evaluate_avsbench(
         The scores; None in all but the main one of several processes (`accelerate launch`, `torchrun`).
 
     Raises:
-        ValueError: for a model whose labels do not fit, groups where there are several classes, clips without an annotated frame, or
-            a clip that cannot be used.
+        ValueError: for a model whose labels do not fit, groups where there are several classes, clips without an
+            annotated frame, or a clip that cannot be used.
         OSError: for a clip that cannot be read.
     """
     state = PartialState(cpu=model.device.type == "cpu")
@@ -178,7 +183,7 @@ def evaluate_avsbench(
         robust=_robust(tallies, perfect, feed, rows) if robust else None,
         per_clip=rows,
         fingerprint=f"{digest % 2**64:016x}",
-        sounds=dict(Counter(row["heard"] for row in rows)),
+        sounds=dict(Counter(row["audio"] for row in rows)),
         protocol=rules.protocol(),
         device=_device_name(model.device),
         processes=state.num_processes,
@@ -189,8 +194,8 @@ def evaluate_avsbench(
 def even_share(clips: int, process: int, processes: int) -> tuple[list[int], int]:
     """The clips of one of several processes, and how many of them count.
 
-    Each gets the same number, as a model that is sharded over the processes (FSDP) needs all of them at every step: where the clips
-    do not come out even, the last one of a share is one that another process counts.
+    Each gets the same number, as a model that is sharded over the processes (FSDP) needs all of them at every step:
+    where the clips do not come out even, the last one of a share is one that another process counts.
     """
     counted = range(process, clips, processes)
     steps = -(-clips // processes)
@@ -202,7 +207,7 @@ def predict(
     model: CCFormerForAudioVisualSegmentation, processor: AudioVisualProcessor, batch: Batch, sound: str, size: int
 ) -> Iterator[torch.Tensor]:
     """Probabilities `(T, K, S, S)` in the annotated frames of each clip of a batch under one of its sounds."""
-    inputs = batch.inputs | batch.heard[sound]
+    inputs = batch.inputs | batch.audio[sound]
     logits = model(**{name: tensor.to(model.device) for name, tensor in inputs.items()}).logits
     for i, clip in enumerate(batch.clips):
         # Clip by clip: 71 probabilities a pixel take 140 MB for ten frames.
@@ -212,7 +217,9 @@ def predict(
 
 @dataclass(frozen=True)
 class _Rules:
-    """Everything that decides a score. `label_ids`: the data set's id of each of the model's labels, None for binary."""
+    """Everything that decides a score. `label_ids`: the data set's id of each of the model's labels, None for
+    binary.
+    """
 
     setting: str
     names: tuple[str, ...]
@@ -235,7 +242,8 @@ class _Rules:
         binary = len(feed.names) == 2
         if not binary and group_size != 1:
             raise ValueError(
-                f"group_size is {group_size}, but {feed.setting} has several classes, whose F knows no groups; leave it at 1"
+                f"group_size is {group_size}, but {feed.setting} has several classes, whose F knows no groups; leave "
+                "it at 1"
             )
         ids = None if binary else match_labels(model.config.id2label, feed.names, feed.setting)
         extractor = processor.feature_extractor
@@ -292,8 +300,10 @@ def match_labels(id2label: dict[int, str], names: Sequence[str], setting: str) -
     unknown = [label for label in labels if label not in names]
     if unknown:
         raise ValueError(
-            f"the model's label {unknown[0]!r} (one of {len(unknown)} such) is no class of {setting}; its classes are called "
-            f"{', '.join(names[1:4])}, ...: give the labels these names in id2label of the model's config.json, or choose s4 or "
+            f"the model's label {unknown[0]!r} (one of {len(unknown)} such) is no class of {setting}; its classes are "
+            "called "
+            f"{', '.join(names[1:4])}, ...: give the labels these names in id2label of the model's config.json, or "
+            "choose s4 or "
             "ms3, where names do not matter"
         )
     return np.array([0, *(names.index(label) for label in labels)], dtype=np.uint8)
@@ -364,7 +374,9 @@ class _Tally:
 
 
 def class_maps(probabilities: torch.Tensor, label_ids: np.ndarray | None) -> np.ndarray:
-    """Probabilities `(T, K, S, S)` -> uint8 `(T, S, S)` ids of the data set, for binary ones (`label_ids` None) 0 or 1."""
+    """Probabilities `(T, K, S, S)` -> uint8 `(T, S, S)` ids of the data set, for binary ones (`label_ids` None) 0 or
+    1.
+    """
     if label_ids is None:
         return (1 - probabilities[:, 0] > 0.5).cpu().numpy().astype(np.uint8)
     return label_ids[probabilities.argmax(1).cpu().numpy()]

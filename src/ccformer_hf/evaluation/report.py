@@ -14,7 +14,7 @@ from datasets import Dataset
 from PIL import Image
 
 from .. import __version__
-from ..atomic import written_whole
+from ..atomic import atomic_file
 from ..inference.visualize import ComparedFrame, comparison_sheet
 from ..model.modeling_ccformer import CCFormerForAudioVisualSegmentation
 from ..model.processing_ccformer import AudioVisualProcessor
@@ -86,7 +86,7 @@ def write_results(
     }
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
-    with written_whole(path) as temporary:
+    with atomic_file(path) as temporary:
         temporary.write_text(json.dumps(results, indent=1) + "\n", encoding="utf-8")
 
 
@@ -96,7 +96,8 @@ def table(evaluation: Evaluation, model_name: str) -> str:
     binary = not evaluation.classes
     per_group = evaluation.protocol["options"].get("group_size", 1)
     lines = [
-        f"{model_name} on {evaluation.setting}, {evaluation.split}: {evaluation.clips} clips, {evaluation.frames} frames, "
+        f"{model_name} on {evaluation.setting}, {evaluation.split}: {evaluation.clips} clips, {evaluation.frames} "
+        "frames, "
         f"{evaluation.seconds:.1f} s on {evaluation.device}"
         + (f" in {evaluation.processes} processes" if evaluation.processes > 1 else ""),
         "",
@@ -158,7 +159,8 @@ def save_pictures(
     """Draws the `count` worst and the `count` best clips by their own mean IoU: frames, label maps and predictions.
 
     Args:
-        folder: to write `worst-1-<id>.png`, ... and `best-1-<id>.png`, ... into; older ones of these names are replaced.
+        folder: to write `worst-1-<id>.png`, ... and `best-1-<id>.png`, ... into; older ones of these names are
+            replaced.
         model, processor, clips: as they were evaluated; the clips drawn run again.
 
     Returns:
@@ -174,7 +176,7 @@ def save_pictures(
         for place, row in enumerate(rows, 1):
             sheet = clip_sheet(evaluation, row, model, processor, clips, f": {kind} {place} of the {len(ranked)}")
             path = folder / f"{kind}-{place}-{row['id'].replace('/', '_')}.png"
-            with written_whole(path) as temporary:
+            with atomic_file(path) as temporary:
                 sheet.save(temporary, format="PNG")
             written.append(path)
     return written

@@ -1,7 +1,8 @@
-"""The sounds of AVSBench-Robust (arXiv 2502.00358): each clip again under silence, white noise, and a sound from off screen.
+"""The sounds of AVSBench-Robust (arXiv 2502.00358): each clip again under silence, white noise, and a sound from off
+screen.
 
-The negative sounds are waveforms and pass the same front end as a clip's own. (The published ones were made with another front
-end, which a model could tell apart; and their noise file is not the uniform noise it was meant to be.)
+The negative sounds are waveforms and pass the same front end as a clip's own. (The published ones were made with
+another front end, which a model could tell apart; and their noise file is not the uniform noise it was meant to be.)
 """
 
 from collections.abc import Sequence
@@ -18,15 +19,15 @@ NOISE_RATE = 44100
 
 _BROAD_CLASSES = {
     "music": """playing_acoustic_guitar playing_glockenspiel playing_piano playing_tabla playing_ukulele playing_violin
-        accordion bassoon cello clarinet drum erhu flute guitar guzheng handpan harmonica harp marimba piano pipa saxophone
-        sitar sorna tabla trombone trumpet tuba ukulele violin""",
+        accordion bassoon cello clarinet drum erhu flute guitar guzheng handpan harmonica harp marimba piano pipa
+        saxophone sitar sorna tabla trombone trumpet tuba ukulele violin""",
     "human": "baby_laughter female_singing male_speech baby boy girl man woman",
     "animal": """cat_meowing coyote_howling dog_barking horse_clip-clop lions_roaring mynah_bird_singing
         bird cat dog donkey duck elephant goose hen horse leopard lion parrot pig sheep squirrel tiger wolf""",
     "device": """ambulance_siren cap_gun_shooting chainsawing_trees driving_buses helicopter lawn_mowing race_car
         typing_on_computer_keyboard
-        airplane axe bell boat bus car clipper clock emergency-car frying-food gun hair-dryer keyboard missile-rocket motorcycle
-        mower saw tank tractor train truck utv vacuum-cleaner""",
+        airplane axe bell boat bus car clipper clock emergency-car frying-food gun hair-dryer keyboard missile-rocket
+        motorcycle mower saw tank tractor train truck utv vacuum-cleaner""",
 }
 # The 23 categories of s4 and those classes of avss that ms3 has: as published. The other classes of avss: ours.
 BROAD_CLASS: dict[str, str] = {name: broad for broad, names in _BROAD_CLASSES.items() for name in names.split()}
@@ -55,13 +56,16 @@ def silence(seconds: float) -> np.ndarray:
 
 
 def choose_off_screen(ids: Sequence[str], classes: Sequence[Sequence[str]]) -> list[OffScreen]:
-    """Chooses for every clip of a split the clip whose sound it gets, by the first of these rules that leaves a choice:
+    """Chooses for every clip of a split the clip whose sound it gets, by the first of these rules that leaves a
+    choice:
 
     `"other broad class"`: music, human, animal, device; none of the clip's own, none of `TOO_ALIKE` (as published);
     `"no class in common"`: for classes without a broad one, and small splits (ours);
-    `"any other clip"`: where the classes are unknown, so that it may be a clip of the same class (as published where nothing suits).
+    `"any other clip"`: where the classes are unknown, so that it may be a clip of the same class (as published where
+    nothing suits).
 
-    For ms3 the classes come from the table of avss, where the clips are called v1m (as published); without it they are unknown.
+    For ms3 the classes come from the table of avss, where the clips are called v1m (as published); without it they are
+    unknown.
 
     The choice depends on the ids and not on the order of the clips.
 

@@ -1,4 +1,4 @@
-"""How well a model does on made-up clips it never saw, and whether it is the sound that decides."""
+"""How well a model does on synthetic clips it never saw, and whether it is the sound that decides."""
 
 from collections import defaultdict
 from dataclasses import dataclass
@@ -8,27 +8,28 @@ import torch
 from tqdm import tqdm
 
 from ..data.noises import at_some_loudness, make_noise
-from ..data.synthetic.clips import CLASS_NAMES, MadeUpClip, make_clip
+from ..data.synthetic.clips import CLASS_NAMES, SyntheticClip, make_clip
 from ..data.synthetic.sounds import TIMBRES, make_room, make_stem
 from ..metrics.binary import binary_iou
 from ..metrics.semantic import SemanticSegmentation
 from ..model.modeling_ccformer import CCFormerForAudioVisualSegmentation
 from ..model.processing_ccformer import AudioVisualProcessor
+from ..model.timing_ccformer import SAMPLING_RATE
 
-SAMPLING_RATE = 16000
 UNKNOWN_CLASSES = tuple(name for name in TIMBRES if name not in CLASS_NAMES)
 
 
 @dataclass
-class MadeUpScores:
-    """Scores on made-up clips, each a share in 0..1.
+class SyntheticScores:
+    """Scores on synthetic clips, each a share in 0..1.
 
     Attributes:
         binary_miou: AVSBench's M_J on ms3 clips: sounding or not, mean over frames.
         class_miou: mean over background and classes on avss clips, AVSBench's AVSS protocol.
         silence_marked: share of pixels marked in the same ms3 pictures without any sound track.
-        marked_zeros, marked_white_noise, marked_pink_noise, marked_hum, marked_unknown_sounds: the same under digital zeros, under
-            noises of `ccformer_hf.data.noises`, and under `UNKNOWN_CLASSES`, which are synthesised like the others.
+        marked_zeros, marked_white_noise, marked_pink_noise, marked_hum, marked_unknown_sounds: the same under digital
+            zeros, under noises of `ccformer_hf.data.noises`, and under `UNKNOWN_CLASSES`, which are synthesised like
+            the others.
         swap_iou_new: IoU with the visible object whose sound was put under the pictures.
         swap_iou_old: IoU with the object whose sound was replaced by it.
     """
@@ -46,7 +47,8 @@ class MadeUpScores:
 
 
 def sounds_of_nothing_visible(seed: int, index: int, seconds: int) -> dict[str, np.ndarray | None]:
-    """Sounds under which nothing is to be marked, by the figure they belong to; waveforms at 16 kHz, None for no sound track.
+    """Sounds under which nothing is to be marked, by the figure they belong to; waveforms at 16 kHz, None for no sound
+    track.
 
     Args:
         seed, index: of the clip they are laid under; the same give the same sounds.
@@ -68,7 +70,7 @@ def sounds_of_nothing_visible(seed: int, index: int, seconds: int) -> dict[str, 
 def predict(
     model: CCFormerForAudioVisualSegmentation,
     processor: AudioVisualProcessor,
-    clip: MadeUpClip,
+    clip: SyntheticClip,
     sound: np.ndarray | None,
 ) -> np.ndarray:
     """Class maps `(T, H, W)` of a clip's pictures under the waveform `sound` (16 kHz), None for no sound."""
@@ -78,21 +80,21 @@ def predict(
     return np.asarray(maps[0].cpu())
 
 
-def evaluate_made_up(
+def evaluate_synthetic(
     model: CCFormerForAudioVisualSegmentation, processor: AudioVisualProcessor, clips: int = 200, seed: int = 1_000_000
-) -> MadeUpScores:
-    """Scores `model` on `clips` made-up clips of each kind.
+) -> SyntheticScores:
+    """Scores `model` on `clips` synthetic clips of each kind.
 
     Args:
         clips: clips of the ms3 and of the avss setting, each.
         seed: of the clips; no seed that was trained on.
 
     Raises:
-        ValueError: for a model whose labels are not those of the made-up set.
+        ValueError: for a model whose labels are not those of the synthetic set.
     """
     labels = tuple(model.config.id2label[i] for i in range(model.config.num_labels))
     if labels != CLASS_NAMES:
-        raise ValueError(f"the model's labels are {labels}, they must be those of the made-up set: {CLASS_NAMES}")
+        raise ValueError(f"the model's labels are {labels}, they must be those of the synthetic set: {CLASS_NAMES}")
     model.eval()
     binary, new, old = [], [], []
     marked: dict[str, list[float]] = defaultdict(list)
@@ -108,7 +110,7 @@ def evaluate_made_up(
         old.append(binary_iou(swapped, first))
         clip = make_clip("avss", seed, index)
         semantic.add(predict(model, processor, clip, clip.waveform), clip.labels)
-    return MadeUpScores(
+    return SyntheticScores(
         binary_miou=float(np.mean(np.concatenate(binary))),
         class_miou=semantic.compute()["miou"],
         **{figure: float(np.mean(shares)) for figure, shares in marked.items()},

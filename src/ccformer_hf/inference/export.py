@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 from torch.export import Dim, ExportedProgram
 
-from ..atomic import written_whole
+from ..atomic import atomic_file
 from ..model.modeling_ccformer import CCFormerForAudioVisualSegmentation
 
 INPUTS = ("pixel_values", "input_features", "frame_mask", "audio_mask")
@@ -109,7 +109,7 @@ def export_onnx(program: ExportedProgram, path: str | os.PathLike) -> None:
         common.ClearMetadataAndDocStringPass(),
     )
     tidy_up(onnx_program.model)
-    with written_whole(path) as temporary:
+    with atomic_file(path) as temporary:
         onnx_program.save(temporary, external_data=False)
 
 
@@ -127,7 +127,7 @@ def quantize_int8(onnx_path: str | os.PathLike, path: str | os.PathLike) -> None
     """
     from onnxruntime.quantization import QuantType, quantize_dynamic
 
-    with written_whole(path) as temporary:
+    with atomic_file(path) as temporary:
         quantize_dynamic(
             onnx_path,
             temporary,

@@ -19,7 +19,7 @@ from PIL import Image
 from scipy import ndimage
 from tqdm import tqdm
 
-from ..atomic import WholeFolder, cut_name
+from ..atomic import AtomicFolder, cut_name
 from ..model.media_ccformer import MediaInfo, looks_at_all, shown_path
 from ..model.modeling_ccformer import CCFormerForAudioVisualSegmentation
 from ..model.processing_ccformer import AudioVisualProcessor
@@ -136,7 +136,7 @@ def segment_video(
     output_dir, source = Path(output_dir), Path(path)
     model, processor = model if isinstance(model, tuple) else load(model, device)
 
-    whole = WholeFolder(result_folder(output_dir, source))
+    whole = AtomicFolder(result_folder(output_dir, source))
     with whole as folder:
         segments = _write_all(folder, info, model, processor, fps, threshold, window, overlap, formats, progress)
         (folder / SOURCE_FILE).write_text(_checksum(source))

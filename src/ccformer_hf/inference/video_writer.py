@@ -11,7 +11,7 @@ import av
 import numpy as np
 from av.video.reformatter import ColorRange, Colorspace
 
-from ..atomic import DISK_IS_FULL, temporary_name, written_whole
+from ..atomic import DISK_IS_FULL, atomic_file, temporary_name
 from ..model.clock_ccformer import SOUND, Clock
 from ..model.media_ccformer import (
     MediaError,
@@ -141,7 +141,7 @@ class VideoWriter:
         self._encode(None)
         try:
             self._output.close()
-            with written_whole(self.path) as whole:
+            with atomic_file(self.path) as whole:
                 if self._sound_from is None or not _add_sound(self._sound_from, self._temporary, whole):
                     os.replace(self._temporary, whole)
         except (OSError, av.FFmpegError) as error:

@@ -24,7 +24,8 @@ CURVE = len(THRESHOLDS)
 
 
 def binary_iou(predicted: np.ndarray, target: np.ndarray) -> np.ndarray:
-    """IoU of each frame (*lineage*, AVSBench): a frame in which nothing sounds scores the share of pixels left unmarked.
+    """IoU of each frame (*lineage*, AVSBench): a frame in which nothing sounds scores the share of pixels left
+    unmarked.
 
     Args:
         predicted, target: bool `(T, H, W)`.
@@ -49,7 +50,8 @@ def threshold_counts(scores: np.ndarray, target: np.ndarray) -> np.ndarray:
         int64 `(T, 2, 255)`: of the pixels with target 0 and with target 1, those with `score >= threshold`.
     """
     frames = len(scores)
-    # The last threshold not above the score. Thresholds lie 1/254 apart to 1e-7, so this guess is right or one too high.
+    # The last threshold not above the score. Thresholds lie 1/254 apart to 1e-7, so this guess is right or one too
+    # high.
     bucket = (scores * np.float32(254) + np.float32(0.001)).astype(np.int16)
     bucket -= scores < THRESHOLDS.take(bucket)
     cell = bucket + target.astype(np.int16) * CURVE + np.arange(frames, dtype=np.int32)[:, None, None] * (2 * CURVE)
@@ -85,7 +87,8 @@ class BinarySegmentation(SummedMetric):
     """
 
     # The sums: clips, frames, clips without a number, groups in M_J and the sum of their IoU, the same for F. A group
-    # that lacks clips waits in `open_groups`: clips, frames, frames in M_J and the sum of their IoU, frames in F, curve.
+    # that lacks clips waits in `open_groups`: clips, frames, frames in M_J and the sum of their IoU, frames in F,
+    # curve.
     def __init__(
         self,
         group_size: int = 1,

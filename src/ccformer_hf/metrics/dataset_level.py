@@ -1,4 +1,4 @@
-"""J&F of CAVP, DDESeg and BYOAVP: areas summed over the whole set. Never to be compared with AVSBench's own figures."""
+"""J&F of CAVP, DDESeg and BYOAVP: areas summed over the whole set. Not comparable with AVSBench's own figures."""
 
 from typing import Any, Literal
 

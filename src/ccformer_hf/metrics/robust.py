@@ -1,14 +1,18 @@
 """Scores of AVSBench-Robust (arXiv 2502.00358): how far a model's masks follow the sound, and not the pictures alone.
 
-P is a score of the masks under the clips' own sounds, N the mean of the same score under each negative sound, both against the ORIGINAL
-masks; G = 2P(1 - N) / (P + 1 - N). Three figures, for mIoU and F alike:
+P is a score of the masks under the clips' own sounds, N the mean of the same score under each negative sound, both
+against the ORIGINAL masks; G = 2P(1 - N) / (P + 1 - N). Three figures, for mIoU and F alike:
 
-* G, the authors': P and N as AVSBench's protocol gives them. With several classes that is the mean over all of them, those never seen
+* G, the authors': P and N as AVSBench's protocol gives them. With several classes that is the mean over all of them,
+those never seen
   counted as 0, so that both P and N shrink with the share of the classes that the split holds.
-* G over the classes seen (ours): P and N are means over the classes that the split's label maps hold, background included, the same
+* G over the classes seen (ours): P and N are means over the classes that the split's label maps hold, background
+included, the same
   ones under every sound. With one class it is the same as G.
-* the ceiling of each (ours): G of a perfect model, whose masks are the label maps under the clips' own sounds, and empty under every
-  negative one. It is below 1, because an empty mask is right, and scores, where the label map is empty too: in a frame in which nothing
+* the ceiling of each (ours): G of a perfect model, whose masks are the label maps under the clips' own sounds, and
+empty under every
+  negative one. It is below 1, because an empty mask is right, and scores, where the label map is empty too: in a frame
+      in which nothing
   sounds it has an IoU of 1, so that N = 0.18 and G = 0.90 on a set of one class with 18 % of such frames.
 """
 
@@ -23,7 +27,9 @@ NEGATIVE_SCORES = ("miou", "f_score", "fpr")
 
 
 class FalsePositiveRate(SummedMetric):
-    """Share of pixels marked, probability > 0.5, while none should be (*lineage*, AVSBench-Robust): lower is better."""
+    """Share of pixels marked, probability > 0.5, while none should be (*lineage*, AVSBench-Robust): lower is
+    better.
+    """
 
     # The sums: clips, frames, marked pixels, pixels.
     def __init__(self):

@@ -27,8 +27,8 @@ def share(part: np.ndarray, whole: np.ndarray) -> np.ndarray:
 class SummedMetric(ABC):
     """A metric that keeps nothing but int64 sums.
 
-    Adding the same clips in another order, in other batches, or in several processes whose sums are added up, gives the
-    same sums to the last bit. Objects may be pickled, sent and merged.
+    Adding the same clips in another order, in other batches, or in several processes whose sums are added up, gives
+    the same sums to the last bit. Objects may be pickled, sent and merged.
 
     Args:
         size: of the sums; the first two are the clips and the frames counted.
@@ -92,7 +92,7 @@ class SummedMetric(ABC):
 def check_choice(name: str, value: Any, choices: tuple[str, ...]) -> None:
     """Raises ValueError unless `value` is one of `choices`."""
     if value not in choices:
-        raise ValueError(f"{name} is {value!r}, it must be one of {', '.join(map(repr, choices))}")
+        raise ValueError(f"{name} is {value!r}; expected one of {', '.join(map(repr, choices))}")
 
 
 def check_num_labels(num_labels: int) -> None:
@@ -152,7 +152,9 @@ def check_labels(name: str, maps: np.ndarray, num_labels: int, ignore_label: int
 
 
 def check_frame_mask(frame_mask: np.ndarray | None, frames: int) -> np.ndarray:
-    """Which of `frames` frames count, bool `(T,)`, all of them for None; ValueError for another shape or type, or none."""
+    """Which of `frames` frames count, bool `(T,)`, all of them for None; ValueError for another shape or type, or
+    none.
+    """
     if frame_mask is None:
         return np.ones(frames, dtype=bool)
     frame_mask = np.asarray(frame_mask)

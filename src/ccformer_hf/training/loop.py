@@ -23,7 +23,7 @@ from safetensors import SafetensorError
 from safetensors.torch import save_file
 from tqdm import tqdm
 
-from ..atomic import WholeFolder, replace_folder
+from ..atomic import AtomicFolder, replace_folder
 from ..data.training_clips import ClipOrder, ShareOfSteps, TrainingClips, collate
 from ..data.workers import read_ahead
 from ..evaluation.evaluate import evaluate_avsbench
@@ -172,7 +172,7 @@ def train(
     done = state.progress.step
     if done > steps:
         raise ValueError(
-            f"epochs is {recipe.epochs}, which is {steps} steps, but {done} are done in {run.path}; expected are "
+            f"epochs is {recipe.epochs}, which is {steps} steps, but {done} are done in {run.path}; expected "
             f"{done / steps_per_epoch:g} epochs or more"
         )
     steps_to_come = loop.parts(clips, workers)
@@ -459,7 +459,7 @@ class _Loop:
         """A model folder for `from_pretrained`, of the weights that are in the model now."""
         weights = self.accelerator.get_state_dict(self.model)  # all processes: FSDP gathers its shards
         if self.accelerator.is_main_process:
-            with WholeFolder(folder) as temporary:
+            with AtomicFolder(folder) as temporary:
                 self.network.save_pretrained(temporary, state_dict=weights)
                 self.processor.save_pretrained(temporary)
                 self._write_card(temporary)
@@ -477,7 +477,7 @@ class _Loop:
         (folder / "README.md").write_text(model_card(record, self.network, self.processor, title), encoding="utf-8")
 
     def _show_predictions(self, sheets: dict[str, Image.Image]) -> None:
-        with WholeFolder(self.run_folder.path / "pictures") as folder:
+        with AtomicFolder(self.run_folder.path / "pictures") as folder:
             for name, sheet in sheets.items():
                 sheet.save(folder / f"{name.replace('/', '_')}.png")
         for tracker in self.accelerator.trackers:

@@ -15,7 +15,7 @@ from typing import Any
 import yaml
 
 from ..data.augmentation import Augmentation, expect
-from ..data.avsbench import SETTINGS
+from ..data.avsbench import ALL_SETTINGS
 from ..model.argument_names_ccformer import unknown_names
 from ..model.timing_ccformer import ALIGNMENTS
 
@@ -27,7 +27,7 @@ class Recipe:
     """What decides a training run.
 
     Args:
-        setting: of the data: `"s4"`, `"ms3"`, `"avss"` or `"own"`.
+        setting: of the data: `"s4"`, `"ms3"`, `"avss"` or `"folder"`.
         size: side (pixels) of the square frames, a multiple of 32.
         alignment: which sound belongs to a frame, see `ccformer_hf.model.timing_ccformer`.
         model: fields of `CCFormerConfig`; the labels follow from the data.
@@ -88,8 +88,7 @@ class Recipe:
     augmentation: Augmentation = field(default_factory=Augmentation)
 
     def __post_init__(self):
-        settings = (*SETTINGS, "own")
-        expect(self.setting in settings, "setting", self.setting, f"one of {', '.join(settings)}")
+        expect(self.setting in ALL_SETTINGS, "setting", self.setting, f"one of {', '.join(ALL_SETTINGS)}")
         expect(self.size > 0 and self.size % 32 == 0, "size", self.size, "a multiple of 32")
         expect(self.alignment in ALIGNMENTS, "alignment", self.alignment, f"one of {', '.join(ALIGNMENTS)}")
         for name in ("epochs", "batch_size", "accumulate", "learning_rate", "max_grad_norm", "validate_every"):

@@ -10,7 +10,7 @@ from datasets import Dataset
 from PIL import Image
 
 from .. import __version__
-from ..atomic import written_whole
+from ..atomic import atomic_file
 from ..evaluation.evaluate import Evaluation
 from ..evaluation.report import clip_sheet
 from ..inference.visualize import curve_picture
@@ -21,7 +21,7 @@ from .recipe import Recipe
 
 PICTURED = 4  # clips of the validation split
 SHOWN = ("miou", "miou_seen", "f_score", "f_score_seen")  # figures of a validation that the card shows
-SETTING_NAMES = {"s4": "AVSBench S4", "ms3": "AVSBench MS3", "avss": "AVSBench AVSS", "own": "clips of one's own"}
+SETTING_NAMES = {"s4": "AVSBench S4", "ms3": "AVSBench MS3", "avss": "AVSBench AVSS", "folder": "a folder of clips"}
 
 
 def prediction_sheets(
@@ -71,7 +71,7 @@ def write_report(folder: Path, losses: Sequence[float], validations: Sequence[di
     if validations:
         steps = np.array([entry["step"] for entry in validations])
         curves["validation mIoU"] = (steps, np.array([entry["miou"] or 0.0 for entry in validations]))
-    with written_whole(folder / "report.png") as path:
+    with atomic_file(folder / "report.png") as path:
         curve_picture(curves).save(path, format="PNG")
     recent = losses[-50:]
     lines = [
@@ -89,5 +89,5 @@ def write_report(folder: Path, losses: Sequence[float], validations: Sequence[di
         for entry in validations:
             cells = ("-" if entry[name] is None else f"{entry[name]:.4f}" for name in names)
             lines.append(f"| {entry['step']} | " + " | ".join(cells) + " |")
-    with written_whole(folder / "report.md") as path:
+    with atomic_file(folder / "report.md") as path:
         path.write_text("\n".join(lines) + "\n", encoding="utf-8")

@@ -6,7 +6,7 @@ import shutil
 from pathlib import Path
 from typing import Any
 
-from ..atomic import put_back, written_whole
+from ..atomic import atomic_file, put_back
 from .recipe import Recipe
 
 # May differ between the first start and a resumption: how long, where and how often. The steps stay what they are, but
@@ -90,5 +90,5 @@ class RunFolder:
 
 
 def _write_json(path: Path, values: dict[str, Any]) -> None:
-    with written_whole(path) as temporary:
+    with atomic_file(path) as temporary:
         temporary.write_text(json.dumps(values, indent=2) + "\n")

@@ -44,10 +44,10 @@ def test_labels_mark_just_what_sounds(clips):
 
 
 def test_nothing_is_marked_in_noise_silence_and_under_sounds_from_elsewhere(clips):
-    assert {clip.heard for clip in clips} >= {"objects", "off_screen", "noise"}
+    assert {clip.audio_kind for clip in clips} >= {"objects", "off_screen", "noise"}
     for clip in clips:
-        assert clip.heard == "objects" or not clip.labels.any()
-        assert (clip.heard == "silence") == (not clip.waveform.any())
+        assert clip.audio_kind == "objects" or not clip.labels.any()
+        assert (clip.audio_kind == "silence") == (not clip.waveform.any())
 
 
 def test_what_sounds_is_of_the_class_that_is_marked_and_what_is_off_screen_is_not_in_view(clips):
@@ -67,7 +67,7 @@ def test_nothing_about_an_object_tells_whether_it_sounds(clips, material):
         [
             (number >= clip.in_place, mask.mean(), (audible == 1).mean())
             for clip in [*clips, *(compose_clip(material["train"], 1, index) for index in range(80))]
-            if clip.heard == "objects"
+            if clip.audio_kind == "objects"
             for number, (mask, audible) in enumerate(zip(clip.masks, clip.audible, strict=True))
         ]
     )

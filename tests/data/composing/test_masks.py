@@ -32,12 +32,12 @@ def test_run_lengths_go_down_the_columns():
 
 
 def test_compressed_run_lengths():
-    # The same by hand: 7 -> "7", 2 -> "2", 3 -> "3" (each + 48). From the third run on the change since the last but one is
-    # coded: for [7, 2, 1, 2] that is 1, as it is the third, and 2 - 2 = 0 -> "0".
+    # The same by hand: 7 -> "7", 2 -> "2", 3 -> "3" (each + 48). From the third run on the change since the last but
+    # one is coded: for [7, 2, 1, 2] that is 1, as it is the third, and 2 - 2 = 0 -> "0".
     np.testing.assert_array_equal(drawn({"size": [3, 4], "counts": "723"}, 3, 4), block(3, 4, 1, 3, 2, 3))
     np.testing.assert_array_equal(check_segmentation({"size": [3, 4], "counts": "7210"}, 3, 4), [7, 2, 1, 2])
-    # 40 = 8 + 1 * 32: low five bits with "goes on", 8 + 32 + 48 = "X", then 1 -> "1"; 24 has its sixth bit unset but its fifth set,
-    # so a zero follows: 24 + 32 + 48 = "h", "0".
+    # 40 = 8 + 1 * 32: low five bits with "goes on", 8 + 32 + 48 = "X", then 1 -> "1"; 24 has its sixth bit unset but
+    # its fifth set, so a zero follows: 24 + 32 + 48 = "h", "0".
     np.testing.assert_array_equal(check_segmentation({"size": [8, 8], "counts": "X1h0"}, 8, 8), [40, 24])
     # A change below zero: [10, 8, 9, 5]: 5 - 8 = -3 -> 29 = 0b11101, + 48 = "M".
     np.testing.assert_array_equal(check_segmentation({"size": [8, 4], "counts": ":89M"}, 8, 4), [10, 8, 9, 5])

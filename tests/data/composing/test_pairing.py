@@ -6,7 +6,7 @@ from made_sources import CLASSES, write_sources
 
 from ccformer_hf.data.composing.material import read_material
 from ccformer_hf.data.composing.pairing import (
-    HEARD,
+    AUDIO_KINDS,
     OFF_SCREEN,
     draw_off_screen,
     draw_spans,
@@ -63,12 +63,12 @@ def test_cutouts_are_also_taken_from_scenes(material):
 
 
 def test_what_is_off_screen_is_never_in_view(material):
-    heard = Counter()
+    audio_kind = Counter()
     for number, view in enumerate(views(material)):
         sound = draw_off_screen(material, view, rng(number))
         assert sound.name not in {material.sources.class_names[class_id] for class_id in view.class_ids}
-        heard[sound.name] += 1
-    assert set(heard) == {*CLASSES, "other"}
+        audio_kind[sound.name] += 1
+    assert set(audio_kind) == {*CLASSES, "other"}
 
 
 def with_rules(tmp_path, *rules, **changes):
@@ -114,17 +114,17 @@ def test_who_sounds_is_drawn_without_the_pictures_and_alike_for_all():
     playing = np.zeros(3)
     kinds = Counter()
     for number in range(count):
-        heard, spans = draw_spans(3, seconds, rng(number))
-        kinds[heard] += 1
-        if heard not in ("objects", "off_screen"):
+        audio_kind, spans = draw_spans(3, seconds, rng(number))
+        kinds[audio_kind] += 1
+        if audio_kind not in ("objects", "off_screen"):
             assert not spans
-        if heard == "off_screen":
+        if audio_kind == "off_screen":
             assert {span.source for span in spans} <= {OFF_SCREEN}
         for span in spans:
             assert 0 <= span.start < span.end <= seconds
             if span.source != OFF_SCREEN:
                 playing[span.source] += span.end - span.start
-    for kind, share in HEARD.items():
+    for kind, share in AUDIO_KINDS.items():
         assert abs(kinds[kind] / count - share) < 0.02
     assert playing.max() < 1.1 * playing.min() and 0.2 < playing.mean() / (count * seconds) < 0.5
 

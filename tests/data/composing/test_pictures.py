@@ -25,7 +25,8 @@ def grey(height, width, level=90):
     return np.full((height, width, 3), level, np.uint8)
 
 
-# coco, lvis -----------------------------------------------------------------------------------------------------------
+# coco, lvis
+# -----------------------------------------------------------------------------------------------------------
 
 ANNOTATIONS = [
     {"id": 1, "image_id": 7, "category_id": 3, "area": 400, "segmentation": [[10, 10, 30, 10, 30, 30, 10, 30]]},
@@ -126,7 +127,7 @@ def test_coco_leaves_out_pictures_in_which_a_class_is_tiny(tmp_path):
         ),
         ({"annotations": {"a": 1}}, "has no list of annotations"),
         ({"image": {"height": 10**9}}, "image 7 is 1000000000 x 60 pixels"),
-        ({"image": {"file_name": "../7.png"}}, "expected is a file below"),
+        ({"image": {"file_name": "../7.png"}}, "expected a file below"),
         ({"categories": CATEGORIES[1:]}, "knows no such name|not listed"),
     ],
 )
@@ -152,7 +153,8 @@ def test_annotations_of_another_size_than_the_picture(tmp_path):
         load_photograph(picture, 1000)
 
 
-# voc, folder, csv, cutouts, backgrounds -------------------------------------------------------------------------------
+# voc, folder, csv, cutouts, backgrounds
+# -------------------------------------------------------------------------------
 
 
 @pytest.fixture
@@ -226,13 +228,13 @@ def test_csv(tmp_path):
 @pytest.mark.parametrize(
     ("text", "told"),
     [
-        ("file,mask\na.png,b.png\n", "has no column kind; expected are kind, file, mask, classes"),
+        ("file,mask\na.png,b.png\n", "has no column kind; expected kind, file, mask, classes"),
         ("kind,file,mask,classes\nscene,a.png,,cat\n", "pictures.csv, line 2: kind is 'scene', mask ''; expected"),
         ("kind,file,mask,classes\nphoto,a.png,,cat\n", "line 2: kind is 'photo'"),
-        ("kind,file,mask,classes\ncutout,a.png,,cat dog\n", "line 2: a cutout of 'cat dog'; expected is one class"),
+        ("kind,file,mask,classes\ncutout,a.png,,cat dog\n", "line 2: a cutout of 'cat dog'; expected one class"),
         ("kind,file,mask,classes\ncutout,a.png\n", "line 2: has fewer columns"),
         ("kind,file,mask,classes,split\ncutout,a.png,,cat,trian\n", "line 2: split is 'trian'"),
-        ("kind,file,mask,classes\ncutout,../a.png,,cat\n", "expected is a file below"),
+        ("kind,file,mask,classes\ncutout,../a.png,,cat\n", "expected a file below"),
     ],
 )
 def test_a_broken_table(tmp_path, text, told):

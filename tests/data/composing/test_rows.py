@@ -16,7 +16,7 @@ from ccformer_hf.data.composing.composed import compose_clip
 from ccformer_hf.data.composing.material import read_material
 from ccformer_hf.data.composing.rows import write_composed_set
 from ccformer_hf.data.composing.sources import OTHER, read_sources
-from ccformer_hf.data.loading import load_avsbench
+from ccformer_hf.data.loading import load_folder
 from ccformer_hf.data.training_clips import ClipOrder, ShareOfSteps, TrainingClips, collate
 from ccformer_hf.evaluation.evaluate import evaluate_avsbench
 from ccformer_hf.inference.loading import load
@@ -33,12 +33,12 @@ def sources(tmp_path_factory):
 
 
 def test_a_sources_file_loads_as_rows(sources):
-    splits = load_avsbench("own", sources)
+    splits = load_folder(sources)
     assert {name: len(rows) for name, rows in splits.items()} == {"train": 12, "validation": 2, "test": 2}
     rows = splits["train"]
     assert rows.features["labels"].names == ["background", *CLASSES] and str(rows.split) == "train"
     clip, row = compose_clip(read_material(sources)["train"], 0, 5), rows[5]
-    assert row["id"] == clip.name and row["setting"] == "own" and row["classes"] == [] and row["log_mel"] is None
+    assert row["id"] == clip.name and row["setting"] == "folder" and row["classes"] == [] and row["log_mel"] is None
     assert row["size"] == [64, 64] and row["annotated"] == [True] * 3
     np.testing.assert_array_equal(np.stack([np.asarray(frame) for frame in row["frames"]]), clip.frames)
     np.testing.assert_array_equal(row["labels"], clip.labels)
@@ -48,35 +48,35 @@ def test_a_sources_file_loads_as_rows(sources):
 
 
 def test_one_split_and_a_stream(sources):
-    assert len(load_avsbench("own", sources, "val")) == 2
-    stream = load_avsbench("own", sources, "test", streaming=True)
+    assert len(load_folder(sources, "val")) == 2
+    stream = load_folder(sources, "test", streaming=True)
     assert isinstance(stream, IterableDataset)
-    assert set(load_avsbench("own", sources, streaming=True)) == {"train", "validation", "test"}
+    assert set(load_folder(sources, streaming=True)) == {"train", "validation", "test"}
     first = next(iter(stream))
-    np.testing.assert_array_equal(first["labels"], load_avsbench("own", sources, "test")[0]["labels"])
+    np.testing.assert_array_equal(first["labels"], load_folder(sources, "test")[0]["labels"])
 
 
 def test_a_split_without_clips(tmp_path):
     path = write_sources(tmp_path, clips={"train": 4, "validation": 0, "test": 1})
-    assert set(load_avsbench("own", path)) == {"train", "test"}
+    assert set(load_folder(path)) == {"train", "test"}
     with pytest.raises(ValueError, match="has no clips for validation; name pictures and sounds of that split"):
-        load_avsbench("own", path, "validation")
+        load_folder(path, "validation")
 
 
 def test_sources_that_change_while_their_clips_are_in_use(tmp_path):
     path = write_sources(tmp_path)
-    rows = load_avsbench("own", path, "train")
+    rows = load_folder(path, "train")
     write_picture(tmp_path / "train" / "backgrounds" / "another.png", np.full((64, 64, 3), 100, np.uint8))
-    load_avsbench("own", path)
+    load_folder(path)
     with pytest.raises(ValueError, match="has changed since its clips were loaded; load them again"):
         rows[0]
 
 
 def steps(sources, workers, accumulate):
     processor = initial_model(
-        recipe_from({"setting": "own", "size": 32, "model": SMALL_NETWORK}, "test"), ["background", *CLASSES]
+        recipe_from({"setting": "folder", "size": 32, "model": SMALL_NETWORK}, "test"), ["background", *CLASSES]
     )[1]
-    clips = TrainingClips(load_avsbench("own", sources, "train"), processor, Augmentation(gain=6, colour=0.2), 3, 4)
+    clips = TrainingClips(load_folder(sources, "train"), processor, Augmentation(gain=6, colour=0.2), 3, 4)
     share = ShareOfSteps(ClipOrder(len(clips), 4, seed=3), range(1, 3), accumulate=accumulate)
     parts = list(DataLoader(clips, batch_sampler=share, num_workers=workers, collate_fn=collate))
     return {name: torch.cat([part[name] for part in parts]) for name in parts[0]}
@@ -92,7 +92,7 @@ def test_steps_are_the_same_for_every_number_of_workers_and_parts(sources):
 
 def test_two_steps_of_training(sources, tmp_path):
     values = {
-        "setting": "own",
+        "setting": "folder",
         "size": 64,
         "model": SMALL_NETWORK,
         "batch_size": 4,
@@ -100,7 +100,7 @@ def test_two_steps_of_training(sources, tmp_path):
         "frozen_norms": False,
     }
     recipe = recipe_from(values | {"augmentation": {"gain": 3}}, "the test")
-    splits = load_avsbench("own", sources)
+    splits = load_folder(sources)
     model, processor = initial_model(recipe, splits["train"].features["labels"].names)
     progress = train(recipe, model, processor, splits["train"], None, tmp_path / "run", workers=0)
     assert progress.step == 2 and np.isfinite(progress.losses).all()
@@ -112,11 +112,12 @@ def test_a_model_is_evaluated_on_composed_clips(sources, tmp_path):
     model, processor = load(save_small_model(tmp_path / "small"), "cpu")
     model.config.id2label = dict(enumerate(["background", *CLASSES]))
     model.config.label2id = {name: number for number, name in model.config.id2label.items()}
-    result = evaluate_avsbench(model, processor, load_avsbench("own", sources, "test"), size=32, workers=0)
+    result = evaluate_avsbench(model, processor, load_folder(sources, "test"), size=32, workers=0)
     assert result.clips == 2 and result.frames == 6 and result.split == "test" and result.sounds["waveform"] == 2
 
 
-# written ---------------------------------------------------------------------------------------------------------------
+# written
+# ---------------------------------------------------------------------------------------------------------------
 
 
 @pytest.fixture(scope="module")
@@ -129,7 +130,7 @@ def test_a_written_set_holds_the_clips(written, sources):
     out, counts = written
     assert counts == {"train": 8, "validation": 1, "test": 1}
     assert (out / "classes.txt").read_text().split() == list(CLASSES)
-    splits = load_avsbench("own", out)
+    splits = load_folder(out)
     assert {name: len(rows) for name, rows in splits.items()} == counts
     clip = compose_clip(read_material(sources)["train"], 4, 3)
     (row,) = [row for row in splits["train"] if row["id"] == clip.name]
@@ -150,11 +151,12 @@ def test_a_set_appears_whole_or_not_at_all(sources, tmp_path):
     (tmp_path / "full" / "mine.txt").touch()
     with pytest.raises(FileExistsError, match="exists already and is not an empty folder"):
         write_composed_set(sources, tmp_path / "full", 10, seed=0)
-    with pytest.raises(ValueError, match="clips is 2; expected is at least 3"):
+    with pytest.raises(ValueError, match="clips is 2; expected at least 3"):
         write_composed_set(sources, tmp_path / "new", 2, seed=0)
 
 
-# examples --------------------------------------------------------------------------------------------------------------
+# examples
+# --------------------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(("name", "classes"), [("voc-esc50", 9), ("coco-vggsound", 24), ("lvis-vggsound", 60)])
@@ -180,7 +182,7 @@ def test_the_sources_of_the_examples_name_pictures_and_sounds_for_every_class(tm
 @pytest.mark.parametrize("size", ["tiny", "resnet50"])
 def test_recipes_for_composed_clips(size):
     recipe = read_recipe(f"composed-{size}")
-    assert recipe.setting == "own" and recipe.epochs == 1 and recipe.validate_every < 1
+    assert recipe.setting == "folder" and recipe.epochs == 1 and recipe.validate_every < 1
     assert recipe.augmentation.changes_sound, (
         "otherwise the log-mel of every clip would be kept, for no second showing"
     )

@@ -4,12 +4,12 @@ from made_sources import RATE, tone
 from ccformer_hf.data.composing import sound_mix
 from ccformer_hf.data.composing.pairing import OFF_SCREEN, Span
 from ccformer_hf.data.composing.sound_mix import draw_noise, mix_sounds, tell_audible
-from ccformer_hf.data.composing.sounds import Recording, loudness
+from ccformer_hf.data.composing.sounds import Recording, gated_loudness
 
 
 def recording(pitch=500, seconds=10.0):
     samples = tone(pitch, seconds)
-    return Recording((samples * 32767).astype(np.int16), loudness(samples))
+    return Recording((samples * 32767).astype(np.int16), gated_loudness(samples))
 
 
 def audible(stem, others=0.0, level=0.1):
@@ -46,9 +46,10 @@ def test_what_is_drowned_cannot_be_told():
     assert audible(two, 1.2 * noise).tolist() == [[255, 255], [0, 0]], "silence is silence under any noise"
 
 
-def mixes(spans, objects, off_screen=None, heard="objects", bed=(), count=12):
+def mixes(spans, objects, off_screen=None, audio_kind="objects", bed=(), count=12):
     return [
-        mix_sounds(heard, spans, objects, off_screen, list(bed), 5, np.random.default_rng(n)) for n in range(count)
+        mix_sounds(audio_kind, spans, objects, off_screen, list(bed), 5, np.random.default_rng(n))
+        for n in range(count)
     ]
 
 
@@ -65,20 +66,20 @@ def test_pauses_within_a_sound_are_silence(monkeypatch):
     for name in ("WITH_NOISE", "WITH_ROOM", "WITH_BAND", "WITH_CODEC"):
         monkeypatch.setattr(sound_mix, name, 0)
     samples = np.concatenate([tone(500, 1.5), np.zeros(2 * RATE), tone(500, 1.5)])
-    barking = Recording((samples * 32767).astype(np.int16), loudness(samples))
+    barking = Recording((samples * 32767).astype(np.int16), gated_loudness(samples))
     (mix,) = mixes([Span(0, 0.0, 5.0)], [barking], count=1)
     assert mix.audible.tolist() == [[1, 1, 0, 1, 1]], "0.5 s of second 1, and of second 3"
 
 
 def test_what_is_off_screen_or_a_bed_is_heard_and_marks_nothing():
-    for heard, spans, bed in (
+    for audio_kind, spans, bed in (
         ("off_screen", [Span(OFF_SCREEN, 0.0, 5.0)], ()),
         ("bed", [], [recording(700)]),
         ("noise", [], ()),
     ):
-        for mix in mixes(spans, [recording(500)], recording(900), heard, bed):
-            assert not mix.audible.any() and loudness(mix.waveform) > 0.003
-    assert all(not mix.waveform.any() for mix in mixes([], [recording()], heard="silence"))
+        for mix in mixes(spans, [recording(500)], recording(900), audio_kind, bed):
+            assert not mix.audible.any() and gated_loudness(mix.waveform) > 0.003
+    assert all(not mix.waveform.any() for mix in mixes([], [recording()], audio_kind="silence"))
 
 
 def test_short_sounds_are_played_again():
@@ -94,7 +95,7 @@ def test_objects_are_mixed_at_levels_of_their_own():
             recordings = [None, None]
             recordings[source] = recording(500 + 1000 * source)
             mix = mix_sounds("objects", [Span(source, 0.0, 5.0)], recordings, None, [], 5, np.random.default_rng(seed))
-            levels.append(loudness(mix.waveform))
+            levels.append(gated_loudness(mix.waveform))
         ratios.append(20 * np.log10(levels[0] / levels[1]))
     assert np.std(ratios) > 2
 

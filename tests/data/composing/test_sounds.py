@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 from made_sources import RATE, tone, write_wav, write_yaml
 
-from ccformer_hf.data.composing.sounds import list_sounds, load_recording, loudness
+from ccformer_hf.data.composing.sounds import gated_loudness, list_sounds, load_recording
 from ccformer_hf.data.composing.sources import read_sources
 
 
@@ -38,7 +38,8 @@ def test_esc50(tmp_path):
 def test_vggsound(tmp_path):
     touch(tmp_path, "clips/--0PQM4-hqg_000030.wav", "clips/deep/bbb_000005.mp4", "clips/ccc_000000.wav")
     (tmp_path / "vggsound.csv").write_text(
-        '--0PQM4-hqg,30,dog barking,train\nbbb,5,"cat purring, loud",test\ngone,1,dog barking,train\nccc,0,waterfall burbling,train\n'
+        '--0PQM4-hqg,30,dog barking,train\nbbb,5,"cat purring, loud",test\n'
+        "gone,1,dog barking,train\nccc,0,waterfall burbling,train\n"
     )
     names = {"dog": "dog *", "cat": "cat purring*"}
     assert listed(tmp_path, format="vggsound", path="vggsound.csv", root="clips", map=names) == [
@@ -49,7 +50,7 @@ def test_vggsound(tmp_path):
     with pytest.raises(FileNotFoundError, match="holds no clip that .*vggsound.csv names"):
         listed(tmp_path, format="vggsound", path="vggsound.csv", root="none", map=names)
     (tmp_path / "vggsound.csv").write_text("aaa,30,dog barking,train\naaa,thirty,dog,train\n")
-    with pytest.raises(ValueError, match="line 2: expected are video, start in seconds, label and split"):
+    with pytest.raises(ValueError, match="line 2: expected video, start in seconds, label and split"):
         listed(tmp_path, format="vggsound", path="vggsound.csv", root="clips")
 
 
@@ -83,7 +84,7 @@ def test_csv_and_folders(tmp_path):
         ("f/piano/1.wav", "test", "bed"),
     ]
     (tmp_path / "sounds.csv").write_text("file,class\n/etc/1.ogg,dog\n")
-    with pytest.raises(ValueError, match="expected is a file below"):
+    with pytest.raises(ValueError, match="expected a file below"):
         listed(tmp_path, format="csv", path="sounds.csv")
 
 
@@ -105,7 +106,7 @@ def test_a_recording_is_read_at_16_khz_up_to_ten_seconds_without_the_silence_beh
 
 def test_the_loudness_is_that_of_the_moments_with_sound():
     sound = tone(500, 1)
-    assert abs(loudness(np.concatenate([sound, np.zeros(9 * RATE), sound])) / loudness(sound) - 1) < 0.01
+    assert abs(gated_loudness(np.concatenate([sound, np.zeros(9 * RATE), sound])) / gated_loudness(sound) - 1) < 0.01
 
 
 def test_what_is_no_sound(tmp_path):

@@ -35,14 +35,14 @@ def test_classes_may_lie_in_a_file(tmp_path):
     ("text", "told"),
     [
         ("classes: [cat]\npicures: []", "line 2: a sources file has no 'picures'; did you mean pictures?"),
-        ("classes: [cat, cat]", "line 1: classes is ('cat', 'cat'); expected are 1 to 254 different names"),
+        ("classes: [cat, cat]", "line 1: classes is ('cat', 'cat'); expected 1 to 254 different names"),
         ("classes: [cat, other]", "none of them background, other or bed"),
-        ("size: 64", "line 1: classes is None; expected is a text or a list"),
+        ("size: 64", "line 1: classes is None; expected a text or a list"),
         ("classes: [yes, cat]", "(quote yes, no and numbers)"),
         ("classes: [cat]\nclasses: [dog]", "'classes' is given twice"),
         (
             "classes: [cat]\nsounds:\n- {path: here, format: wav}",
-            "line 3: format is 'wav'; expected is one of csv, esc50",
+            "line 3: format is 'wav'; expected one of csv, esc50",
         ),
         ("classes: [cat]\nsounds:\n- {format: folders}", "line 3: has no path"),
         ("classes: [cat]\nsounds:\n- {format: folders, path: here, split: trian}", "line 3: split is 'trian'"),
@@ -52,14 +52,14 @@ def test_classes_may_lie_in_a_file(tmp_path):
         ),
         (
             "classes: [cat]\nsounds:\n- {format: folders, path: here, map: [cat]}",
-            "map is ['cat']; expected is {our class",
+            "map is ['cat']; expected {our class",
         ),
-        ("classes: [cat]\nsize: big", "line 2: size is 'big'; expected is a whole number from 32 to 2048"),
-        ("classes: [cat]\nclips: {train: -1}", "train is -1; expected is a whole number from 0"),
+        ("classes: [cat]\nsize: big", "line 2: size is 'big'; expected a whole number from 32 to 2048"),
+        ("classes: [cat]\nclips: {train: -1}", "train is -1; expected a whole number from 0"),
         ("classes: [cat]\nnever_together:\n- {sound: cow, in_view: [cat]}", "line 3: sound is 'cow'"),
-        ("classes: [cat]\nnever_together:\n- {sound: cat}", "line 3: expected is {sound: CLASS, photographs_of"),
-        ("classes: [cat]\nsounds: cat", "sounds is 'cat'; expected is a list"),
-        ("- cat", "expected are lines of name: value"),
+        ("classes: [cat]\nnever_together:\n- {sound: cat}", "line 3: expected {sound: CLASS, photographs_of"),
+        ("classes: [cat]\nsounds: cat", "sounds is 'cat'; expected a list"),
+        ("- cat", "expected lines of name: value"),
         ("classes: [cat", "is no YAML"),
     ],
 )
@@ -78,7 +78,7 @@ def test_files_that_are_not_there(tmp_path):
 
 def test_a_huge_file_is_not_read(tmp_path):
     (tmp_path / "sources.yaml").write_text("#" * (1 << 20) + "\n")
-    with pytest.raises(ValueError, match="expected is a sources file of at most"):
+    with pytest.raises(ValueError, match="expected a sources file of at most"):
         read_sources(tmp_path / "sources.yaml")
 
 
@@ -104,7 +104,7 @@ def test_files_outside_the_root_are_refused(tmp_path):
     entry = source(tmp_path)
     assert entry.inside("a/b.wav") == tmp_path / "here" / "a" / "b.wav"
     for name in ("../b.wav", "/etc/passwd", "a/../../b.wav", ""):
-        with pytest.raises(ValueError, match="expected is a file below"):
+        with pytest.raises(ValueError, match="expected a file below"):
             entry.inside(name)
 
 

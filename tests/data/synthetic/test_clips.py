@@ -11,9 +11,9 @@ from PIL import Image
 
 from ccformer_hf.cli import main as cli
 from ccformer_hf.data.avsbench import AVSS_CLASS_NAMES, SETTINGS, avss_palette
-from ccformer_hf.data.loading import load_avsbench
-from ccformer_hf.data.synthetic import clips as made_up
-from ccformer_hf.data.synthetic.clips import CLASS_NAMES, OWN_KINDS, STANDARD, make_clip, write_made_up_set
+from ccformer_hf.data.loading import load_folder
+from ccformer_hf.data.synthetic import clips as synthetic
+from ccformer_hf.data.synthetic.clips import CLASS_NAMES, FOLDER_KINDS, STANDARD, make_clip, write_synthetic_set
 from ccformer_hf.data.synthetic.pictures import LARGEST, LOOKS, SMALLEST
 from ccformer_hf.data.synthetic.sounds import TIMBRES, make_room, make_stem
 
@@ -30,7 +30,7 @@ def clips():
 @pytest.fixture(scope="module", params=SETTINGS)
 def written(request, tmp_path_factory):
     root = tmp_path_factory.mktemp("sets") / request.param
-    write_made_up_set(root, request.param, clips=8, seed=2, workers=1, progress=False, size=SIZE)
+    write_synthetic_set(root, request.param, clips=8, seed=2, workers=1, progress=False, size=SIZE)
     return request.param, root
 
 
@@ -141,8 +141,8 @@ def test_clips_stay_what_they_were(setting, category, frames, labels, loudness):
 
 def test_a_clip_draws_all_its_objects_from_the_classes_asked_for(monkeypatch):
     heard = []
-    make = made_up.make_stem
-    monkeypatch.setattr(made_up, "make_stem", lambda name, *rest: heard.append(name) or make(name, *rest))
+    make = synthetic.make_stem
+    monkeypatch.setattr(synthetic, "make_stem", lambda name, *rest: heard.append(name) or make(name, *rest))
     objects = set()
     for index in range(12):
         clip = make_clip("avss", 1, index, 32, classes=NEW)
@@ -169,15 +169,15 @@ def test_classes_change_what_is_drawn():
     ("classes", "message"),
     [
         (("dog", "unicorn", "saw"), "'unicorn', which cannot be drawn; there are bell, .*, frying-food, .*, trumpet"),
-        (("dog", "saw"), "classes is dog, saw; wanted are at least 3 different ones"),
-        (("dog", "saw", "bell", "dog"), "classes is dog, saw, bell, dog; wanted are at least 3 different ones"),
+        (("dog", "saw"), "classes is dog, saw; expected at least 3 different ones"),
+        (("dog", "saw", "bell", "dog"), "classes is dog, saw, bell, dog; expected at least 3 different ones"),
     ],
 )
 def test_wrong_classes_are_refused(tmp_path, classes, message):
     with pytest.raises(ValueError, match=message):
         make_clip("ms3", 0, 0, 32, classes=classes)
     with pytest.raises(ValueError, match=message):
-        write_made_up_set(tmp_path / "set", "own", 3, 0, workers=1, progress=False, size=32, classes=classes)
+        write_synthetic_set(tmp_path / "set", "folder", 3, 0, workers=1, progress=False, size=32, classes=classes)
     assert list(tmp_path.iterdir()) == []
 
 
@@ -196,7 +196,7 @@ def test_bad_arguments_are_refused(arguments, message):
 def test_another_schedule_changes_sound_and_labels_but_not_one_pixel(monkeypatch):
     clip = make_clip("ms3", 11, 0, SIZE)
     other = ~clip.sounding
-    monkeypatch.setattr(made_up, "_draw_schedule", lambda *_, **__: (other, np.zeros(5, dtype=bool)))
+    monkeypatch.setattr(synthetic, "_draw_schedule", lambda *_, **__: (other, np.zeros(5, dtype=bool)))
     swapped = make_clip("ms3", 11, 0, SIZE)
     np.testing.assert_array_equal(swapped.frames, clip.frames)
     np.testing.assert_array_equal(swapped.object_masks, clip.object_masks)
@@ -221,7 +221,7 @@ def test_neither_order_nor_area_nor_depth_tells_who_sounds(clips):
 
 
 def test_silent_seconds_and_off_screen_sounds_occur_as_often_as_meant(monkeypatch):
-    schedules = [made_up._draw_schedule(np.random.default_rng(seed), 3, 10, most=3) for seed in range(300)]
+    schedules = [synthetic._draw_schedule(np.random.default_rng(seed), 3, 10, most=3) for seed in range(300)]
     sounding, off_screen = np.stack([s for s, _ in schedules]).any(axis=1), np.stack([o for _, o in schedules])
     assert 0.09 < np.mean(~sounding & ~off_screen) < 0.13
     assert 0.04 < np.mean(~sounding & off_screen) < 0.08
@@ -232,7 +232,7 @@ def test_silent_seconds_and_off_screen_sounds_occur_as_often_as_meant(monkeypatc
 
 def test_waveform_is_the_sum_of_the_stems_that_sound(monkeypatch):
     monkeypatch.setattr(
-        made_up, "make_background_noise", lambda rng, seconds: np.zeros(seconds * 16000, dtype=np.float32)
+        synthetic, "make_background_noise", lambda rng, seconds: np.zeros(seconds * 16000, dtype=np.float32)
     )
     checked = 0
     for index in range(6):
@@ -386,16 +386,18 @@ def test_written_pictures_masks_and_sound_are_those_of_the_clip(written):
 
 def test_two_processes_write_the_same_bytes_as_one(tmp_path):
     for workers in (1, 2):
-        write_made_up_set(tmp_path / str(workers), "avss", clips=6, seed=2, workers=workers, progress=False, size=SIZE)
+        write_synthetic_set(
+            tmp_path / str(workers), "avss", clips=6, seed=2, workers=workers, progress=False, size=SIZE
+        )
     assert files_below(tmp_path / "1") == files_below(tmp_path / "2")
 
 
 @pytest.fixture(scope="module")
 def own(tmp_path_factory):
-    root = tmp_path_factory.mktemp("sets") / "own"
+    root = tmp_path_factory.mktemp("sets") / "folder"
     arguments = ["--clips", "8", "--seed", "2", "--size", str(SIZE), "--workers", "1", "--classes", ",".join(NEW)]
-    assert cli.main(["data", "make", str(root), "--setting", "own", *arguments]) == 0
-    return root, [make_clip(OWN_KINDS[i % 6], 2, i, SIZE, classes=NEW) for i in range(8)]
+    assert cli.main(["data", "make", str(root), "--setting", "folder", *arguments]) == 0
+    return root, [make_clip(FOLDER_KINDS[i % 6], 2, i, SIZE, classes=NEW) for i in range(8)]
 
 
 def test_own_folder_has_the_layout_of_the_users_own_clips(own):
@@ -413,7 +415,7 @@ def test_own_folder_has_the_layout_of_the_users_own_clips(own):
 
 def test_own_folder_loads_as_the_clips_it_was_made_of(own):
     root, made = own
-    loaded = load_avsbench("own", root)
+    loaded = load_folder(root)
     assert {split: len(rows) for split, rows in loaded.items()} == {"train": 6, "validation": 1, "test": 1}
     rows = {row["id"]: row for split in loaded.values() for row in split}
     assert set(rows) == {clip.name for clip in made}
@@ -429,14 +431,24 @@ def test_own_folder_loads_as_the_clips_it_was_made_of(own):
 
 
 def test_own_folder_holds_the_standard_classes_unless_others_are_named(tmp_path):
-    write_made_up_set(tmp_path / "set", "own", 3, 0, workers=1, progress=False, size=32)
+    write_synthetic_set(tmp_path / "set", "folder", 3, 0, workers=1, progress=False, size=32)
     assert (tmp_path / "set" / "classes.txt").read_text().split() == list(STANDARD)
-    row = load_avsbench("own", tmp_path / "set", "test")[0]
+    row = load_folder(tmp_path / "set", "test")[0]
     np.testing.assert_array_equal(row["labels"], make_clip("avss", 0, 2, 32).labels)
 
 
 def test_a_wrong_class_on_the_command_line_is_one_line(tmp_path, capsys):
-    command = ["data", "make", str(tmp_path / "set"), "--setting", "own", "--clips", "3", "--classes", "dog,cow,saw"]
+    command = [
+        "data",
+        "make",
+        str(tmp_path / "set"),
+        "--setting",
+        "folder",
+        "--clips",
+        "3",
+        "--classes",
+        "dog,cow,saw",
+    ]
     assert cli.main(command) == 2
     told = capsys.readouterr().err
     assert told.count("\n") == 1 and "'cow', which cannot be drawn; there are bell, bird, " in told
@@ -471,10 +483,10 @@ def test_a_folder_in_use_is_refused_and_an_empty_one_taken(tmp_path):
     used.mkdir()
     (used / "mine.txt").write_text("keep")
     with pytest.raises(FileExistsError, match="used exists already and is not an empty folder: name a new folder"):
-        write_made_up_set(used, "ms3", 3, 0, workers=1, progress=False, size=32)
+        write_synthetic_set(used, "ms3", 3, 0, workers=1, progress=False, size=32)
     assert (used / "mine.txt").read_text() == "keep"
     empty.mkdir()
-    write_made_up_set(empty, "ms3", 3, 0, workers=1, progress=False, size=32)
+    write_synthetic_set(empty, "ms3", 3, 0, workers=1, progress=False, size=32)
     splits = [row[1] for row in csv.reader(open(empty / "Multi-sources" / "ms3_meta_data.csv"))][1:]
     assert splits == ["train", "val", "test"]
     shutil.rmtree(empty)
@@ -482,8 +494,8 @@ def test_a_folder_in_use_is_refused_and_an_empty_one_taken(tmp_path):
 
 def test_a_folder_that_cannot_be_made_is_named(tmp_path):
     (tmp_path / "file").write_text("")
-    with pytest.raises(OSError, match="file/set cannot be made .*: name a folder where you may write"):
-        write_made_up_set(tmp_path / "file" / "set", "ms3", 3, 0, workers=1, progress=False, size=32)
+    with pytest.raises(OSError, match="file: cannot be written to .*; name another folder for the output"):
+        write_synthetic_set(tmp_path / "file" / "set", "ms3", 3, 0, workers=1, progress=False, size=32)
 
 
 def test_a_failure_leaves_nothing_behind(tmp_path, monkeypatch):
@@ -492,9 +504,9 @@ def test_a_failure_leaves_nothing_behind(tmp_path, monkeypatch):
             raise OSError("disk full")
         return make_clip(setting, seed, index, size, classes=classes)
 
-    monkeypatch.setattr(made_up, "make_clip", fail_late)
+    monkeypatch.setattr(synthetic, "make_clip", fail_late)
     with pytest.raises(OSError, match="disk full"):
-        write_made_up_set(tmp_path / "set", "s4", 3, 0, workers=1, progress=False, size=32)
+        write_synthetic_set(tmp_path / "set", "s4", 3, 0, workers=1, progress=False, size=32)
     assert list(tmp_path.iterdir()) == []
 
 
@@ -510,5 +522,5 @@ def test_a_failure_leaves_nothing_behind(tmp_path, monkeypatch):
 def test_bad_requests_are_refused(tmp_path, changes, message):
     arguments = {"setting": "s4", "clips": 3, "seed": 0, "workers": 1} | changes
     with pytest.raises(ValueError, match=message):
-        write_made_up_set(tmp_path / "set", **arguments)
+        write_synthetic_set(tmp_path / "set", **arguments)
     assert list(tmp_path.iterdir()) == []

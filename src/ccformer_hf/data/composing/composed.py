@@ -1,6 +1,8 @@
-"""Clips composed of pictures and sounds: moving objects in and on photographs, in which the mask follows who sounds (ours).
+"""Clips composed of pictures and sounds: moving objects in and on photographs, in which the mask follows who sounds
+(ours).
 
-What a clip is depends on the material, the seed and its number alone, so clips can be made in any order, by any process, at any time.
+What a clip is depends on the material, the seed and its number alone, so clips can be made in any order, by any
+process, at any time.
 
 Letters: `T` frames, one per second; `S` side of a frame; `N` objects in view.
 """
@@ -30,7 +32,7 @@ class ComposedClip:
         in_place: how many are in place.
         masks: bool `(N, T, S, S)`, the pixels of each object that can be seen.
         audible: uint8 `(N, T)`: 1 where an object sounds, 0 where not, 255 where nobody can tell.
-        heard: a key of `pairing.HEARD`.
+        audio_kind: a key of `pairing.AUDIO_KINDS`.
         off_screen: name of what sounds from off screen; None: nothing does.
         files: that it is made of.
     """
@@ -43,7 +45,7 @@ class ComposedClip:
     in_place: int
     masks: np.ndarray
     audible: np.ndarray
-    heard: str
+    audio_kind: str
     off_screen: str | None
     files: tuple[str, ...]
 
@@ -70,7 +72,7 @@ def compose_clip(material: Material, seed: int, index: int) -> ComposedClip:
     view = draw_view(material, view_rng)
     seconds = material.sources.seconds
     able = [number for number, class_id in enumerate(view.class_ids) if material.sounds[class_id]]
-    heard, spans = draw_spans(len(able), seconds, spans_rng)
+    audio_kind, spans = draw_spans(len(able), seconds, spans_rng)
 
     playing = {span.source for span in spans}
     sounds = {
@@ -79,10 +81,12 @@ def compose_clip(material: Material, seed: int, index: int) -> ComposedClip:
         if place in playing
     }
     off_screen = draw_off_screen(material, view, files_rng) if OFF_SCREEN in playing else None
-    bed = draw_bed(material, heard, files_rng)
+    bed = draw_bed(material, audio_kind, files_rng)
     recordings = [material.recording(sounds[number]) if number in sounds else None for number in able]
     away = None if off_screen is None else material.recording(off_screen)
-    mix = mix_sounds(heard, spans, recordings, away, [material.recording(sound) for sound in bed], seconds, sound_rng)
+    mix = mix_sounds(
+        audio_kind, spans, recordings, away, [material.recording(sound) for sound in bed], seconds, sound_rng
+    )
 
     scene = compose_scene(material, view, picture_rng)
     audible = np.zeros((len(view.class_ids), seconds), dtype=np.uint8)
@@ -104,7 +108,7 @@ def compose_clip(material: Material, seed: int, index: int) -> ComposedClip:
         in_place,
         scene.masks,
         audible,
-        heard,
+        audio_kind,
         None if off_screen is None else off_screen.name,
         (view.photograph.file, *(picture.file for _, tried in view.pasted for picture in tried))
         + tuple(sound.file for sound in (*sounds.values(), *filter(None, [off_screen]), *bed)),

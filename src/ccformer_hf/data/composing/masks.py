@@ -1,4 +1,5 @@
-"""Masks as COCO's and LVIS' JSON hold them: polygons, and run lengths in plain or compressed form (lineage: COCO's maskApi).
+"""Masks as COCO's and LVIS' JSON hold them: polygons, and run lengths in plain or compressed form (lineage: COCO's
+maskApi).
 
 Letters: `H W` picture.
 """
@@ -38,7 +39,9 @@ def check_segmentation(segmentation: Any, height: int, width: int) -> list[np.nd
 def draw_segmentation(
     segmentation: list[np.ndarray] | np.ndarray, height: int, width: int, size: tuple[int, int]
 ) -> np.ndarray:
-    """The mask, bool `(h, w)` at `size` = `(h, w)`, of a picture `(height, width)`; a pixel is in a polygon if its centre is."""
+    """The mask, bool `(h, w)` at `size` = `(h, w)`, of a picture `(height, width)`; a pixel is in a polygon if its
+    centre is.
+    """
     if isinstance(segmentation, np.ndarray):
         columns = np.repeat(np.arange(len(segmentation)) % 2 == 1, segmentation).reshape(width, height)
         image = Image.fromarray(columns.T.astype(np.uint8))
@@ -63,7 +66,9 @@ def _polygon(numbers: Any) -> np.ndarray:
 
 
 def _uncompressed(text: str) -> np.ndarray:
-    """COCO's own coding: 5 bits per letter, low ones first, a sixth for "goes on"; from the third run on, the change since the last but one."""
+    """COCO's own coding: 5 bits per letter, low ones first, a sixth for "goes on"; from the third run on, the change
+    since the last but one.
+    """
     runs: list[int] = []
     value, shift = 0, 0
     for letter in text:

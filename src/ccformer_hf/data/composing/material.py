@@ -1,4 +1,6 @@
-"""What one split offers for composing, by class, and its pixels and samples kept in memory as far as there is room (ours)."""
+"""What one split offers for composing, by class, and its pixels and samples kept in memory as far as there is room
+(ours).
+"""
 
 import os
 from collections import OrderedDict, defaultdict
@@ -63,7 +65,9 @@ class Material:
         return self._kept.get(picture.file, lambda: load_photograph(picture, shortest))
 
     def cut_out(self, picture: Picture, class_id: int) -> CutOut | None:
-        """An object of a class alone, of a cut-out or cut from a scene; None where its mask holds none of that class."""
+        """An object of a class alone, of a cut-out or cut from a scene; None where its mask holds none of
+        that class.
+        """
         if picture.kind == "cutout":
             return self._kept.get(picture.file, lambda: load_cut_out(picture, self.sources.size))
         return self._kept.get((picture.file, class_id), lambda: cut_from(self.photograph(picture), class_id))
@@ -81,7 +85,8 @@ def read_material(path: str | os.PathLike) -> dict[str, Material]:
 
     Raises:
         OSError: where files are not there.
-        ValueError: for a sources file or a table in it that cannot be read, or a class without pictures or sounds to train on.
+        ValueError: for a sources file or a table in it that cannot be read, or a class without pictures or sounds to
+            train on.
     """
     sources = read_sources(path)
     pictures, sounds = list_pictures(sources), list_sounds(sources)
@@ -124,12 +129,14 @@ def _refuse_incomplete(material: Material) -> None:
         for what, held in (("picture", material.cutouts[number]), ("sound", material.sounds[number])):
             if not held:
                 raise ValueError(
-                    f"{sources.file}: the class {name!r} has no {what} to train on; name a source that has some, tell by `map` what it "
+                    f"{sources.file}: the class {name!r} has no {what} to train on; name a source that has some, tell "
+                    "by `map` what it "
                     "is called there, or take it out of `classes`"
                 )
     if not material.backgrounds and not material.scenes:
         raise ValueError(
-            f"{sources.file}: there is no photograph to paste the cut-outs on; name some as `backgrounds`, or pictures with masks"
+            f"{sources.file}: there is no photograph to paste the cut-outs on; name some as `backgrounds`, or "
+            "pictures with masks"
         )
 
 

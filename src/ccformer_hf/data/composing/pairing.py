@@ -1,13 +1,16 @@
-"""What is seen and what is heard in a composed clip: the rules by which pictures and sounds go together (ours).
+"""What is seen and what is heard in a composed clip: the rules by which pictures and sounds go together.
 
-1. The classes of the objects are drawn first, all alike, then pictures of them: either all are pasted on a background, or one of them is
-   in place, in a photograph of its own, and the others are pasted over or behind it. A photograph may bring more marked classes along.
+1. The classes of the objects are drawn first, all alike, then pictures of them: either all are pasted on a background,
+or one of them is
+   in place, in a photograph of its own, and the others are pasted over or behind it. A photograph may bring more
+   marked classes along.
 2. Each class is in a clip once: a photograph that marks a class is nothing that another of that class is pasted on.
-3. Who sounds, and when, is drawn without looking at the pictures: pasted or in place, large or small, in front or behind, of any class,
+3. Who sounds, and when, is drawn without looking at the pictures: pasted or in place, large or small, in front or
+behind, of any class,
    an object sounds as often as any other. The sound of an object is always of its class.
-4. What sounds from off screen is of no class in view, nor of one that `never_together` keeps away from what is in view.
-5. A clip without any sounding object has silence, noise, a bed of music, or something off screen; its masks are empty.
-6. Pictures and sounds of a split come from the files of that split alone.
+4. What sounds from off screen is of no class in view, nor of one that `never_together` keeps away from what is in
+view. 5. A clip without any sounding object has silence, noise, a bed of music, or something off screen; its masks are
+empty. 6. Pictures and sounds of a split come from the files of that split alone.
 """
 
 from dataclasses import dataclass
@@ -20,12 +23,13 @@ from .sounds import SoundFile
 from .sources import BACKGROUND, BED, OTHER
 
 OBJECTS = {1: 0.3, 2: 0.35, 3: 0.25, 4: 0.1}  # in view, and how often
-IN_PLACE = 0.75  # share of the clips with a photograph that holds one of its objects in place, where there is such a photograph
+# share of the clips with a photograph that holds one of its objects in place, where there is such a photograph
+IN_PLACE = 0.75
 CLASS_OFF_SCREEN = 0.6  # share of the sounds from off screen that are of one of the classes; the rest belong to none
 TRIES = 3  # pictures that an object may be cut from, since some show only a part of it
 
 # What is heard, and how often. In the first, seconds without a sound occur too.
-HEARD = {"objects": 0.76, "off_screen": 0.11, "noise": 0.07, "bed": 0.03, "silence": 0.03}
+AUDIO_KINDS = {"objects": 0.76, "off_screen": 0.11, "noise": 0.07, "bed": 0.03, "silence": 0.03}
 WITH_BED = 0.15  # share of all other clips with a bed, much softer then
 SECOND_SILENT, SECOND_OFF_SCREEN = 0.10, 0.12  # shares of the seconds
 SECOND_CHANGES = 0.35  # how often others sound in the next second
@@ -76,7 +80,8 @@ def draw_view(material: Material, rng: np.random.Generator) -> InView:
         if view.class_ids:
             return view
     raise ValueError(
-        f"{material.sources.file}: never_together leaves nothing that may be seen on the photographs of {material.split}; name more "
+        f"{material.sources.file}: never_together leaves nothing that may be seen on the photographs of "
+        f"{material.split}; name more "
         "`backgrounds`, or fewer rules"
     )
 
@@ -104,8 +109,8 @@ def _draw_view(material: Material, rng: np.random.Generator) -> InView:
 
 
 def draw_spans(objects: int, seconds: int, rng: np.random.Generator) -> tuple[str, list[Span]]:
-    """What is heard, a key of `HEARD`, and who sounds when, among `objects` of which nothing else is known."""
-    heard = str(rng.choice(list(HEARD), p=list(HEARD.values())))
+    """What is heard, a key of `AUDIO_KINDS`, and who sounds when, among `objects` of which nothing else is known."""
+    audio_kind = str(rng.choice(list(AUDIO_KINDS), p=list(AUDIO_KINDS.values())))
     playing = np.zeros((objects + 1, seconds), dtype=bool)  # the last one is off screen
     chosen = np.array([], dtype=int)
     for second in range(seconds):
@@ -114,16 +119,16 @@ def draw_spans(objects: int, seconds: int, rng: np.random.Generator) -> tuple[st
             chosen = rng.choice(objects, min(objects, count), replace=False)
         event = rng.random()
         if event >= SECOND_SILENT:
-            playing[chosen, second] = heard == "objects"
-            playing[-1, second] = heard == "off_screen" or event < SECOND_SILENT + SECOND_OFF_SCREEN
+            playing[chosen, second] = audio_kind == "objects"
+            playing[-1, second] = audio_kind == "off_screen" or event < SECOND_SILENT + SECOND_OFF_SCREEN
     spans = []
-    for number, row in enumerate(playing if heard in ("objects", "off_screen") else ()):
+    for number, row in enumerate(playing if audio_kind in ("objects", "off_screen") else ()):
         edges = np.flatnonzero(np.diff(np.concatenate([[False], row, [False]]).astype(int)))
         for start, end in edges.reshape(-1, 2):
             early, late = rng.uniform(-EARLIEST_BEFORE_SECOND, EARLIEST_BEFORE_SECOND, size=2)
             source = OFF_SCREEN if number == objects else number
             spans.append(Span(source, float(max(0, start + early)), float(min(seconds, end + late))))
-    return heard, spans
+    return audio_kind, spans
 
 
 def may_be_off_screen(material: Material, view: InView) -> list[int]:
@@ -154,10 +159,10 @@ def draw_sound(material: Material, of: int | str, rng: np.random.Generator) -> S
     return sounds[rng.integers(len(sounds))]
 
 
-def draw_bed(material: Material, heard: str, rng: np.random.Generator) -> list[SoundFile]:
+def draw_bed(material: Material, audio_kind: str, rng: np.random.Generator) -> list[SoundFile]:
     """One to three sounds for a bed, of `"bed"`, else of `"other"`; none in most clips, or where there are none."""
     sounds = material.sounds[BED] or material.sounds[OTHER]
-    wanted = heard == "bed" or (heard != "silence" and rng.random() < WITH_BED)
+    wanted = audio_kind == "bed" or (audio_kind != "silence" and rng.random() < WITH_BED)
     return (
         [sounds[number] for number in rng.integers(len(sounds), size=rng.integers(1, 4))] if wanted and sounds else []
     )

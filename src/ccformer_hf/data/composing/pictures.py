@@ -1,15 +1,18 @@
-"""Class-labelled pictures of a source: which there are, and their pixels at the size that composing needs (ours).
+"""Class-labelled pictures of a source: which there are, and their pixels at the size that composing needs.
 
 Formats:
 
-* `coco`, `lvis`: `path` is the JSON with images, annotations (polygons or run lengths) and categories; the pictures lie below `root`.
-* `voc`: `path` holds `JPEGImages/`, `SegmentationClass/` and `ImageSets/Segmentation/*.txt`; its `val` is our validation.
-* `folder`: below `path`, any `frames/NAME.jpg` with a mask of class ids `masks/NAME.png` beside it, and `classes.txt`; so clips in the
+* `coco`, `lvis`: `path` is the JSON with images, annotations (polygons or run lengths) and categories; the pictures
+lie below `root`. * `voc`: `path` holds `JPEGImages/`, `SegmentationClass/` and `ImageSets/Segmentation/*.txt`; its
+`val` is our validation. * `folder`: below `path`, any `frames/NAME.jpg` with a mask of class ids `masks/NAME.png`
+beside it, and `classes.txt`; so clips in the
   layout of `ccformer_hf.data.folder` too, whose clips each stay in one split.
 * `cutouts`: `path/CLASS/*.png` (or `.webp`) with transparency, one object each.
-* `csv`: columns `kind` (`scene`, `cutout` or `background`), `file`, `mask` (scenes: class ids, in the order of `ids`), `classes` (names with
+* `csv`: columns `kind` (`scene`, `cutout` or `background`), `file`, `mask` (scenes: class ids, in the order of `ids`),
+`classes` (names with
   spaces between) and, if wanted, `split`.
-* `pictures`, the only one of `backgrounds`: every JPEG, PNG and WebP below `path`, with nothing in it that is one of the classes.
+* `pictures`, the only one of `backgrounds`: every JPEG, PNG and WebP below `path`, with nothing in it that is one of
+the classes.
 
 In masks 0 is background and 255 ignore. Letters: `h w` picture at the size it is kept in.
 """
@@ -27,7 +30,7 @@ from PIL import Image
 from scipy import ndimage
 
 from ..avsbench import SPLITS
-from ..folder import read_own_class_names
+from ..folder import read_folder_class_names
 from ..reading import IGNORE_LABEL, read_label_map
 from .masks import check_segmentation, draw_segmentation
 from .sources import BACKGROUND, Source, Sources
@@ -38,7 +41,8 @@ MOST_PIXELS = 50_000_000  # of a picture; told by the head of the file, before a
 MOST_TABLE_BYTES = 4 << 30  # LVIS' own JSON has 1.1 GB
 LEAST_AREA = 0.01  # share of the picture that a class covers at least in one of the scenes it is chosen by
 VOC_CLASS_NAMES = (
-    "background aeroplane bicycle bird boat bottle bus car cat chair cow diningtable dog horse motorbike person pottedplant sheep "
+    "background aeroplane bicycle bird boat bottle bus car cat chair cow diningtable dog horse motorbike person "
+    "pottedplant sheep "
     "sofa train tvmonitor"
 ).split()
 VOC_SPLITS = {"train": "train", "val": "validation", "test": "test"}
@@ -97,7 +101,8 @@ def _both(one: Picture, other: Picture, sources: Sources) -> Picture:
     """A picture that two sources name: COCO and LVIS mark different things in the same ones."""
     if one.split != other.split:
         raise ValueError(
-            f"{sources.file}: {one.file} is in {one.split} and in {other.split}; name it once, or set `split` of its sources to the same"
+            f"{sources.file}: {one.file} is in {one.split} and in {other.split}; name it once, or set `split` of its "
+            "sources to the same"
         )
     if one.regions and other.regions and one.size == other.size:
         classes = one.classes + tuple(number for number in other.classes if number not in one.classes)
@@ -116,7 +121,8 @@ def _coco(source: Source, sources: Sources) -> Iterator[Picture]:
     for entry in _entries(table, "annotations", source):
         if entry.get("category_id") not in ids:
             raise source.problem(
-                f"{source.path}: annotation {entry.get('id')} has the category {entry.get('category_id')!r}, which is not listed"
+                f"{source.path}: annotation {entry.get('id')} has the category {entry.get('category_id')!r}, which is "
+                "not listed"
             )
         if ids[entry["category_id"]]:
             annotations[entry.get("image_id")].append(entry)
@@ -148,7 +154,8 @@ def _coco(source: Source, sources: Sources) -> Iterator[Picture]:
             yield Picture("scene", str(file), split, classes, regions=tuple(regions), size=(height, width))
     if absent:
         raise FileNotFoundError(
-            f"{source.where}: {len(absent)} pictures are not there, the first is {absent[0]}; unpack them all, or name their "
+            f"{source.where}: {len(absent)} pictures are not there, the first is {absent[0]}; unpack them all, or "
+            "name their "
             "folder as root"
         )
 
@@ -180,7 +187,7 @@ def _voc(source: Source, sources: Sources) -> Iterator[Picture]:
 
 
 def _folder(source: Source, sources: Sources) -> Iterator[Picture]:
-    names = read_own_class_names(source.path)
+    names = read_folder_class_names(source.path)
     source.check_names(names[1:])
     found = False
     for folder in sorted(path for path in source.path.rglob("frames") if path.is_dir()):
@@ -232,13 +239,14 @@ def _csv(source: Source, sources: Sources) -> Iterator[Picture]:
         kind = row["kind"]
         if kind not in ("scene", "cutout", "background") or (kind == "scene") != bool(row["mask"]):
             raise ValueError(
-                f"{where}: kind is {kind!r}, mask {row['mask']!r}; expected is scene with a mask, or cutout or background without"
+                f"{where}: kind is {kind!r}, mask {row['mask']!r}; expected scene with a mask, or cutout or "
+                "background without"
             )
         classes = tuple(filter(None, (_class_id(source, sources, name) for name in row["classes"].split())))
         if kind != "background" and not classes:
             continue
         if kind == "cutout" and len(classes) > 1:
-            raise ValueError(f"{where}: a cutout of {row['classes']!r}; expected is one class")
+            raise ValueError(f"{where}: a cutout of {row['classes']!r}; expected one class")
         split = source.split_of(row["file"], split_in(row, where))
         mask = str(source.inside(row["mask"])) if kind == "scene" else None
         yield Picture(kind, str(source.inside(row["file"])), split, classes, mask, ids if mask else b"")
@@ -266,7 +274,7 @@ def read_table(source: Source, columns: tuple[str, ...]) -> Iterator[tuple[str, 
             reader = csv.DictReader(file)
             missing = [name for name in columns if name not in (reader.fieldnames or ())]
             if missing:
-                raise source.problem(f"{source.path} has no column {missing[0]}; expected are {', '.join(columns)}")
+                raise source.problem(f"{source.path} has no column {missing[0]}; expected {', '.join(columns)}")
             for row in reader:
                 where = f"{source.path}, line {reader.line_num}"
                 if any(row[name] is None for name in columns):
@@ -281,21 +289,21 @@ def split_in(row: dict[str, str], where: str) -> str | None:
     split = row.get("split") or None
     split = "validation" if split == "val" else split
     if split not in (None, *SPLITS):
-        raise ValueError(f"{where}: split is {split!r}; expected is one of {', '.join(SPLITS)}")
+        raise ValueError(f"{where}: split is {split!r}; expected one of {', '.join(SPLITS)}")
     return split
 
 
 def _read_json(source: Source) -> dict[str, Any]:
     size = source.path.stat().st_size if source.path.is_file() else 0
     if not 0 < size <= MOST_TABLE_BYTES:
-        raise source.problem(f"{source.path} has {size} bytes; expected is a JSON file of at most {MOST_TABLE_BYTES}")
+        raise source.problem(f"{source.path} has {size} bytes; expected a JSON file of at most {MOST_TABLE_BYTES}")
     try:
         table = json.loads(source.path.read_bytes())
     except (ValueError, RecursionError) as error:
         raise source.problem(f"{source.path} is no JSON ({error})") from None
     if not isinstance(table, dict):
         raise source.problem(
-            f"{source.path} holds a {type(table).__name__}; expected are images, annotations and categories"
+            f"{source.path} holds a {type(table).__name__}; expected images, annotations and categories"
         )
     return table
 
@@ -303,9 +311,7 @@ def _read_json(source: Source) -> dict[str, Any]:
 def _entries(table: dict[str, Any], key: str, source: Source) -> list[dict]:
     entries = table.get(key)
     if not isinstance(entries, list) or not all(isinstance(entry, dict) for entry in entries):
-        raise source.problem(
-            f"{source.path} has no list of {key}; expected is the JSON of COCO's instances, or of LVIS"
-        )
+        raise source.problem(f"{source.path} has no list of {key}; expected the JSON of COCO's instances, or of LVIS")
     return entries
 
 
@@ -394,7 +400,7 @@ def load_cut_out(picture: Picture, longest: int) -> CutOut:
     image, _ = _decoded(picture.file, "RGBA", 0)
     box = image.getchannel("A").point(lambda alpha: 255 * (alpha >= 128)).getbbox()
     if box is None:
-        raise ValueError(f"{picture.file}: is transparent all over; expected is an object on a transparent ground")
+        raise ValueError(f"{picture.file}: is transparent all over; expected an object on a transparent ground")
     image = image.crop(box)
     image.thumbnail((longest, longest), Image.Resampling.BILINEAR, reducing_gap=None)
     return CutOut(np.asarray(image))

@@ -1,4 +1,6 @@
-"""Composed clips as rows of `load_avsbench`, each made at the moment it is asked for, and as a folder of one's own clips (ours)."""
+"""Composed clips as rows of `load_avsbench`, each made at the moment it is asked for, and as a folder of one's own
+clips.
+"""
 
 import os
 import warnings
@@ -14,10 +16,10 @@ from datasets.features.features import register_feature
 from PIL import Image
 from tqdm import tqdm
 
-from ...atomic import WholeFolder
-from ..avsbench import SPLITS
+from ...atomic import AtomicFolder
+from ..avsbench import FOLDER, SPLITS
 from ..folder import CLASSES_FILE
-from ..synthetic.clips import write_own_clip
+from ..synthetic.clips import write_folder_clip
 from .composed import ComposedClip, clip_name, compose_clip
 from .material import Material, read_material
 from .sounds import SAMPLING_RATE
@@ -39,7 +41,8 @@ def _composed(path: str, split: str, digest: str, seed: int, index: int) -> Comp
 
 @dataclass
 class Composed:
-    """Number of a clip -> its frames (list of PIL pictures), its labels (uint8 `(T, S, S)`), or its sound, as `features.py` gives them.
+    """Number of a clip -> its frames (list of PIL pictures), its labels (uint8 `(T, S, S)`), or its sound, as
+    `features.py` gives them.
 
     Args:
         part: `"frames"`, `"labels"` or `"sound"`.
@@ -83,7 +86,8 @@ with warnings.catch_warnings():
 
 
 def load_composed(path: str | os.PathLike, split: str | None = None) -> Dataset | DatasetDict:
-    """The clips of a sources file, with the columns of `load_avsbench`; none is made before one of its columns is asked for.
+    """The clips of a sources file, with the columns of `load_avsbench`; none is made before one of its columns is
+    asked for.
 
     Args:
         path: of the sources file; its `clips` and `seed` say which ones.
@@ -126,7 +130,7 @@ def _rows(path: str, material: Material) -> Dataset:
     )
     columns = {
         "id": [clip_name(material, sources.seed, index) for index in range(count)],
-        "setting": ["own"] * count,
+        "setting": [FOLDER] * count,
         "classes": [[]] * count,
         "annotated": [[True] * sources.seconds] * count,
         "frames": range(count),
@@ -153,7 +157,8 @@ def write_composed_set(
     Args:
         path: of the sources file.
         out: folder to make; it must not exist yet, or be empty.
-        clips: how many; 80 % are train, 10 % validation, 10 % test, at least one each; a split without material is left out.
+        clips: how many; 80 % are train, 10 % validation, 10 % test, at least one each; a split without material is
+            left out.
         seed: the same seed writes the same clips.
         workers: processes, by default one per core.
         progress: show a progress bar.
@@ -168,7 +173,7 @@ def write_composed_set(
     """
     out = Path(out)
     if clips < 3:
-        raise ValueError(f"clips is {clips}; expected is at least 3, one for each split")
+        raise ValueError(f"clips is {clips}; expected at least 3, one for each split")
     if out.exists() and not (out.is_dir() and not any(out.iterdir())):
         raise FileExistsError(
             f"{out} exists already and is not an empty folder; name a new folder, or remove it first"
@@ -177,7 +182,7 @@ def write_composed_set(
     counts = {split: max(1, round(SHARES[split] * clips)) for split in SPLITS if split in material}
     jobs = [(split, seed, index) for split, count in counts.items() for index in range(count)]
     bar = {"total": len(jobs), "desc": "composing clips", "unit": "clip", "disable": not progress}
-    with WholeFolder(out.resolve()) as folder:
+    with AtomicFolder(out.resolve()) as folder:
         names = material["train"].sources.classes
         (folder / CLASSES_FILE).write_text("".join(f"{name}\n" for name in names), encoding="utf-8")
         workers = min(workers or os.cpu_count() or 1, len(jobs))
@@ -201,4 +206,4 @@ def _keep(material: dict[str, Material], folder: Path) -> None:
 
 def _write(job: tuple[str, int, int]) -> None:
     split, seed, index = job
-    write_own_clip(compose_clip(_kept["material"][split], seed, index), split, _kept["folder"])
+    write_folder_clip(compose_clip(_kept["material"][split], seed, index), split, _kept["folder"])

@@ -1,4 +1,5 @@
-"""The picture of a composed clip: a photograph that pans and zooms, and objects that move over or behind what is in place in it (ours).
+"""The picture of a composed clip: a photograph that pans and zooms, and objects that move over or behind what is in
+place in it.
 
 Letters: `T` frames; `S` side of a frame; `N` objects, those in place first; `h w` a picture as it is kept.
 """
@@ -8,6 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 from PIL import Image, ImageChops, ImageFilter
 
+from ..reading import IGNORE_LABEL
 from .material import Material
 from .pairing import InView
 from .pictures import CutOut, Photograph
@@ -64,7 +66,7 @@ def compose_scene(material: Material, view: InView, rng: np.random.Generator) ->
         owner = np.full((size, size), -1, dtype=np.int8)
         for number, class_id in enumerate(view.in_place):
             owner[ids[time] == class_id] = number
-        unsure[time] = ids[time] == 255
+        unsure[time] = ids[time] == IGNORE_LABEL
         whole = [np.count_nonzero(owner == number) for number in range(len(view.in_place))]
         in_front = (owner >= 0) | unsure[time]
         frame = Image.fromarray(frames[time])
@@ -111,7 +113,8 @@ class Sprite:
         Args:
             frame: first one, whose colours and sharpness it takes on in part.
             aspect: by which the frame is squeezed.
-            boxes: of what is there already, `(left, top, right, bottom)`; the place that covers least of them is taken, of a few.
+            boxes: of what is there already, `(left, top, right, bottom)`; the place that covers least of them is
+                taken, of a few.
         """
         size = len(frame)
         image, cut = Image.fromarray(cut_out.rgba), cut_out.cut
@@ -203,7 +206,8 @@ def _cut_out(material: Material, class_id: int, pictures: tuple) -> CutOut:
     if found is None:
         names = ", ".join(picture.file for picture in pictures)
         raise ValueError(
-            f"{names}: none marks {material.sources.class_names[class_id]}, which their table says they do; mend the table or the masks"
+            f"{names}: none marks {material.sources.class_names[class_id]}, which their table says they do; fix the "
+            "table or the masks"
         )
     return found
 

@@ -1,8 +1,10 @@
-"""The sound of a composed clip: who sounds when, how loud, in which room, over what noise, and in which frames that can be heard (ours).
+"""The sound of a composed clip: who sounds when, how loud, in which room, over what noise, and in which frames that
+can be heard.
 
-A frame is told by the 0.96 s of sound that belong to it (`timing_ccformer`), so whether an object sounds in a frame is measured in
-just that part of its own sound, after room and codec: at least -12 dB of its loudness, and it does; less than -30 dB, and it does not;
-between the two, or where everything else is 20 dB louder, nobody can tell, and its pixels are to be ignored.
+A frame is told by the 0.96 s of sound that belong to it (`timing_ccformer`), so whether an object sounds in a frame is
+measured in just that part of its own sound, after room and codec: at least -12 dB of its loudness, and it does; less
+than -30 dB, and it does not; between the two, or where everything else is 20 dB louder, nobody can tell, and its
+pixels are to be ignored.
 
 Letters: `T` frames, one per second; `N` objects; `S` = 16000 T samples.
 """
@@ -14,11 +16,11 @@ from scipy.fft import irfft, rfft
 from scipy.signal import firwin, oaconvolve
 
 from ...model.timing_ccformer import FrameTiming
+from ..reading import IGNORE_LABEL
 from .pairing import Span
 from .sounds import SAMPLING_RATE, Recording
 
-HEARD_FROM, SILENT_BELOW, DROWNED_BY = -12.0, -30.0, 20.0  # dB
-UNSURE = 255
+AUDIBLE_FROM, SILENT_BELOW, DROWNED_BY = -12.0, -30.0, 20.0  # dB
 REFERENCE = 0.1  # loudness of the loudest object, before the whole is made louder or softer
 LEVELS = (-10.0, 0.0)  # dB, of objects and of what is off screen
 BED_LEVELS, NOISE_LEVELS = (-26.0, -14.0), (-48.0, -16.0)  # dB, under objects
@@ -43,7 +45,7 @@ class Mix:
 
 
 def mix_sounds(
-    heard: str,
+    audio_kind: str,
     spans: list[Span],
     objects: list[Recording | None],
     off_screen: Recording | None,
@@ -54,7 +56,7 @@ def mix_sounds(
     """Plays the spans, each source at a level of its own, and adds what belongs to nothing.
 
     Args:
-        heard: see `pairing.HEARD`.
+        audio_kind: see `pairing.AUDIO_KINDS`.
         objects: the sound of each object; None for one that never sounds.
         off_screen: the sound of `pairing.OFF_SCREEN`; None: nothing is heard from there.
         bed: sounds of a bed.
@@ -75,12 +77,12 @@ def mix_sounds(
                 stem[:] = oaconvolve(stem, channel)[:length]
     others = stems[-1].copy()
     for recording in bed:
-        loud = LEVELS if heard == "bed" else BED_LEVELS
+        loud = LEVELS if audio_kind == "bed" else BED_LEVELS
         played = np.zeros(length, dtype=np.float32)
         _play(played, recording, Span(0, 0.0, float(seconds)), rng)
         others += played * np.float32(REFERENCE * _factor(rng.uniform(*loud)) / recording.loudness)
-    if heard == "noise" or (heard != "silence" and rng.random() < WITH_NOISE):
-        loud = LEVELS if heard == "noise" else NOISE_LEVELS
+    if audio_kind == "noise" or (audio_kind != "silence" and rng.random() < WITH_NOISE):
+        loud = LEVELS if audio_kind == "noise" else NOISE_LEVELS
         others += draw_noise(length, rng) * np.float32(REFERENCE * _factor(rng.uniform(*loud)))
     audible = tell_audible(stems[:-1], levels[:-1], others)
     waveform = (stems[:-1].sum(axis=0) + others) * np.float32(_factor(rng.uniform(*WHOLE_LEVELS)))
@@ -108,8 +110,8 @@ def tell_audible(stems: np.ndarray, levels: np.ndarray, others: np.ndarray) -> n
         rest = np.square(whole[part] - stems[:, part]).mean(axis=1)
         own = 10 * np.log10(powers / np.square(levels) + 1e-12)
         drowned = 10 * np.log10((rest + 1e-12) / (powers + 1e-12)) > DROWNED_BY
-        told = (own >= HEARD_FROM) & ~drowned
-        audible[:, frame] = np.where(own < SILENT_BELOW, 0, np.where(told, 1, UNSURE))
+        told = (own >= AUDIBLE_FROM) & ~drowned
+        audible[:, frame] = np.where(own < SILENT_BELOW, 0, np.where(told, 1, IGNORE_LABEL))
     return audible
 
 
@@ -132,7 +134,9 @@ def draw_noise(length: int, rng: np.random.Generator) -> np.ndarray:
 
 
 def _play(stem: np.ndarray, recording: Recording, span: Span, rng: np.random.Generator) -> None:
-    """Adds a recording to a stem from the span's start to its end: a part of a long one, a short one again and again."""
+    """Adds a recording to a stem from the span's start to its end: a part of a long one, a short one again
+    and again.
+    """
     position, end = round(span.start * SAMPLING_RATE), round(span.end * SAMPLING_RATE)
     samples = recording.samples
     skipped = int(rng.integers(0, max(1, len(samples) - (end - position) + 1)))

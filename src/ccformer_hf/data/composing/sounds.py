@@ -1,13 +1,16 @@
-"""Class-labelled sounds of a source: which there are, and their samples (ours).
+"""Class-labelled sounds of a source: which there are, and their samples.
 
 Formats:
 
 * `csv`: columns `file`, `class` and, if wanted, `split`.
 * `folders`: `path/CLASS/` with files of any kind that FFmpeg reads.
 * `esc50`: `path` holds `meta/esc50.csv` and `audio/`; fold 4 is validation, fold 5 test.
-* `vggsound`: `path` is `vggsound.csv` (video, start, label, split, without a head); the clips lie below `root`, each as
-  `VIDEO_SSSSSS.wav` (or `.mp4`, ...) with six digits of the start. Clips that are not there are left out, since many are gone.
-* `fsd`: `path` is a table of FSD50K or FSDKaggle2018 with `fname` and `labels` or `label`; `root` is the folder with the wav files. A sound
+* `vggsound`: `path` is `vggsound.csv` (video, start, label, split, without a head); the clips lie below `root`, each
+as
+  `VIDEO_SSSSSS.wav` (or `.mp4`, ...) with six digits of the start. Clips that are not there are left out, since many
+  are gone.
+* `fsd`: `path` is a table of FSD50K or FSDKaggle2018 with `fname` and `labels` or `label`; `root` is the folder with
+the wav files. A sound
   whose labels are of more than one of our classes is left out.
 
 Letters: `S` samples at 16 kHz.
@@ -22,10 +25,10 @@ from pathlib import Path
 import numpy as np
 
 from ...model.media_ccformer import MediaError, SoundReader
+from ...model.timing_ccformer import SAMPLING_RATE
 from .pictures import read_table, split_in
 from .sources import Source, Sources
 
-SAMPLING_RATE = 16000
 MOST_SECONDS = 10.0  # of a file that are read
 GATE = 1e-3  # power, as a share of the loudest 20 ms, below which a moment does not count for the loudness
 SOUNDS = (".wav", ".ogg", ".flac", ".mp3", ".m4a", ".opus", ".aac", ".mp4", ".mkv", ".webm")
@@ -55,7 +58,8 @@ def list_sounds(sources: Sources) -> list[SoundFile]:
     for sound in sounds:
         if split_of.setdefault(sound.file, sound.split) != sound.split:
             raise ValueError(
-                f"{sources.file}: {sound.file} is in {split_of[sound.file]} and in {sound.split}; name it once, or set `split` "
+                f"{sources.file}: {sound.file} is in {split_of[sound.file]} and in {sound.split}; name it once, or "
+                "set `split` "
                 "of its sources to the same"
             )
     return sounds
@@ -102,7 +106,7 @@ def _vggsound(source: Source) -> Iterator[SoundFile]:
     broken = [number for number, row in enumerate(rows, 1) if len(row) != 4 or not row[1].isdigit()]
     if broken or not rows:
         line = broken[0] if broken else 1
-        raise ValueError(f"{source.path}, line {line}: expected are video, start in seconds, label and split")
+        raise ValueError(f"{source.path}, line {line}: expected video, start in seconds, label and split")
     source.check_names(row[2] for row in rows)
     found = False
     for video, start, label, split in rows:
@@ -112,7 +116,8 @@ def _vggsound(source: Source) -> Iterator[SoundFile]:
             yield SoundFile(str(path), source.split_of(video, _vggsound_split(video, split)), name)
     if not found:
         raise FileNotFoundError(
-            f"{source.where}: {source.root} holds no clip that {source.path} names; name their folder as root, and the clips "
+            f"{source.where}: {source.root} holds no clip that {source.path} names; name their folder as root, and "
+            "the clips "
             "VIDEO_SSSSSS.wav or .mp4 with the start in seconds"
         )
 
@@ -142,7 +147,9 @@ _READERS = {"csv": _csv, "folders": _folders, "esc50": _esc50, "vggsound": _vggs
 
 @dataclass(frozen=True)
 class Recording:
-    """A sound in memory: `samples` int16 `(S,)` at 16 kHz, mono, and its `loudness`, see `loudness`, as a share of full scale."""
+    """A sound in memory: `samples` int16 `(S,)` at 16 kHz, mono, and its `loudness`, see `gated_loudness`, as a share
+    of full scale.
+    """
 
     samples: np.ndarray
     loudness: float
@@ -168,10 +175,10 @@ def load_recording(file: str) -> Recording:
     if not len(heard):
         raise MediaError(f"{file}: is silent; take it out")
     samples = samples[: heard[-1] + 1]
-    return Recording(samples, loudness(samples.astype(np.float32) / 32768))
+    return Recording(samples, gated_loudness(samples.astype(np.float32) / 32768))
 
 
-def loudness(samples: np.ndarray) -> float:
+def gated_loudness(samples: np.ndarray) -> float:
     """Root mean square of a sound `(S,)` over the moments (20 ms) in which it is there at all."""
     moment = SAMPLING_RATE // 50
     whole = np.pad(samples, (0, -len(samples) % moment)).reshape(-1, moment)

@@ -1,6 +1,7 @@
-"""The sources file: which pictures and sounds clips are composed of, in YAML (ours).
+"""The sources file: which pictures and sounds clips are composed of, in YAML.
 
-    classes: [cat, dog, train]          # in the order of their ids, from 1; or the name of a text file with one per line
+    classes: [cat, dog, train]          # in the order of their ids, from 1; or the name of a text file with one per
+        line
     pictures:
       - {format: coco, path: annotations/instances_train2017.json, root: train2017, split: train}
       - {format: cutouts, path: instruments}
@@ -19,15 +20,18 @@
 A source of pictures or sounds has
 
 * `format`: see `pictures.py` and `sounds.py`;
-* `path`: a file or folder, beside the sources file or absolute; `root`: where the files lie that it names, if not beside it;
-* `split`: the split all of it belongs to, or several that share it by file (`[train, train, test]`: a third is test); where it is left out, the source's own splits
+* `path`: a file or folder, beside the sources file or absolute; `root`: where the files lie that it names, if not
+beside it; * `split`: the split all of it belongs to, or several that share it by file (`[train, train, test]`: a third
+is test); where it is left out, the source's own splits
   count, and a source without any is shared out by file: 80 % train, 10 % validation, 10 % test;
-* `map`: our class, or `other` (sounds that belong to no class) or `bed` (music under a clip; sounds only), and what it is called
-  there: a name, or several, with `*` for any letters. A name that is one of our classes needs no line; what is not named is left out.
+* `map`: our class, or `other` (sounds that belong to no class) or `bed` (music under a clip; sounds only), and what it
+is called
+  there: a name, or several, with `*` for any letters. A name that is one of our classes needs no line; what is not
+      named is left out.
 
-`never_together` says where a class is not to be heard from off screen. `photographs_of: [car]`: in photographs that mark a car, since
-unmarked ones of `sound` may be in view; they are not pasted there either. `background` stands for all of `backgrounds`.
-`in_view: [airplane]`: wherever one can be seen, since they sound alike.
+`never_together` says where a class is not to be heard from off screen. `photographs_of: [car]`: in photographs that
+mark a car, since unmarked ones of `sound` may be in view; they are not pasted there either. `background` stands for
+all of `backgrounds`. `in_view: [airplane]`: wherever one can be seen, since they sound alike.
 """
 
 import difflib
@@ -116,7 +120,7 @@ class Source:
         """
         path = PurePosixPath(name)
         if not name or path.is_absolute() or ".." in path.parts:
-            raise self.problem(f"{self.path} names the file {name!r}; expected is a file below {self.root}")
+            raise self.problem(f"{self.path} names the file {name!r}; expected a file below {self.root}")
         return self.root / path
 
     def problem(self, what: str) -> ValueError:
@@ -126,7 +130,9 @@ class Source:
 
 @dataclass(frozen=True)
 class Rule:
-    """One entry of `never_together`: `sounds` are not heard from off screen where one of `photographs_of` or `in_view` is."""
+    """One entry of `never_together`: `sounds` are not heard from off screen where one of `photographs_of` or `in_view`
+    is.
+    """
 
     sounds: frozenset[str]
     photographs_of: frozenset[str]
@@ -167,15 +173,13 @@ def read_sources(path: str | os.PathLike) -> Sources:
             f"{path}: there is no such sources file; those of the project are examples/sources/compose-*"
         )
     if path.stat().st_size > MOST_BYTES:
-        raise ValueError(
-            f"{path}: has {path.stat().st_size} bytes; expected is a sources file of at most {MOST_BYTES}"
-        )
+        raise ValueError(f"{path}: has {path.stat().st_size} bytes; expected a sources file of at most {MOST_BYTES}")
     try:
         values = yaml.load(path.read_bytes(), _Loader)
     except (yaml.YAMLError, UnicodeDecodeError, RecursionError) as error:
         raise ValueError(f"{path}: is no YAML ({' '.join(str(error).split())})") from None
     if not isinstance(values, _Mapping):
-        raise ValueError(f"{path}: expected are lines of name: value, such as classes, pictures and sounds")
+        raise ValueError(f"{path}: expected lines of name: value, such as classes, pictures and sounds")
     return _Reading(path, values).sources()
 
 
@@ -235,7 +239,7 @@ class _Reading:
         for name in values:
             if name not in known:
                 near = difflib.get_close_matches(name, known, n=1)
-                cure = f"did you mean {near[0]}?" if near else f"expected is one of {', '.join(known)}"
+                cure = f"did you mean {near[0]}?" if near else f"expected one of {', '.join(known)}"
                 raise self.problem(values.lines[name], f"{what} has no {name!r}; {cure}")
 
     def classes(self) -> tuple[str, ...]:
@@ -249,7 +253,8 @@ class _Reading:
         if reserved or not 1 <= len(names) <= 254 or len(set(names)) < len(names):
             raise self.problem(
                 line,
-                f"classes is {names!r:.200}; expected are 1 to 254 different names, none of them {BACKGROUND}, {OTHER} or {BED}",
+                f"classes is {names!r:.200}; expected 1 to 254 different names, none of them {BACKGROUND}, "
+                f"{OTHER} or {BED}",
             )
         return names
 
@@ -257,7 +262,7 @@ class _Reading:
         entries = self.values.get(key) or []
         if not isinstance(entries, list) or not all(isinstance(entry, _Mapping) for entry in entries):
             raise self.problem(
-                self.values.lines[key], f"{key} is {entries!r:.100}; expected is a list of {{name: value}}"
+                self.values.lines[key], f"{key} is {entries!r:.100}; expected a list of {{name: value}}"
             )
         return entries
 
@@ -269,9 +274,9 @@ class _Reading:
         kind = entry.get("format", formats[0] if len(formats) == 1 else None)
         if kind not in formats:
             line = entry.lines.get("format", entry.line)
-            raise self.problem(line, f"format is {kind!r}; expected is one of {', '.join(formats)}")
+            raise self.problem(line, f"format is {kind!r}; expected one of {', '.join(formats)}")
         if "path" not in entry:
-            raise self.problem(entry.line, "has no path; expected is path: FILE or FOLDER")
+            raise self.problem(entry.line, "has no path; expected path: FILE or FOLDER")
         path = self.path(entry["path"], entry.lines["path"])
         root = path if path.is_dir() else path.parent
         if "root" in entry:
@@ -280,9 +285,7 @@ class _Reading:
         splits = self.texts(entry.get("split", []), "split", entry.lines.get("split", entry.line))
         unknown = [name for name in splits if name not in SPLITS]
         if unknown:
-            raise self.problem(
-                entry.lines["split"], f"split is {unknown[0]!r}; expected is one of {', '.join(SPLITS)}"
-            )
+            raise self.problem(entry.lines["split"], f"split is {unknown[0]!r}; expected one of {', '.join(SPLITS)}")
         where = f"{self.file}, line {entry.line}"
         return Source(kind, path, root, splits, self.map(entry, classes), classes, where, ids)
 
@@ -290,11 +293,11 @@ class _Reading:
         given = entry.get("map") or {}
         line = entry.lines.get("map", entry.line)
         if not isinstance(given, _Mapping) and given:
-            raise self.problem(line, f"map is {given!r:.100}; expected is {{our class: its name there, ...}}")
+            raise self.problem(line, f"map is {given!r:.100}; expected {{our class: its name there, ...}}")
         for ours in given:
             if ours not in classes:
                 near = difflib.get_close_matches(ours, classes, n=1)
-                cure = f"did you mean {near[0]}?" if near else "expected is one of `classes`"
+                cure = f"did you mean {near[0]}?" if near else "expected one of `classes`"
                 raise self.problem(given.lines[ours], f"map names {ours!r}, which is none of our classes; {cure}")
         return {ours: self.texts(theirs, f"map of {ours}", given.lines[ours]) for ours, theirs in given.items()}
 
@@ -306,10 +309,10 @@ class _Reading:
             parts[key] = frozenset(self.texts(entry.get(key, []), key, line))
             wrong = sorted(parts[key] - set(classes) - ({BACKGROUND} if key == "photographs_of" else set()))
             if wrong:
-                raise self.problem(line, f"{key} is {wrong[0]!r}; expected is one of `classes`")
+                raise self.problem(line, f"{key} is {wrong[0]!r}; expected one of `classes`")
         if not parts["sound"] or not (parts["photographs_of"] or parts["in_view"]):
             raise self.problem(
-                entry.line, "expected is {sound: CLASS, photographs_of: [CLASS, ...]}, or in_view: [CLASS, ...]"
+                entry.line, "expected {sound: CLASS, photographs_of: [CLASS, ...]}, or in_view: [CLASS, ...]"
             )
         return Rule(parts["sound"], parts["photographs_of"], parts["in_view"])
 
@@ -319,7 +322,7 @@ class _Reading:
         if given is None:
             return defaults
         if not isinstance(given, _Mapping):
-            raise self.problem(self.values.lines["clips"], f"clips is {given!r}; expected is {{train: 100000, ...}}")
+            raise self.problem(self.values.lines["clips"], f"clips is {given!r}; expected {{train: 100000, ...}}")
         self.refuse_unknown(given, SPLITS, "clips")
         return {split: self.number(given, split, defaults[split], 0, 10**7) for split in SPLITS}
 
@@ -327,7 +330,7 @@ class _Reading:
         value = values.get(key, default)
         if not isinstance(value, int) or isinstance(value, bool) or not lowest <= value <= highest:
             raise self.problem(
-                values.lines[key], f"{key} is {value!r}; expected is a whole number from {lowest} to {highest}"
+                values.lines[key], f"{key} is {value!r}; expected a whole number from {lowest} to {highest}"
             )
         return value
 
@@ -335,13 +338,13 @@ class _Reading:
         texts = [value] if isinstance(value, str) else value
         if not isinstance(texts, list) or not all(isinstance(text, str) for text in texts):
             raise self.problem(
-                line, f"{what} is {value!r:.100}; expected is a text or a list of texts (quote yes, no and numbers)"
+                line, f"{what} is {value!r:.100}; expected a text or a list of texts (quote yes, no and numbers)"
             )
         return tuple(texts)
 
     def path(self, value: Any, line: int) -> Path:
         if not isinstance(value, str) or not value:
-            raise self.problem(line, f"the path is {value!r}; expected is the name of a file or folder")
+            raise self.problem(line, f"the path is {value!r}; expected the name of a file or folder")
         path = self.file.parent / value
         if not path.exists():
             raise FileNotFoundError(

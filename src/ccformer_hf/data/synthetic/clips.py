@@ -1,9 +1,10 @@
-"""The made-up mini set: clips whose sound alone decides which of the visible objects is marked (ours).
+"""The synthetic mini set: clips whose sound alone decides which of the visible objects is marked.
 
-Several objects of distinct classes move, turn and cover each other; some of them sound, and which ones changes from second to
-second. Who sounds is drawn without looking at the pictures, so no look, place, size, motion or depth tells it. There are silent
-seconds, and seconds in which a class sounds that is not in the picture. AVSBench itself cannot be shipped; this set is free, of any
-length, and written in AVSBench's own folder layout, or in that of the user's own clips.
+Several objects of distinct classes move, turn and cover each other; some of them sound, and which ones changes from
+second to second. Who sounds is drawn without looking at the pictures, so no look, place, size, motion or depth tells
+it. There are silent seconds, and seconds in which a class sounds that is not in the picture. AVSBench itself cannot be
+shipped; this set is free, of any length, and written in AVSBench's own folder layout, or in that of the user's own
+clips.
 
 Shapes: `S` seconds; `T` frames, one per second unless asked otherwise; `N` visible objects; `H` = `W` = size.
 """
@@ -11,7 +12,6 @@ Shapes: `S` seconds; `T` frames, one per second unless asked otherwise; `N` visi
 import csv
 import json
 import os
-import shutil
 import wave
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -23,9 +23,9 @@ import numpy as np
 from PIL import Image
 from tqdm import tqdm
 
-from ...atomic import temporary_name
+from ...atomic import AtomicFolder
 from ...model.timing_ccformer import FRAME_OFFSET
-from ..avsbench import AVSS_CLASS_NAMES, COLUMNS, SETTINGS, TABLES, avss_palette
+from ..avsbench import AVSS_CLASS_NAMES, COLUMNS, FOLDER, SETTINGS, TABLES, avss_palette
 from ..folder import CLASSES_FILE
 from .pictures import LARGEST, LOOKS, SMALLEST, Layer, draw_background, draw_object, draw_plate, render
 from .sounds import SAMPLING_RATE, make_background_noise, make_room, make_stem
@@ -36,8 +36,8 @@ STANDARD: tuple[str, ...] = tuple(
 )
 CLASS_NAMES: tuple[str, ...] = ("background", *STANDARD)
 
-# Which kinds of clip a folder of "own" clips takes turns with: one in six has a single source, half are as avss.
-OWN_KINDS = ("avss", "ms3", "avss", "s4", "avss", "ms3")
+# Which kinds of clip a folder of clips takes turns with: one in six has a single source, half are as avss.
+FOLDER_KINDS = ("avss", "ms3", "avss", "s4", "avss", "ms3")
 
 # Share of the seconds in which nothing sounds, in which only something off screen does, and in which it sounds along.
 SILENT, OFF_SCREEN_ALONE, OFF_SCREEN_ALONG = 0.11, 0.06, 0.07
@@ -46,7 +46,7 @@ TRIAL_SIZE = 56  # pixels of the small pictures in which places are tried
 
 
 @dataclass
-class MadeUpClip:
+class SyntheticClip:
     """One clip with everything that is known about it.
 
     Attributes:
@@ -55,13 +55,15 @@ class MadeUpClip:
         label: `"v1s"` (one source, 5 frames), `"v1m"` (several, 5 frames) or `"v2"` (several, 10 frames).
         category: classes of the marked objects, joined by `_`; for s4 the class of its single source.
         frames: `(T, H, W, 3)` uint8, frame l at l + 15/16 seconds unless other times were asked for.
-        class_names: background, and the classes the objects are drawn from; `CLASS_NAMES` unless others were asked for.
+        class_names: background, and the classes the objects are drawn from; `CLASS_NAMES` unless others were asked
+            for.
         labels: `(T, H, W)` uint8, index into `class_names` where a visible object sounds, else 0.
         object_ids: `(N,)` index into `class_names` of every visible object.
         object_masks: `(N, T, H, W)` bool, the pixels of every object that can be seen.
         sounding: `(N, S)` bool, who sounds in which second.
         waveform: `(S * 16000,)` float32 in -1..1, mono at 16 kHz.
-        object_sounds: `(N, S * 16000)` float32, each object's sound as if it sounded in every second, as loud as in `waveform`.
+        object_sounds: `(N, S * 16000)` float32, each object's sound as if it sounded in every second, as loud as in
+            `waveform`.
     """
 
     name: str
@@ -79,7 +81,9 @@ class MadeUpClip:
 
 
 def _draw_schedule(rng: np.random.Generator, objects: int, seconds: int, most: int) -> tuple[np.ndarray, np.ndarray]:
-    """Who sounds when: `(N, S)` bool for the visible objects, `(S,)` bool for the one off screen. Knows nothing of the pictures."""
+    """Who sounds when: `(N, S)` bool for the visible objects, `(S,)` bool for the one off screen. Knows nothing of the
+    pictures.
+    """
     while True:
         sounding = np.zeros((objects, seconds), dtype=bool)
         off_screen = np.zeros(seconds, dtype=bool)
@@ -101,7 +105,9 @@ def _draw_schedule(rng: np.random.Generator, objects: int, seconds: int, most: i
 def _draw_layers(
     rng: np.random.Generator, names: list[str], size: int, times: np.ndarray
 ) -> tuple[list[Layer], list[int]]:
-    """Objects and plates, back to front, and the row of each object; places are drawn again until all can be seen well enough."""
+    """Objects and plates, back to front, and the row of each object; places are drawn again until all can be seen well
+    enough.
+    """
     sprites = [draw_object(name, rng, size) for name in names]
     sprites += [draw_plate(rng, size) for _ in range(rng.integers(0, 3))]
     order = rng.permutation(len(sprites))
@@ -121,7 +127,7 @@ def _check_classes(classes: Sequence[str]) -> None:
         raise ValueError(f"classes has {unknown[0]!r}, which cannot be drawn; there are {', '.join(sorted(LOOKS))}")
     if len(set(classes)) < max(3, len(classes)):
         raise ValueError(
-            f"classes is {', '.join(classes)}; wanted are at least 3 different ones: two objects and one off screen"
+            f"classes is {', '.join(classes)}; expected at least 3 different ones: two objects and one off screen"
         )
 
 
@@ -132,23 +138,25 @@ def make_clip(
     size: int = 224,
     times: Sequence[float] | None = None,
     classes: Sequence[str] = STANDARD,
-) -> MadeUpClip:
+) -> SyntheticClip:
     """Makes one clip; the same arguments give the same clip, whatever was made before.
 
     Args:
-        setting: `"s4"`: 2-3 objects, one of them is the source; `"ms3"`: 2-4 objects, 1-3 of them sound; `"avss"`: a quarter
-            of the clips as s4 (`v1s`), a quarter as ms3 (`v1m`), half of 10 seconds with 1-3 sounding (`v2`).
+        setting: `"s4"`: 2-3 objects, one of them is the source; `"ms3"`: 2-4 objects, 1-3 of them sound; `"avss"`: a
+            quarter of the clips as s4 (`v1s`), a quarter as ms3 (`v1m`), half of 10 seconds with 1-3 sounding (`v2`).
         seed: of the set.
         index: of the clip in the set.
         size: side of the square frames in pixels.
-        times: when (s) the frames are taken, for a moving picture of the same scene; by default at 15/16 of every second.
+        times: when (s) the frames are taken, for a moving picture of the same scene; by default at 15/16 of every
+            second.
         classes: at least 3 names of `LOOKS`, from which all objects are drawn, the one off screen too.
 
     Raises:
-        ValueError: for an unknown setting or class, a negative seed or index, a size below 32, or times outside the clip.
+        ValueError: for an unknown setting or class, a negative seed or index, a size below 32, or times outside the
+            clip.
     """
     if setting not in SETTINGS:
-        raise ValueError(f"setting is {setting!r}, it must be one of {', '.join(map(repr, SETTINGS))}")
+        raise ValueError(f"setting is {setting!r}; expected one of {', '.join(map(repr, SETTINGS))}")
     if seed < 0 or index < 0:
         raise ValueError(f"seed is {seed} and index is {index}, both must be 0 or greater")
     if size < 32:
@@ -195,8 +203,8 @@ def make_clip(
     waveform = (stems * playing[:, :, None]).sum(axis=0).reshape(-1) + noise
     headroom = min(1.0, 0.99 / float(np.abs(waveform).max() + 1e-9))
     sources = [class_names[object_ids[i]] for i in np.flatnonzero(sounding.any(axis=1))]
-    return MadeUpClip(
-        name=f"made-up-{setting}-{seed}-{index:05d}",
+    return SyntheticClip(
+        name=f"synthetic-{setting}-{seed}-{index:05d}",
         setting=setting,
         label=label,
         category="_".join(sorted(sources)),
@@ -234,7 +242,7 @@ def _save_wav(path: Path, waveform: np.ndarray) -> None:
         file.writeframes((waveform * 32767).round().astype("<i2").tobytes())
 
 
-def _write_s4(clip: MadeUpClip, split: str, root: Path) -> list[str]:
+def _write_s4(clip: SyntheticClip, split: str, root: Path) -> list[str]:
     data, place = root / "Single-source" / "s4_data", Path(split, clip.category, clip.name)
     for second, frame in enumerate(clip.frames):
         file = place / f"{clip.name}_{second + 1}.png"
@@ -245,7 +253,7 @@ def _write_s4(clip: MadeUpClip, split: str, root: Path) -> list[str]:
     return [clip.name, "0", clip.category, split]
 
 
-def _write_ms3(clip: MadeUpClip, split: str, root: Path) -> list[str]:
+def _write_ms3(clip: SyntheticClip, split: str, root: Path) -> list[str]:
     data = root / "Multi-sources" / "ms3_data"
     for second, frame in enumerate(clip.frames):
         _save_png(data / "visual_frames" / clip.name / f"{clip.name}.mp4_{second + 1}.png", frame)
@@ -255,7 +263,7 @@ def _write_ms3(clip: MadeUpClip, split: str, root: Path) -> list[str]:
     return [clip.name, split]
 
 
-def _write_avss(clip: MadeUpClip, split: str, root: Path) -> list[str]:
+def _write_avss(clip: SyntheticClip, split: str, root: Path) -> list[str]:
     uid = f"{clip.name}_0_{1000 * len(clip.frames)}"
     folder = root / clip.label / uid
     (folder / "frames").mkdir(parents=True)
@@ -271,8 +279,10 @@ def _write_avss(clip: MadeUpClip, split: str, root: Path) -> list[str]:
     return [clip.name, uid, "0", "0", clip.category, split, clip.label]
 
 
-def write_own_clip(clip, split: str, root: Path) -> list[str]:
-    """Writes a clip with `name`, `frames`, `labels` and `waveform` as `MadeUpClip` has them in the layout of `ccformer_hf.data.folder`."""
+def write_folder_clip(clip, split: str, root: Path) -> list[str]:
+    """Writes a clip with `name`, `frames`, `labels` and `waveform` as `SyntheticClip` has them in the layout of
+    `ccformer_hf.data.folder`.
+    """
     folder = root / ("validation" if split == "val" else split) / clip.name
     (folder / "frames").mkdir(parents=True)
     palette = avss_palette()
@@ -283,18 +293,18 @@ def write_own_clip(clip, split: str, root: Path) -> list[str]:
     return []  # there is no table
 
 
-_WRITERS = {"s4": _write_s4, "ms3": _write_ms3, "avss": _write_avss, "own": write_own_clip}
+_WRITERS = {"s4": _write_s4, "ms3": _write_ms3, "avss": _write_avss, FOLDER: write_folder_clip}
 _FOLDERS = {"s4": "Single-source", "ms3": "Multi-sources", "avss": "."}
 
 
 def _make_and_write(
     index: int, setting: str, clips: int, seed: int, size: int, classes: Sequence[str], root: Path
 ) -> list[str]:
-    kind = OWN_KINDS[index % len(OWN_KINDS)] if setting == "own" else setting
+    kind = FOLDER_KINDS[index % len(FOLDER_KINDS)] if setting == FOLDER else setting
     return _WRITERS[setting](make_clip(kind, seed, index, size, classes=classes), _split_of(index, clips), root)
 
 
-def write_made_up_set(
+def write_synthetic_set(
     root: str | os.PathLike,
     setting: str,
     clips: int,
@@ -306,37 +316,37 @@ def write_made_up_set(
 ) -> Path:
     """Writes clips in AVSBench's own folder layout and csv, or as a folder of the user's own clips.
 
-    Below `root`, as in the real sets: `Single-source/` (s4), `Multi-sources/` (ms3), or `metadata.csv`, `label2idx.json` and
-    the folders `v1s`, `v1m` and `v2` (avss). The sound is a wav at 16 kHz. Masks of s4 and ms3 are 0/255 in one channel;
-    `labels_semantic` holds ids of the 71 classes, `labels_rgb` their colours. Training clips with one source have the first
-    frame's mask only. With `"own"` the layout is that of `ccformer_hf.data.folder`: clips of all three kinds by turns, every frame
-    with a mask of class ids. The folder appears whole or not at all.
+    Below `root`, as in the real sets: `Single-source/` (s4), `Multi-sources/` (ms3), or `metadata.csv`,
+    `label2idx.json` and the folders `v1s`, `v1m` and `v2` (avss). The sound is a wav at 16 kHz. Masks of s4 and ms3
+    are 0/255 in one channel; `labels_semantic` holds ids of the 71 classes, `labels_rgb` their colours. Training clips
+    with one source have the first frame's mask only. With `"folder"` the layout is that of `ccformer_hf.data.folder`:
+    clips of all three kinds by turns, every frame with a mask of class ids. The folder appears whole or not at all.
 
     Args:
         root: folder to make; it must not exist yet, or be empty.
-        setting: `"s4"`, `"ms3"`, `"avss"` or `"own"`.
+        setting: `"s4"`, `"ms3"`, `"avss"` or `"folder"`.
         clips: how many, at least 3; the first 70 % are train, then 15 % val, 15 % test.
         seed: the same seed writes the same files.
         workers: processes, by default one per core.
         progress: show a progress bar.
         size: side of the square frames in pixels.
-        classes: for `"own"`: at least 3 names of `LOOKS` in the order of their ids; by default `STANDARD`.
+        classes: for `"folder"`: at least 3 names of `LOOKS` in the order of their ids; by default `STANDARD`.
 
     Returns:
         `root`.
 
     Raises:
-        ValueError: for an unknown setting, fewer than 3 clips, fewer than 1 worker, classes for a setting that has its own, or
-            what `make_clip` refuses.
+        ValueError: for an unknown setting, fewer than 3 clips, fewer than 1 worker, classes for a setting that has its
+            own, or what `make_clip` refuses.
         FileExistsError: if `root` is a file or a folder with something in it.
         OSError: if `root` cannot be made.
     """
     root = Path(root)
     if setting not in _WRITERS:
-        raise ValueError(f"setting is {setting!r}, it must be one of {', '.join(map(repr, _WRITERS))}")
-    if classes is not None and setting != "own":
+        raise ValueError(f"setting is {setting!r}; expected one of {', '.join(map(repr, _WRITERS))}")
+    if classes is not None and setting != FOLDER:
         raise ValueError(
-            f"classes are given for {setting}, which has its own; leave them out, or take the setting own"
+            f"classes are given for {setting}, which has its own; leave them out, or take the setting folder"
         )
     classes = STANDARD if classes is None else tuple(classes)
     _check_classes(classes)
@@ -350,33 +360,22 @@ def write_made_up_set(
             f"{root} exists already and is not an empty folder: name a new folder, or remove it first"
         )
 
-    target = root.resolve()
-    temporary = temporary_name(target)
-    make = partial(
-        _make_and_write, setting=setting, clips=clips, seed=seed, size=size, classes=classes, root=temporary
-    )
-    try:
-        temporary.mkdir(parents=True)
-    except OSError as error:
-        raise OSError(f"{root} cannot be made ({error.strerror}): name a folder where you may write") from error
-    try:
+    with AtomicFolder(root.resolve()) as folder:
+        make = partial(
+            _make_and_write, setting=setting, clips=clips, seed=seed, size=size, classes=classes, root=folder
+        )
         bar = {"total": clips, "desc": f"making {setting} clips", "unit": "clip", "disable": not progress}
         if workers == 1:
             rows = list(tqdm(map(make, range(clips)), **bar))
         else:
             with get_context("spawn").Pool(min(workers, clips)) as pool:
                 rows = list(tqdm(pool.imap(make, range(clips), chunksize=4), **bar))
-        if setting == "own":
-            (temporary / CLASSES_FILE).write_text("".join(f"{name}\n" for name in classes), encoding="utf-8")
+        if setting == FOLDER:
+            (folder / CLASSES_FILE).write_text("".join(f"{name}\n" for name in classes), encoding="utf-8")
         else:
-            with open(temporary / _FOLDERS[setting] / TABLES[setting], "w", newline="", encoding="utf-8") as file:
+            with open(folder / _FOLDERS[setting] / TABLES[setting], "w", newline="", encoding="utf-8") as file:
                 csv.writer(file, lineterminator="\n").writerows([COLUMNS[setting], *rows])
         if setting == "avss":
             ids = {name: number for number, name in enumerate(AVSS_CLASS_NAMES)}
-            (temporary / "label2idx.json").write_text(json.dumps(ids, indent=1) + "\n", encoding="utf-8")
-        if target.exists():
-            target.rmdir()  # it is empty; Windows does not rename onto a folder
-        os.replace(temporary, target)
-    finally:
-        shutil.rmtree(temporary, ignore_errors=True)
+            (folder / "label2idx.json").write_text(json.dumps(ids, indent=1) + "\n", encoding="utf-8")
     return root

@@ -1,10 +1,12 @@
-"""The pictures of the made-up set: one look per class, textured backgrounds, plates that cover things (ours).
+"""The pictures of the synthetic set: one look per class, textured backgrounds, plates that cover things.
 
-A class is known by its silhouette, its range of hues and its inner pattern; hue, brightness, light and mirroring vary. All
-silhouettes are compact, so that a mask at a quarter of the resolution can hold them. Backgrounds and plates keep to muted colours.
+A class is known by its silhouette, its range of hues and its inner pattern; hue, brightness, light and mirroring vary.
+All silhouettes are compact, so that a mask at a quarter of the resolution can hold them. Backgrounds and plates keep
+to muted colours.
 
-A `Layer` is anything that lies on the background: a drawn object or a plate, and how it moves. Sprites are drawn once per clip,
-twice as large as the largest object, and then turned, scaled and placed by PIL. Lengths are fractions of the frame's side.
+A `Layer` is anything that lies on the background: a drawn object or a plate, and how it moves. Sprites are drawn once
+per clip, twice as large as the largest object, and then turned, scaled and placed by PIL. Lengths are fractions of the
+frame's side.
 """
 
 import colorsys
@@ -301,7 +303,9 @@ LOOKS: dict[str, Callable[[Pen], None]] = {
 
 
 def draw_object(class_name: str, rng: np.random.Generator, size: int) -> Image.Image:
-    """An RGBA sprite of the class, twice as large as `LARGEST` in a frame of `size` pixels: lit from one side, perhaps mirrored."""
+    """An RGBA sprite of the class, twice as large as `LARGEST` in a frame of `size` pixels: lit from one side, perhaps
+    mirrored.
+    """
     pen = Pen(round(2 * LARGEST * size), rng)
     LOOKS[class_name](pen)
     turn, strength = rng.uniform(0, 2 * np.pi), rng.uniform(0, 0.2)
@@ -335,7 +339,9 @@ def draw_plate(rng: np.random.Generator, size: int) -> Image.Image:
 
 
 def draw_background(rng: np.random.Generator, size: int) -> np.ndarray:
-    """A textured background `(size, size, 3)` uint8: a gradient with one of noise, stripes, checks or blobs on it, and grain."""
+    """A textured background `(size, size, 3)` uint8: a gradient with one of noise, stripes, checks or blobs on it, and
+    grain.
+    """
     low = 56  # textures are made small and stretched: cheap, and soft
     across, down = np.meshgrid(np.linspace(0, 1, low, dtype=np.float32), np.linspace(0, 1, low, dtype=np.float32))
     turn = rng.uniform(0, 2 * np.pi)
@@ -371,8 +377,9 @@ def _reflect(value: float) -> float:
 class Layer:
     """A sprite and its motion: drift between the frame's edges, wobble, steady turning, slow change of scale.
 
-    `sprite` has premultiplied alpha (PIL's `RGBa`), in which PIL interpolates: converted once here, not at every frame.
-    `diameter`, `start`, `wobble` in sides of the frame, `speed` in sides per second, `turning` in degrees per second.
+    `sprite` has premultiplied alpha (PIL's `RGBa`), in which PIL interpolates: converted once here, not at every
+    frame. `diameter`, `start`, `wobble` in sides of the frame, `speed` in sides per second, `turning` in degrees per
+    second.
     """
 
     sprite: Image.Image

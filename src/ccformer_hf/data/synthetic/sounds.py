@@ -1,18 +1,19 @@
-"""The sounds of the made-up set: one timbre per class, synthesised with NumPy (ours).
+"""The sounds of the synthetic set: one timbre per class, synthesised with NumPy.
 
-Every timbre has a mark of its own in a 64-band log-mel of one second, in frequency (low, high, sparse, dense) and in time
-(struck, steady, sweeping, chopped, ticking), so that two or three can be told apart when they sound together. Within a class
-pitch, tempo, brightness, onset and room vary.
+Every timbre has a mark of its own in a 64-band log-mel of one second, in frequency (low, high, sparse, dense) and in
+time (struck, steady, sweeping, chopped, ticking), so that two or three can be told apart when they sound together.
+Within a class pitch, tempo, brightness, onset and room vary.
 
-Shapes: `R` rows, one per second of the clip; `S` = 16000 samples in a row. A sound lives inside its second: it starts at
-most 0.25 s late and has died away when the second ends, so no second holds a rest of the one before.
+Shapes: `R` rows, one per second of the clip; `S` = 16000 samples in a row. A sound lives inside its second: it starts
+at most 0.25 s late and has died away when the second ends, so no second holds a rest of the one before.
 """
 
 from collections.abc import Callable
 
 import numpy as np
 
-SAMPLING_RATE = 16000
+from ...model.timing_ccformer import SAMPLING_RATE
+
 LATEST_ONSET = 0.25  # seconds
 FADE_OUT = 0.04  # seconds, at the end of every second
 TABLE_SIZE = 4096  # samples in one period of a wavetable
@@ -55,7 +56,9 @@ def _noise(rng: np.random.Generator, rows: int, low: float, high: float) -> np.n
 
 
 def _beats(rng: np.random.Generator, rows: int, slowest: float, fastest: float) -> tuple[np.ndarray, np.ndarray]:
-    """A steady tempo, between `slowest` and `fastest` beats per second: seconds since the last beat, its number (both (R, S))."""
+    """A steady tempo, between `slowest` and `fastest` beats per second: seconds since the last beat, its number (both
+    (R, S)).
+    """
     tempo = rng.uniform(slowest, fastest) * rng.uniform(0.95, 1.05, (rows, 1)).astype(np.float32)
     beat = TIME * tempo
     number = np.floor(beat)
@@ -303,7 +306,8 @@ def make_stem(class_name: str, rng: np.random.Generator, seconds: int, room: lis
         room: early reflections, (delay in samples, gain) each.
 
     Returns:
-        `(seconds, 16000)` float32. Each second is silent until its onset and at its end; RMS 0.1, less for the spikiest; peak at most 0.8.
+        `(seconds, 16000)` float32. Each second is silent until its onset and at its end; RMS 0.1, less for the
+        spikiest; peak at most 0.8.
     """
     dry = TIMBRES[class_name](rng, seconds)
     onsets = rng.uniform(0, LATEST_ONSET, seconds) * SAMPLING_RATE
@@ -331,7 +335,9 @@ def make_room(rng: np.random.Generator) -> list[tuple[int, float]]:
 
 
 def make_background_noise(rng: np.random.Generator, seconds: int) -> np.ndarray:
-    """A room's or a microphone's noise `(seconds * 16000,)` float32 with RMS 0.1; sometimes none at all (digital silence)."""
+    """A room's or a microphone's noise `(seconds * 16000,)` float32 with RMS 0.1; sometimes none at all (digital
+    silence).
+    """
     if rng.random() < 0.2:
         return np.zeros(seconds * SAMPLING_RATE, dtype=np.float32)
     noise = _noise(rng, seconds, rng.uniform(20, 300), rng.uniform(600, 7000)).reshape(-1)
