@@ -461,6 +461,6 @@ def test_an_unreadable_frame_names_its_clip(loaded, roots, tmp_path):
     clips = load_avsbench("ms3", root, "test")
     frames = root / "Multi-sources" / "ms3_data" / "visual_frames" / clips[2]["id"]
     next(frames.iterdir()).write_bytes(b"no picture")
-    with pytest.raises(OSError, match=f"^clip {clips['id'][2]}: ") as caught:
+    with pytest.raises(ValueError, match=f"^clip {clips['id'][2]}: ") as caught:
         evaluate(loaded, clips, workers=1)
     assert "Traceback" not in str(caught.value)
