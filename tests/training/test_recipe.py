@@ -119,7 +119,7 @@ def test_bad_changes(write, change, told):
         ("learning_rate: [1]", r"learning_rate is \[1\]; expected a number"),
         ("frozen_norms: 1", "frozen_norms is 1; expected true or false"),
         ("start_from: 3", "start_from is 3; expected a text, or null"),
-        ("setting: s5", "setting is 's5'; expected one of s4, ms3, avss, own"),
+        ("setting: s5", "setting is 's5'; expected one of s4, ms3, avss, folder"),
         ("setting: 4", "setting is 4; expected a text"),
         ("alignment: late", "alignment is 'late'; expected one of frame, avsbench"),
         ("size: 100", "size is 100; expected a multiple of 32"),
