@@ -242,9 +242,9 @@ def test_text_that_is_called_a_video(server, tmp_path):
 def test_a_play_list_that_names_another_file(server, tmp_path):
     path = tmp_path / "list.mp4"
     path.write_text(f"#EXTM3U\n#EXT-X-TARGETDURATION:5\n#EXTINF:5,\n{server.secret}\n#EXT-X-ENDLIST\n")
-    assert "no video" in refused(server, tmp_path, path)
+    assert "not a video" in refused(server, tmp_path, path)
     path.write_text(f"ffconcat version 1.0\nfile {server.secret}\n")
-    assert "no video" in refused(server, tmp_path, path)
+    assert "not a video" in refused(server, tmp_path, path)
 
 
 def test_a_clip_that_crashes_what_reads_it(server, client, tmp_path):

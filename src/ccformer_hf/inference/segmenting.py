@@ -26,7 +26,7 @@ from ..model.sliding_window_ccformer import (
     FrameSegmentation,
     predict_frames,
     segment_frames,
-    sound_timeline,
+    sound_timing,
     video_inputs,
 )
 from .contained_media import iter_frames_at, iter_sounds, probe, sampled_frames
@@ -91,7 +91,7 @@ def predict_video(
     """
     sounds = repeat(None, len(samples))
     if info.has_audio:
-        timeline = sound_timeline(processor)
+        timeline = sound_timing(processor)
         starts = timeline.sound_starts(samples.times)
         sounds = iter_sounds(info.path, starts, timeline.example_samples, timeline.sampling_rate)
     return predict_frames(video_inputs(frames, sounds, processor), len(samples), model, settings)

@@ -74,7 +74,7 @@ class FrameSegmentation:
     has_audio: bool
 
 
-def sound_timeline(processor: AudioVisualProcessor) -> FrameTiming:
+def sound_timing(processor: AudioVisualProcessor) -> FrameTiming:
     """Which sound belongs to a frame, and how much of it at which rate, for a model's processor."""
     extractor = processor.feature_extractor
     return FrameTiming(sampling_rate=extractor.sampling_rate, alignment=extractor.alignment)
@@ -86,7 +86,7 @@ def frame_sounds(info: MediaInfo, processor: AudioVisualProcessor, times: np.nda
     if not info.has_audio:
         yield from repeat(None, len(times))
         return
-    timeline = sound_timeline(processor)
+    timeline = sound_timing(processor)
     with SoundReader(info.path, timeline.sampling_rate) as sound:
         for start in timeline.sound_starts(times):
             yield sound.read(start, timeline.example_samples)  # (S,)
