@@ -23,7 +23,7 @@ _HOMES = {
     "load_avsbench": "data.loading",
     "load_folder": "data.loading",
     "load_metric": "metrics",
-    "segment_video": "inference.results",
+    "segment_video": "inference.segmenting",
 }
 __all__ = ["__version__", *_HOMES]
 

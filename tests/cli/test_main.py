@@ -15,8 +15,7 @@ from small_model import save_small_model
 from ccformer_hf import __version__
 from ccformer_hf.cli import main as cli
 from ccformer_hf.cli import segment as cli_segment
-from ccformer_hf.inference import contained_media
-from ccformer_hf.inference import results as segmentation
+from ccformer_hf.inference import contained_media, results, segmenting
 
 posix = pytest.mark.skipif(os.name != "posix", reason="has neither such signals nor such names")
 
@@ -71,9 +70,9 @@ print([name for name in {heavy} if name in sys.modules])
         (["--threshold", "1.5"], "--threshold: 1.5 must be from 0 to 1"),
         (["--threshold", "nan"], "--threshold: nan must be a finite number"),
         (["--fps", "0"], "--fps: 0 must be greater than 0"),
-        (["--fps", "fast"], "--fps: 'fast' is no number"),
+        (["--fps", "fast"], "--fps: 'fast' is not a number"),
         (["--window", "2.5"], "--window: 2.5 must be a whole number, at least 1"),
-        (["--window", "3", "--overlap", "3"], "--overlap: 3 must be below --window (3)"),
+        (["--window", "3", "--overlap", "3"], "window is 3 and overlap 3; expected"),
         (["--format", "gif"], "--format: invalid choice: 'gif'"),
         (["--device", "tpu"], "--device: invalid choice: 'tpu'"),
     ],
@@ -123,7 +122,7 @@ def bad_file(folder: Path, kind: str) -> Path:
     "kind, told",
     [
         ("missing", "there is no such file"),
-        ("text", "no video or sound file"),
+        ("text", "not a video or sound file"),
         ("empty", "the file is empty"),
         ("truncated", "cut short"),
         ("sound", "has sound but no video stream"),
@@ -143,7 +142,7 @@ def test_video_without_sound_works_and_is_told(model, tmp_path, output, capsys):
     assert cli.main(["segment", str(path), "-o", str(output), "--model", model]) == 0
     warnings = capsys.readouterr().err.splitlines()
     assert len(warnings) == 1 and "has no sound track" in warnings[0]
-    assert json.loads((output / "mute" / "segments.json").read_text())["has_sound"] is False
+    assert json.loads((output / "mute" / "segments.json").read_text())["source"]["has_audio"] is False
 
 
 def test_unwritable_output(model, video, tmp_path, capsys):
@@ -184,12 +183,12 @@ def test_a_video_that_crashes_costs_no_other(model, video, tmp_path, output, cap
 
 
 def test_a_fault_of_ours_costs_no_other_video_either(model, video, tmp_path, output, capsys, monkeypatch):
-    second, run = make_video(tmp_path / "second.mp4", 1.0), segmentation.segment_video
+    second, run = make_video(tmp_path / "second.mp4", 1.0), segmenting.segment_video
 
     def faulty(path, *given, **options):
         return run(None if path == Path(video) else path, *given, **options)
 
-    monkeypatch.setattr(segmentation, "segment_video", faulty)
+    monkeypatch.setattr(segmenting, "segment_video", faulty)
     options = ["-o", str(output), "--model", model, "--format", "json"]
     assert cli.main(["segment", video, str(second), *options]) == 1
     assert "Traceback" in capsys.readouterr().err
@@ -252,7 +251,7 @@ def test_ctrl_c_is_tidy(model, video, output, capsys, monkeypatch):
     def interrupt(*_):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(segmentation, "_save_mask", interrupt)
+    monkeypatch.setattr(results, "_save_mask", interrupt)
     assert cli.main(["segment", video, "-o", str(output), "--model", model]) == 130
     assert "stopped" in capsys.readouterr().err
     assert not output.exists()
@@ -261,7 +260,7 @@ def test_ctrl_c_is_tidy(model, video, output, capsys, monkeypatch):
 @posix
 @pytest.mark.parametrize("number, code", [(signal.SIGTERM, 143), (signal.SIGHUP, 129)])
 def test_a_stop_signal_is_as_tidy(model, video, output, capsys, monkeypatch, number, code):
-    monkeypatch.setattr(segmentation, "_save_mask", lambda *_: signal.raise_signal(number))
+    monkeypatch.setattr(results, "_save_mask", lambda *_: signal.raise_signal(number))
     assert cli.main(["segment", video, "-o", str(output), "--model", model]) == code
     assert "stopped" in capsys.readouterr().err
     assert not output.exists()

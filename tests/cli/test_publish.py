@@ -43,7 +43,7 @@ def test_no_such_folder(tmp_path, capsys):
 
 
 def test_no_model_folder(tmp_path, capsys):
-    assert "has no config.json, so it is no model folder" in error_of(capsys, tmp_path, "me/model")
+    assert "has no config.json, so it is not a model folder" in error_of(capsys, tmp_path, "me/model")
 
 
 def test_a_run_without_a_model_yet(tmp_path, capsys):
@@ -70,7 +70,7 @@ def test_a_pickle_beside_safetensors_stays_behind(model, capsys):
 def test_weights_cut_short(model, keep, capsys):
     file = model / "model.safetensors"
     file.write_bytes(file.read_bytes()[:keep])
-    assert "model.safetensors: is no whole safetensors file" in error_of(capsys, model, "me/model")
+    assert "model.safetensors: is not a whole safetensors file" in error_of(capsys, model, "me/model")
 
 
 def test_weights_of_another_network(model, capsys):

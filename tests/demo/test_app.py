@@ -1,4 +1,5 @@
-"""The page as its users have it: a server of its own, asked through its interface for programs and by a real browser."""
+"""The page as its users have it: a server of its own, asked through its interface for programs and by a real
+browser."""
 
 import http.client
 import json
@@ -24,7 +25,7 @@ from PIL import Image
 
 from ccformer_hf.demo.app import EXAMPLES, LENDERS
 from ccformer_hf.hub import made_ready
-from ccformer_hf.inference.results import segment_video
+from ccformer_hf.inference.segmenting import segment_video
 from ccformer_hf.model.media_ccformer import iter_frames, probe
 
 SPACE = Path(__file__).resolve().parents[2] / "space"
@@ -153,8 +154,8 @@ def test_the_interface_for_programs_gives_what_segment_video_gives(client, tmp_p
     overlay, masks, segments = segment(client, DRUM)
     result = segment_video(DRUM, tmp_path)
     assert segments["source"] == result.segments["source"] and segments["model"] == result.segments["model"]
-    sounding = [[(e["class"], round(e["area"], 2)) for e in f["sounding"]] for f in segments["frames"]]
-    assert sounding == [[(e["class"], round(e["area"], 2)) for e in f["sounding"]] for f in result.segments["frames"]]
+    sounding = [[(e["label"], round(e["area"], 2)) for e in f["sounding"]] for f in segments["frames"]]
+    assert sounding == [[(e["label"], round(e["area"], 2)) for e in f["sounding"]] for f in result.segments["frames"]]
     assert sounding[0][0][0] == "drum"
     info = probe(video_path(overlay))
     assert (info.width, info.height, info.has_audio) == (320, 320, True)
@@ -166,7 +167,7 @@ def test_the_sound_decides(client):
     areas = {}
     for sound, other in (("none", None), ("other", DOG)):
         overlay, _, segments = segment(client, DRUM, sound, other)
-        areas[sound] = {e["class"] for f in segments["frames"] for e in f["sounding"]}
+        areas[sound] = {e["label"] for f in segments["frames"] for e in f["sounding"]}
         assert probe(video_path(overlay)).has_audio is (sound == "other")
     assert areas["none"] == set() and "dog" in areas["other"]
 
@@ -235,15 +236,15 @@ def refused(server, tmp_path, path, **arguments) -> str:
 def test_text_that_is_called_a_video(server, tmp_path):
     path = tmp_path / "words.mp4"
     path.write_text("just words\n" * 1000)
-    assert "words.mp4: is no video or sound file" in refused(server, tmp_path, path)
+    assert "words.mp4: is not a video or sound file" in refused(server, tmp_path, path)
 
 
 def test_a_play_list_that_names_another_file(server, tmp_path):
     path = tmp_path / "list.mp4"
     path.write_text(f"#EXTM3U\n#EXT-X-TARGETDURATION:5\n#EXTINF:5,\n{server.secret}\n#EXT-X-ENDLIST\n")
-    assert "no video" in refused(server, tmp_path, path)
+    assert "not a video" in refused(server, tmp_path, path)
     path.write_text(f"ffconcat version 1.0\nfile {server.secret}\n")
-    assert "no video" in refused(server, tmp_path, path)
+    assert "not a video" in refused(server, tmp_path, path)
 
 
 def test_a_clip_that_crashes_what_reads_it(server, client, tmp_path):
@@ -289,7 +290,7 @@ def test_too_long_a_clip(server, tmp_path):
 
 def test_a_clip_without_sound_is_answered(client, tmp_path):
     overlay, _, segments = segment(client, make_video(tmp_path / "silent.mp4", 2.0, sound=False))
-    assert segments["has_sound"] is False and not probe(video_path(overlay)).has_audio
+    assert segments["source"]["has_audio"] is False and not probe(video_path(overlay)).has_audio
 
 
 def test_a_silent_clip_has_no_sound_to_lend(server, tmp_path):
@@ -332,7 +333,7 @@ def file_data(**fields) -> dict:
 
 def test_no_path_outside_the_uploads_is_read(server):
     uploaded = upload(server, DRUM, "drum.mp4")
-    assert '"class": "drum"' in call(server, [file_data(path=uploaded), "own", None, 0.5, 0.5])
+    assert '"label": "drum"' in call(server, [file_data(path=uploaded), "own", None, 0.5, 0.5])
     up = "/".join([".."] * 12)
     for path in (
         server.secret,
@@ -353,7 +354,7 @@ def test_no_path_outside_the_uploads_is_read(server):
 
 
 def test_no_path_outside_the_results_is_served(server):
-    results = [path for path in server.temporary.glob("ccformer-demo-*/looks/**/*") if path.is_file()]
+    results = [path for path in server.temporary.glob("ccformer-demo-*/results/**/*") if path.is_file()]
     assert results
     up = "/".join([".."] * 12)
     for path in (
@@ -379,7 +380,7 @@ def test_an_upload_cannot_choose_its_folder(server):
 
 def test_what_an_error_leaves_behind(server, tmp_path):
     def folders():
-        return set(server.temporary.glob("ccformer-demo-*/looks/*"))
+        return set(server.temporary.glob("ccformer-demo-*/results/*"))
 
     before = folders()
     path = tmp_path / "words.mp4"
@@ -389,7 +390,7 @@ def test_what_an_error_leaves_behind(server, tmp_path):
     assert folders() == before
 
 
-# ---------------------------------------------------------------------------------------------------------------- browser
+# --- browser
 
 
 @pytest.fixture(scope="module")
@@ -429,7 +430,7 @@ def opened(context, server):
     return page
 
 
-def looked_at(page, path: Path) -> None:
+def analysed(page, path: Path) -> None:
     page.set_input_files("#clip input[type=file]", str(path))
     page.wait_for_selector("#result .ccf-second")
 
@@ -449,7 +450,7 @@ def test_an_upload_plays_with_its_masks_and_its_sound(page):
     assert "not the real world" in page.inner_text("#knows")
     assert "50 MB" in page.inner_text("#limits")  # told before anything is chosen
     start = time.monotonic()
-    looked_at(page, DRUM)
+    analysed(page, DRUM)
     page.wait_for_function("document.querySelector('#overlay video')?.readyState >= 2")
     print(f"first result after {time.monotonic() - start:.1f} s")
     page.eval_on_selector("#overlay video", "video => video.play()")
@@ -469,7 +470,7 @@ def test_an_example_is_one_click(page):
 
 
 def test_a_second_shows_its_frame_its_mask_and_its_probability(page):
-    looked_at(page, DRUM)
+    analysed(page, DRUM)
     page.focus("#result .ccf-second[data-index='3']")
     page.keyboard.press("Enter")
     wait_for_words(page, "^0:03 to 0:04", "#second")
@@ -481,7 +482,7 @@ def test_a_second_shows_its_frame_its_mask_and_its_probability(page):
 
 
 def test_the_threshold_acts_without_the_model(page):
-    looked_at(page, DRUM)
+    analysed(page, DRUM)
     before, video = words(page), page.get_attribute("#overlay video", "src")
     page.fill("#threshold input[type=number]", "1")
     page.press("#threshold input[type=number]", "Enter")
@@ -491,14 +492,14 @@ def test_the_threshold_acts_without_the_model(page):
 
 
 def test_mute_and_swap_change_the_mask(page):
-    looked_at(page, DRUM)
+    analysed(page, DRUM)
     page.click("#mute")
     wait_for_words(page, "^With no sound: nothing is marked", "#changed-result")
     page.click("#swap")
     wait_for_words(page, r"^With the sound of dog.mp4: dog \d s", "#changed-result")
     page.wait_for_function("document.querySelector('#changed video').readyState >= 2")
     assert words(page).startswith("With its own sound: drum 4 s")
-    assert LENDERS[0].name in page.inner_text("#changed-heard")
+    assert LENDERS[0].name in page.inner_text("#changed-sound")
     page.click("#changed-result .ccf-second[data-index='4']")  # one second is chosen in both
     wait_for_words(page, "^0:04 to 0:05, with its own sound", "#second")
     wait_for_words(page, "^0:04 to 0:05, with the sound of dog.mp4", "#changed-second")
@@ -507,7 +508,7 @@ def test_mute_and_swap_change_the_mask(page):
 
 
 def test_downloads(page, tmp_path):
-    looked_at(page, DRUM)
+    analysed(page, DRUM)
     files = {}
     for name in ("video", "masks", "json"):
         page.wait_for_selector(f"#download-{name}")
@@ -523,14 +524,14 @@ def test_downloads(page, tmp_path):
 
 
 def test_stop(page, server, tmp_path):
-    looks = set(server.temporary.glob("ccformer-demo-*/looks/*"))
+    results = set(server.temporary.glob("ccformer-demo-*/results/*"))
     page.set_input_files("#clip input[type=file]", str(make_video(tmp_path / "long.mp4", 30.0, size=(640, 360))))
-    page.wait_for_selector("text=looking and listening")
+    page.wait_for_selector("text=running the model")
     page.click("#stop")
     end = time.monotonic() + 60
-    while set(server.temporary.glob("ccformer-demo-*/looks/*")) != looks and time.monotonic() < end:
+    while set(server.temporary.glob("ccformer-demo-*/results/*")) != results and time.monotonic() < end:
         page.wait_for_timeout(500)
-    assert set(server.temporary.glob("ccformer-demo-*/looks/*")) == looks  # it has stopped, and cleaned up
+    assert set(server.temporary.glob("ccformer-demo-*/results/*")) == results  # it has stopped, and cleaned up
     assert not page.is_visible("#result .ccf-second")
     page.click("#again")  # and on it goes
     page.wait_for_selector("#result .ccf-second")
@@ -541,7 +542,7 @@ def test_a_refusal_is_told_on_the_page(page, tmp_path):
     path = tmp_path / "<img src=x onerror=alert(1)>.mp4"
     path.write_text("just words " * 100)
     page.set_input_files("#clip input[type=file]", str(path))
-    page.wait_for_selector("text=is no video or sound file")
+    page.wait_for_selector("text=is not a video or sound file")
     assert page.query_selector("img[src='x']") is None
 
 
@@ -574,7 +575,7 @@ def test_light_dark_and_phone(chromium, server, scheme, width):
     """Nothing sticks out, and text stands out from what is behind it."""
     context = chromium.new_context(color_scheme=scheme, viewport={"width": width, "height": 860})
     page = opened(context, server)
-    looked_at(page, DRUM)
+    analysed(page, DRUM)
     page.wait_for_function("document.querySelector('#overlay video')?.readyState >= 2")
     assert page.evaluate("document.documentElement.scrollWidth") <= width
     for where in (
@@ -611,7 +612,8 @@ def contrast(page, where: str) -> float:
 
 
 NAMELESS = """
-() => [...document.querySelectorAll('button, a, input, img, video')].filter((e) => e.offsetParent && !e.ariaHidden).filter((e) => {
+() => [...document.querySelectorAll('button, a, input, img, video')]
+  .filter((e) => e.offsetParent && !e.ariaHidden).filter((e) => {
   const labels = [...(e.labels || [])].map((label) => label.innerText).join('');
   return !(e.getAttribute('aria-label') || e.alt || e.title || e.innerText || labels).trim();
 }).map((e) => e.outerHTML)
@@ -619,7 +621,7 @@ NAMELESS = """
 
 
 def test_everything_has_a_name_for_a_screen_reader(page):
-    looked_at(page, DRUM)
+    analysed(page, DRUM)
     page.click("#mute")
     page.wait_for_selector("#changed video")
     page.wait_for_selector("#changed-second img")

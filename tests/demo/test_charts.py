@@ -20,14 +20,14 @@ from ccformer_hf.demo.charts import (
     table_html,
 )
 from ccformer_hf.inference.loading import BUILT_IN_MODEL
-from ccformer_hf.inference.segmenting import FrameSegmentation
 from ccformer_hf.inference.visualize import PALETTE, probability_picture
+from ccformer_hf.model.sliding_window_ccformer import FrameSegmentation
 
 HOSTILE = "<img src=x onerror=alert(1)>'\" & co"
 
 
 def entry(class_id: int, name: str, score: float, area: float) -> dict:
-    return {"class": name, "id": class_id, "score": score, "area": area, "boxes": []}
+    return {"label": name, "id": class_id, "score": score, "area": area, "boxes": []}
 
 
 def frame(index: int, *sounding: dict, end: float | None = None) -> dict:
@@ -71,11 +71,11 @@ class Tags(HTMLParser):
         return [found for name, found in self.tags if name == tag and attributes.items() <= found.items()]
 
 
-def look(**changes) -> SimpleNamespace:
+def demo_result(**changes) -> SimpleNamespace:
     picture = np.full((40, 60, 3), 90, dtype=np.uint8)
     fields = {
         "names": {0: "background", 1: HOSTILE, 4: "dog", 5: "drum"},
-        "heard": "its own sound",
+        "sound_label": "its own sound",
         "loudness": np.linspace(0, 1, 20),
         "frame": lambda index: picture,
         "sounding": lambda index: np.tile(np.linspace(0, 0.5, 15, dtype=np.float32), (10, 1)),
@@ -102,7 +102,7 @@ def test_in_words():
 
 
 def test_the_timeline_has_a_button_per_second_that_says_all():
-    page = Tags(result_html(look(), SEGMENTS, chosen=2))
+    page = Tags(result_html(demo_result(), SEGMENTS, chosen=2))
     buttons = page.all("button")
     assert [button["data-index"] for button in buttons] == ["0", "1", "2"]
     assert [button["aria-pressed"] for button in buttons] == ["false", "false", "true"]
@@ -117,7 +117,7 @@ def test_the_timeline_has_a_button_per_second_that_says_all():
 
 
 def test_a_timeline_with_nothing_in_it():
-    page = Tags(result_html(look(loudness=None), NOTHING, 0))
+    page = Tags(result_html(demo_result(loudness=None), NOTHING, 0))
     assert len(page.all("button")) == 1 and "no sound" in page.text
 
 
@@ -132,7 +132,7 @@ def test_the_table():
 def test_a_second_shows_frame_mask_and_probability_with_alt_texts():
     class_map = np.zeros((40, 60), dtype=np.uint8)
     class_map[10:30, 20:50] = 4
-    page = Tags(second_html(look(), FrameSegmentation(1, 1.9, 1.0, 2.0, class_map, {4: 0.8}, True)))
+    page = Tags(second_html(demo_result(), FrameSegmentation(1, 1.9, 1.0, 2.0, class_map, {4: 0.8}, True)))
     overlaid, mask, probability = (read_image(image["src"]) for image in page.all("img"))
     assert all(len(image["alt"]) > 20 and "dog" in image["alt"] for image in page.all("img")[:2])
     assert "the highest is 50 %" in page.all("img")[2]["alt"]
@@ -159,16 +159,16 @@ def test_what_the_checkpoint_knows():
     assert "not the real world" in page.text and "12 drawn things" in page.text and "class 12" in page.text
     page = Tags(knows_html(model("me/avss", 100, "AVSBench")))
     assert "trained on AVSBench" in page.text and "and 20 more" in page.text and "class 81" not in page.text
-    assert "its author does not tell" in Tags(knows_html(model("me/avss", 1))).text
+    assert "its author does not say" in Tags(knows_html(model("me/avss", 1))).text
 
 
 def test_text_from_outside_stays_text():
     hostile = {"frames": [frame(0, entry(1, HOSTILE, 0.5, 0.5))]}
     found = FrameSegmentation(0, 0.9, 0.0, 1.0, np.ones((40, 60), np.uint8), {1: 0.5}, True)
     pages = [
-        result_html(look(heard=HOSTILE), hostile, 0),
+        result_html(demo_result(sound_label=HOSTILE), hostile, 0),
         table_html(hostile),
-        second_html(look(heard=HOSTILE), found),
+        second_html(demo_result(sound_label=HOSTILE), found),
         knows_html(SimpleNamespace(name=HOSTILE, trained_on=HOSTILE, labels={1: HOSTILE})),
         note_html(HOSTILE),
         caption_html(HOSTILE),
@@ -182,6 +182,6 @@ def test_text_from_outside_stays_text():
 def test_two_classes_of_one_name_are_told_apart():
     segments = {"frames": [frame(0, entry(4, "dog", 0.9, 0.2), entry(5, "dog", 0.6, 0.1))]}
     assert [share.name for share in class_shares(segments)] == ["dog (4)", "dog (5)"]
-    assert "dog (4), 90 % sure, dog (5), 60 % sure" in result_html(look(), segments, 0)
+    assert "dog (4), 90 % sure, dog (5), 60 % sure" in result_html(demo_result(), segments, 0)
     found = FrameSegmentation(0, 0.9, 0.0, 1.0, np.full((40, 60), 4, np.uint8), {4: 0.5}, True)
-    assert "dog (4) (50 % sure)" in second_html(look(names={4: "dog", 5: "dog"}), found)
+    assert "dog (4) (50 % sure)" in second_html(demo_result(names={4: "dog", 5: "dog"}), found)

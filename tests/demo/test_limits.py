@@ -55,7 +55,7 @@ def test_what_is_no_video_is_refused(content, tmp_path):
     make_video(tmp_path / "other.mp4", 1.0)
     path = tmp_path / "clip.mp4"
     path.write_bytes(content)
-    assert "no video" in refused(path) or not content and "empty" in refused(path)
+    assert "not a video" in refused(path) or not content and "empty" in refused(path)
 
 
 def test_a_large_picture_is_refused_before_it_is_decoded(video, monkeypatch):
@@ -89,5 +89,6 @@ def test_a_clip_that_crashes_what_reads_it_is_refused(step, video, monkeypatch):
     else:
         monkeypatch.setattr(contained_media, "_probe", planted.crash)
     assert refused(video) == (
-        "clip.mp4: reading it crashed (SIGSEGV): it is damaged, or FFmpeg is at fault; convert it with another program and try again"
+        "clip.mp4: reading it crashed (SIGSEGV): it is damaged, or FFmpeg is at fault; "
+        "convert it with another program and try again"
     )

@@ -61,7 +61,7 @@ def test_others_come_from_the_hub_and_the_last_two_stay(folder, hub):
 )
 def test_a_folder_of_the_server_is_no_name_that_a_user_may_give(name, folder, hub, monkeypatch):
     monkeypatch.setattr(hub, "model_info", lambda *_, **__: (_ for _ in ()).throw(module.HFValidationError("no")))
-    with pytest.raises(ValueError, match="wanted is owner/name"):
+    with pytest.raises(ValueError, match="expected owner/name"):
         Models(str(folder), "cpu").get(name)
     assert hub.asked == []
 

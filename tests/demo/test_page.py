@@ -25,55 +25,55 @@ from ccformer_hf.stop_signals import Stopped
 
 @pytest.fixture
 def demo(folder, tmp_path) -> Demo:
-    (tmp_path / "looks").mkdir()
-    return Demo(Models(str(folder), "cpu"), Limits(seconds=5), tmp_path / "looks")
+    (tmp_path / "results").mkdir()
+    return Demo(Models(str(folder), "cpu"), Limits(seconds=5), tmp_path / "results")
 
 
-def looks(demo) -> list:
+def results(demo) -> list:
     return list(demo._root.iterdir())
 
 
-def test_a_look_and_the_same_pictures_under_other_sounds(demo, video, tmp_path):
-    *steps, own = demo.look(str(video), "")
-    assert steps == [0.25, 0.5, 0.75, 1] and own.heard == OWN and own.info.has_audio
-    *_, silent = demo.look_again(own, SILENT)
-    *_, other = demo.look_again(own, OTHER, str(make_video(tmp_path / "other.mp4", 1.0)))
-    assert (silent.heard, other.heard) == (SILENT, "the sound of other.mp4")
-    assert silent.clip == other.clip == own.clip and len(looks(demo)) == 3
+def test_a_result_and_the_same_pictures_under_other_sounds(demo, video, tmp_path):
+    *steps, own = demo.analyse(str(video), "")
+    assert steps == [0.25, 0.5, 0.75, 1] and own.sound_label == OWN and own.info.has_audio
+    *_, silent = demo.analyse_again(own, SILENT)
+    *_, other = demo.analyse_again(own, OTHER, str(make_video(tmp_path / "other.mp4", 1.0)))
+    assert (silent.sound_label, other.sound_label) == (SILENT, "the sound of other.mp4")
+    assert silent.clip == other.clip == own.clip and len(results(demo)) == 3
     assert not silent.info.has_audio and silent.sound is None and other.sound.name == "sound.wav"
     drawn = demo.draw(other, 0.5, 0.5)
     assert drawn.segments["model"]["name"] == demo.models.own
     assert "<figure>" in demo.second(own, 3, 0.5)
-    *_, at_once = demo.look(str(video), "", SILENT)
+    *_, at_once = demo.analyse(str(video), "", SILENT)
     assert (at_once.sounding(1) == silent.sounding(1)).all()
 
 
 def test_a_clip_without_sound_says_so(demo, tmp_path):
-    *_, own = demo.look(str(make_video(tmp_path / "quiet.mp4", 2.0, sound=False)), "")
-    assert own.heard == "no sound (the clip has none)" and own.loudness is None
+    *_, own = demo.analyse(str(make_video(tmp_path / "quiet.mp4", 2.0, sound=False)), "")
+    assert own.sound_label == "no sound (the clip has none)" and own.loudness is None
 
 
-def test_a_look_that_is_stopped_or_fails_leaves_nothing(demo, video, tmp_path, monkeypatch):
-    steps = demo.look(str(video), "")
-    assert next(steps) == 0.25 and len(looks(demo)) == 1
+def test_an_analysis_that_is_stopped_or_fails_leaves_nothing(demo, video, tmp_path, monkeypatch):
+    steps = demo.analyse(str(video), "")
+    assert next(steps) == 0.25 and len(results(demo)) == 1
     steps.close()
-    assert looks(demo) == []
+    assert results(demo) == []
     with pytest.raises(gradio.Error, match="quiet.mp4 has no sound to lend"):
-        list(demo.look(str(video), "", OTHER, str(make_video(tmp_path / "quiet.mp4", 1.0, sound=False))))
-    monkeypatch.setattr(module, "look", lambda *_: (_ for _ in ()).throw(MemoryError))
+        list(demo.analyse(str(video), "", OTHER, str(make_video(tmp_path / "quiet.mp4", 1.0, sound=False))))
+    monkeypatch.setattr(module, "analyse", lambda *_: (_ for _ in ()).throw(MemoryError))
     with pytest.raises(MemoryError):
-        list(demo.look(str(video), ""))
-    assert looks(demo) == []
+        list(demo.analyse(str(video), ""))
+    assert results(demo) == []
 
 
 def test_what_the_user_is_told(demo, video, tmp_path):
     with pytest.raises(gradio.Error, match="Choose a clip first"):
-        list(demo.look(None, ""))
+        list(demo.analyse(None, ""))
     with pytest.raises(gradio.Error, match="lasts 7 seconds, at most 5"):
-        list(demo.look(str(make_video(tmp_path / "long.mp4", 7.0)), ""))
-    with pytest.raises(gradio.Error, match="&lt;b&gt;: is no name of a model on the Hub"):
-        list(demo.look(str(video), "<b>"))
-    *_, own = demo.look(str(video), "")
+        list(demo.analyse(str(make_video(tmp_path / "long.mp4", 7.0)), ""))
+    with pytest.raises(gradio.Error, match="&lt;b&gt;: is not the name of a model on the Hub"):
+        list(demo.analyse(str(video), "<b>"))
+    *_, own = demo.analyse(str(video), "")
     for threshold, opacity in ((2, 0.5), (0.5, -1), ("0.5", 0.5), (None, 0.5), (float("nan"), 0.5)):
         with pytest.raises(gradio.Error, match="must be a number from 0 to 1"):
             demo.draw(own, threshold, opacity)
@@ -83,9 +83,9 @@ def test_what_the_user_is_told(demo, video, tmp_path):
 def test_a_clip_that_crashes_after_the_check_is_told_and_leaves_nothing(demo, video, monkeypatch):
     with monkeypatch.context() as patch, pytest.raises(gradio.Error, match="^.clip.mp4: reading it crashed"):
         patch.setattr(contained_media, "_frames_at", planted.crash)
-        list(demo.look(str(video), ""))
-    assert looks(demo) == []
-    *_, own = demo.look(str(video), "")
+        list(demo.analyse(str(video), ""))
+    assert results(demo) == []
+    *_, own = demo.analyse(str(video), "")
     with monkeypatch.context() as patch, pytest.raises(gradio.Error, match="^.clip.mp4: reading it crashed"):
         patch.setattr(contained_media, "_frames", planted.crash_in_frames)
         demo.draw(own, 0.5, 0.5)
@@ -94,11 +94,11 @@ def test_a_clip_that_crashes_after_the_check_is_told_and_leaves_nothing(demo, vi
 
 def test_a_clip_that_takes_too_long_is_told(folder, tmp_path, video, monkeypatch):
     monkeypatch.setattr(contained_media, "_frames", planted.endless_frames)
-    (tmp_path / "looks").mkdir()
-    demo = Demo(Models(str(folder), "cpu"), Limits(shown=64, reading=0.5), tmp_path / "looks")
+    (tmp_path / "results").mkdir()
+    demo = Demo(Models(str(folder), "cpu"), Limits(shown=64, reading=0.5), tmp_path / "results")
     with pytest.raises(gradio.Error, match="clip.mp4: reading it took more than"):
-        list(demo.look(str(video), ""))
-    assert looks(demo) == []
+        list(demo.analyse(str(video), ""))
+    assert results(demo) == []
 
 
 @pytest.mark.parametrize(

@@ -15,7 +15,7 @@ TIMES = [0.0, 0.34, 0.34, 2.0, 9.0]
 def test_everything_is_as_in_one_process(video, monkeypatch):
     info = media_ccformer.probe(video)
     frames, shown = list(media_ccformer.iter_frames(video)), list(media_ccformer.iter_frames_at(video, TIMES))
-    times = {fps: media_ccformer.frame_times(info, fps) for fps in (1.0, "all")}
+    times = {fps: media_ccformer.sampled_frames(info, fps).times for fps in (1.0, "all")}
     with SoundReader(video, 16000) as sound:
         sounds = [sound.read(start, 1000) for start in TIMES[1:]]
     # From here on nothing is read here.
@@ -26,7 +26,7 @@ def test_everything_is_as_in_one_process(video, monkeypatch):
     for picture, expected in zip(contained_media.iter_frames_at(video, TIMES), shown, strict=True):
         assert (picture == expected).all()
     for fps, expected in times.items():
-        assert contained_media.frame_times(info, fps).tolist() == expected.tolist()
+        assert contained_media.sampled_frames(info, fps).times.tolist() == expected.tolist()
     for samples, expected in zip(contained_media.iter_sounds(video, TIMES[1:], 1000, 16000), sounds, strict=True):
         assert samples.dtype == np.float32 and (samples == expected).all()
 
@@ -60,6 +60,6 @@ def test_pictures_and_sounds_are_checked(video, monkeypatch, array):
         with pytest.raises(MediaError, match="gave something else"):
             next(reading)
     with pytest.raises(MediaError, match="gave something else"):
-        contained_media.frame_times(info, "all")
+        contained_media.sampled_frames(info, "all")
     with pytest.warns(MediaWarning, match="gave something else"):
         assert list(contained_media.iter_sounds(video, [0.0], 1000, 16000)) == [None]

@@ -1,4 +1,5 @@
-"""What `examples/export_model.py` writes gives what the model gives, at sizes, lengths and masks it was not made with."""
+"""What `examples/export_model.py` writes gives what the model gives, at sizes, lengths and masks it was not made
+with."""
 
 import os
 import re
@@ -23,7 +24,8 @@ CASES = [(1, 1, 64, 96), (2, 3, 128, 64), (1, 7, 128, 128), "synthetic clip"]
 
 @pytest.fixture(scope="module")
 def example(tmp_path_factory) -> tuple[Path, str]:
-    """Folder of the exported built-in checkpoint, and what the example printed. Exporting takes most of this module's time."""
+    """Folder of the exported built-in checkpoint, and what the example printed. Exporting takes most of this module's
+    time."""
     folder = tmp_path_factory.mktemp("exported")
     result = subprocess.run(
         [sys.executable, str(EXAMPLE), "--output", str(folder), "--clips", "2"],
@@ -65,7 +67,8 @@ def check(logits: torch.Tensor, model, inputs: dict[str, torch.Tensor], toleranc
     assert logits.shape == expected.shape and logits.dtype == expected.dtype
     real = inputs["frame_mask"]
     torch.testing.assert_close(logits[real].exp(), expected[real].exp(), atol=tolerance / 100, rtol=0)
-    # Where P is tiny it is what is left of 1 - P(all else), which float32 knows to 1e-3 of itself, the model's own too.
+    # Where P is tiny it is what is left of 1 - P(all else), which float32 knows to 1e-3 of itself, the model's own
+    # too.
     torch.testing.assert_close(logits[real], expected[real], atol=tolerance, rtol=tolerance)
     assert expected[real].std(dim=(-2, -1)).max() > 0.1
 

@@ -11,12 +11,11 @@ import planted
 import pytest
 from made_media import SIZE, SoundTrack, VideoTrack, make_video, write_media
 from PIL import Image
-from scipy import ndimage
 
-from ccformer_hf.inference import contained_media
+from ccformer_hf.inference import contained_media, segmenting
 from ccformer_hf.inference import results as module
-from ccformer_hf.inference.results import FORMATS, segment_video
-from ccformer_hf.inference.segmenting import iter_segments
+from ccformer_hf.inference.results import FORMATS
+from ccformer_hf.inference.segmenting import iter_segments, segment_video
 from ccformer_hf.inference.visualize import PALETTE, Overlay
 from ccformer_hf.model.media_ccformer import MediaError, MediaWarning, SoundReader, iter_frames, probe
 
@@ -57,7 +56,7 @@ def test_the_four_outputs(result, video, loaded, threshold):
 def test_json_says_what_the_masks_show(result, video, threshold):
     segments = json.loads(result.json.read_text())
     assert segments == result.segments
-    assert set(segments) == {"model", "source", "fps", "threshold", "has_sound", "classes", "frames"}
+    assert set(segments) == {"model", "source", "fps", "threshold", "classes", "frames"}
     assert segments["model"] == {"name": "small", "trained_on": None}
     source = segments["source"]
     assert (source["file"], source["width"], source["height"], source["fps"]) == ("clip.mp4", 96, 64, 10)
@@ -67,13 +66,13 @@ def test_json_says_what_the_masks_show(result, video, threshold):
     assert [frame["index"] for frame in segments["frames"]] == [0, 1, 2, 3]
     boxes = 0
     for frame in segments["frames"]:
-        assert set(frame) == {"index", "time", "start", "end", "sounding"}
+        assert set(frame) == {"index", "time", "start", "end", "has_audio", "sounding"}
         ids = np.array(Image.open(result.masks / f"{frame['index']:06d}.png"))
         assert {entry["id"] for entry in frame["sounding"]} == set(np.unique(ids).tolist()) - {0}
         for entry in frame["sounding"]:
-            assert set(entry) == {"class", "id", "score", "area", "boxes"}
+            assert set(entry) == {"label", "id", "score", "area", "boxes"}
             mask = ids == entry["id"]
-            assert segments["classes"][str(entry["id"])] == entry["class"]
+            assert segments["classes"][str(entry["id"])] == entry["label"]
             assert entry["area"] == pytest.approx(mask.mean(), abs=1e-6)
             assert 0 < entry["score"] <= 1
             for x0, y0, x1, y1 in entry["boxes"]:
@@ -99,29 +98,15 @@ def test_every_frame_gets_its_own_mask(loaded, tmp_path):
     assert [time for time, _ in iter_frames(made.video)] == pytest.approx(times, abs=0.002)
 
 
-def test_boxes_by_hand():
-    mask = np.zeros((100, 100), dtype=bool)
-    mask[10:20, 30:35] = True
-    mask[50:80, 50:90] = True
-    mask[0, 0] = mask[99, 99] = mask[0, 99] = True
-    mask[98:, :2] = True  # 4 pixels: 0.04 %
-    mask[90, 10:16] = True
-    assert module._boxes(mask) == [[50, 50, 90, 80], [30, 10, 35, 20], [10, 90, 16, 91]]
-    many = np.zeros((100, 100), dtype=bool)
-    many[::10, 0:8] = many[::10, 20:28] = many[::10, 40:48] = True
-    assert ndimage.label(many)[1] == 30
-    assert len(module._boxes(many)) == 20
-
-
 def test_the_overlay_shows_the_mask_of_its_second(loaded, video, tmp_path, monkeypatch):
-    def alternating(info, frames, *_):
+    def alternating(frames, *_):
         for index, _frame in enumerate(frames):
             class_map = np.zeros((64, 96), dtype=np.uint8)
             class_map[:, 48 * (index % 2) : 48 * (index % 2) + 48] = 3
             scores = {3: 0.9}
             yield module.FrameSegmentation(index, index + 0.9375, index, index + 1.0, class_map, scores, True)
 
-    monkeypatch.setattr(module, "segment_frames", alternating)
+    monkeypatch.setattr(segmenting, "segment_frames", alternating)
     result = segment_video(video, tmp_path, loaded, formats=["video"])
     for (time, before), (same, after) in zip(iter_frames(video), iter_frames(result.video), strict=True):
         assert same == pytest.approx(time, abs=0.001)
@@ -156,79 +141,6 @@ def test_nothing_half_written(monkeypatch, loaded, video, tmp_path, broken, erro
         segment_video(video, tmp_path / "earlier", loaded)
     assert os.listdir(tmp_path / "earlier") == ["clip"]
     assert names(earlier.folder) == ["segments.json"] and earlier.json.read_bytes() == content
-
-
-def test_only_a_result_of_the_same_video_is_replaced(loaded, video, tmp_path):
-    (tmp_path / "out" / "clip").mkdir(parents=True)
-    (tmp_path / "out" / "clip" / "diary.txt").write_text("mine")
-    other = make_video(tmp_path / "clip.mp4", 0.5)
-    for path, name in ((video, "clip.mp4"), (other, "clip.mp4 (2)"), (video, "clip.mp4")):
-        result = segment_video(path, tmp_path / "out", loaded, formats=["json"])
-        assert result.folder.name == name and result.json.parent == result.folder
-    assert sorted(os.listdir(tmp_path / "out")) == ["clip", "clip.mp4", "clip.mp4 (2)"]
-    assert (tmp_path / "out" / "clip" / "diary.txt").read_text() == "mine"
-    lengths = [
-        json.loads((tmp_path / "out" / name / "segments.json").read_text())["source"]["duration"]
-        for name in ("clip.mp4", "clip.mp4 (2)")
-    ]
-    assert lengths == pytest.approx([4.0, 0.5], abs=0.1)
-    assert str(tmp_path) not in (result.folder / ".source").read_text()
-
-
-def test_what_someone_put_into_a_result_is_not_lost(tmp_path):
-    source = tmp_path / "clip.mp4"
-    folder = tmp_path / "out" / "clip"
-    folder.mkdir(parents=True)
-    (folder / ".source").write_text(module._checksum(source))
-    assert module.result_folder(tmp_path / "out", source) == folder
-    (folder / "diary.txt").write_text("mine")
-    assert module.result_folder(tmp_path / "out", source).name == "clip.mp4"
-    inside = tmp_path / "overlay" / "overlay.mp4"
-    inside.parent.mkdir()
-    inside.write_bytes(b"")
-    (inside.parent / ".source").write_text(module._checksum(inside))
-    assert module.result_folder(tmp_path, inside).name == "overlay.mp4"
-
-
-def test_two_runs_at_once_do_not_replace_each_other(loaded, tmp_path, monkeypatch):
-    path = make_video(tmp_path / "clip.mp4", 0.5)
-    save = module._save_mask
-
-    def while_another_finishes(*given):
-        (tmp_path / "out" / "clip").mkdir(exist_ok=True)
-        save(*given)
-
-    monkeypatch.setattr(module, "_save_mask", while_another_finishes)
-    assert segment_video(path, tmp_path / "out", loaded, formats=["json"]).folder.name == "clip.mp4"
-    assert sorted(os.listdir(tmp_path / "out")) == ["clip", "clip.mp4"]
-
-
-@pytest.mark.parametrize(
-    "name, wanted",
-    [
-        ("clip.tar.mp4", "clip.tar"),
-        ("clip", "clip"),
-        ("..mp4", "video"),
-        ("...mp4", "video"),
-        (".mp4", "mp4"),
-        ("clip. .mp4", "clip"),
-        ("CON.mp4", "_CON"),
-        ("lpt1.a.mp4", "_lpt1.a"),
-        ("connie.mp4", "connie"),
-        ("\u65e5" * 82 + "ab.mp4", "\u65e5" * 82 + "ab"),
-    ],
-)
-def test_names_of_results(tmp_path, name, wanted):
-    assert module.result_folder(tmp_path, Path(name)) == tmp_path / wanted
-
-
-def test_the_longest_names(tmp_path):
-    source = Path("\u65e5" * 83 + "ab.mp4")  # 255 bytes
-    for expected in (251, 255, 3 * 81 + 4, 3 * 81 + 4):
-        folder = module.result_folder(tmp_path, source)
-        assert len(os.fsencode(folder.name)) == expected
-        folder.mkdir()
-    assert folder.name.endswith(" (3)")
 
 
 @posix
@@ -273,8 +185,8 @@ def test_an_unknown_format_is_refused(loaded, video, tmp_path):
 def test_a_video_without_sound_works_and_is_told(loaded, tmp_path):
     path = make_video(tmp_path / "mute.mp4", 2.0, sound=False)
     result = segment_video(path, tmp_path / "out", loaded, threshold=0.0)
-    assert result.segments["has_sound"] is False and result.segments["source"]["has_audio"] is False
-    assert json.loads(result.json.read_text())["has_sound"] is False
+    assert result.segments["source"]["has_audio"] is False
+    assert not any(frame["has_audio"] for frame in json.loads(result.json.read_text())["frames"])
     assert not probe(result.video).has_audio
     assert result.sheet.exists()
 
@@ -283,7 +195,7 @@ def test_two_classes_of_one_name_stay_apart(loaded, video, tmp_path, monkeypatch
     model, processor = loaded
     monkeypatch.setattr(model.config, "id2label", {0: "background", 1: "dog", 2: "cat", 3: "dog"})
 
-    def both(info, frames, *_):
+    def both(frames, *_):
         for index, _frame in enumerate(frames):
             class_map = np.zeros((64, 96), dtype=np.uint8)
             class_map[:32], class_map[32:] = 1, 3
@@ -292,11 +204,11 @@ def test_two_classes_of_one_name_stay_apart(loaded, video, tmp_path, monkeypatch
             )
 
     legends = []
-    monkeypatch.setattr(module, "segment_frames", both)
+    monkeypatch.setattr(segmenting, "segment_frames", both)
     monkeypatch.setattr(module, "Overlay", lambda *given: legends.append(given[2]) or Overlay(*given))
     result = segment_video(video, tmp_path, loaded, formats=["video", "json", "sheet"])
     for frame in result.segments["frames"]:
-        assert [(e["class"], e["id"], e["area"]) for e in frame["sounding"]] == [("dog", 3, 0.5), ("dog", 1, 0.5)]
+        assert [(e["label"], e["id"], e["area"]) for e in frame["sounding"]] == [("dog", 3, 0.5), ("dog", 1, 0.5)]
     assert legends == [{3: "dog (3)", 1: "dog (1)"}] * 4
 
 
@@ -313,7 +225,7 @@ def test_sound_that_crashes_is_left_out_and_said_so(loaded, video, tmp_path, mon
     monkeypatch.setattr(contained_media, "_sounds", planted.crash_in_sounds)
     with pytest.warns(MediaWarning, match=f"{video}: its sound cannot be read to its end .*reading it crashed"):
         result = segment_video(video, tmp_path, loaded, formats=["json", "sheet"], threshold=0.0)
-    assert len(result.segments["frames"]) == 4 and result.segments["has_sound"]
+    assert len(result.segments["frames"]) == 4 and result.segments["frames"][0]["has_audio"]
 
 
 @pytest.mark.parametrize("value", [np.nan, np.inf, 1e37])
@@ -325,7 +237,7 @@ def test_samples_that_are_no_numbers(loaded, tmp_path, value):
         warnings.simplefilter("default")
         result = segment_video(path, tmp_path / "out", loaded)
     assert [str(w.message) for w in told] == [f"{path}: {contained_media.SILENCED}"]
-    assert result.segments["has_sound"] and probe(result.video).has_audio
+    assert result.segments["frames"][0]["has_audio"] and probe(result.video).has_audio
     with SoundReader(result.video) as sound:
         samples = sound.read(0, 16000)
     assert np.isfinite(samples).all() and 0.05 < np.abs(samples[6000:]).max() < 1
@@ -342,7 +254,7 @@ def test_sound_of_garbage_is_left_out_and_said_so(loaded, tmp_path):
         warnings.simplefilter("default")
         result = segment_video(path, tmp_path / "out", loaded)
     assert [str(w.message) for w in told] == [f"{path}: its sound cannot be decoded and is left out"]
-    assert not result.segments["source"]["has_audio"] and not result.segments["has_sound"]
+    assert not result.segments["source"]["has_audio"] and not result.segments["frames"][0]["has_audio"]
 
 
 @pytest.mark.skipif(os.name != "posix", reason="the disk is filled by a limit of POSIX")

@@ -13,6 +13,7 @@ from ccformer_hf.inference import contained_media
 from ccformer_hf.inference import segmenting as module
 from ccformer_hf.inference.loading import load, trained_on
 from ccformer_hf.inference.segmenting import iter_segments
+from ccformer_hf.model import sliding_window_ccformer
 from ccformer_hf.model.media_ccformer import MediaError
 
 
@@ -45,7 +46,7 @@ def test_times_and_steps_cover_the_clip(loaded, tmp_path):
     assert [frame.time for frame in segments] == pytest.approx([0.9375, 1.9375, 2.9375, 3.6])
     assert [frame.start for frame in segments] == [0, 1, 2, 3]
     assert [frame.end for frame in segments] == pytest.approx([1, 2, 3, 3.6])
-    assert all(frame.has_sound for frame in segments)
+    assert all(frame.has_audio for frame in segments)
     segments = segments_of(path, loaded, fps=2.5)
     assert len(segments) == 9
     assert segments[1].start == segments[0].end == 0.4
@@ -73,7 +74,7 @@ def told(monkeypatch, loaded):
         probabilities[:, :, 0] = 1 - len(windows) / 10
         return probabilities
 
-    monkeypatch.setattr(module, "class_probabilities", forward)
+    monkeypatch.setattr(sliding_window_ccformer, "class_probabilities", forward)
     return windows
 
 
@@ -102,12 +103,12 @@ def test_windows_of_one_frame(told, loaded, tmp_path):
 def test_only_one_window_is_read_ahead(monkeypatch, told, loaded, video):
     read = []
 
-    def frames(info, fps):
+    def frames(path, times):
         for index in range(4):
             read.append(index)
             yield np.zeros((64, 96, 3), dtype=np.uint8)
 
-    monkeypatch.setattr(module, "frames_looked_at", frames)
+    monkeypatch.setattr(module, "iter_frames_at", frames)
     segments = iter_segments(video, *loaded, window=2, overlap=0)
     next(segments)
     assert read == [0, 1]
@@ -115,7 +116,7 @@ def test_only_one_window_is_read_ahead(monkeypatch, told, loaded, video):
 
 def test_video_without_sound(loaded, tmp_path):
     path = make_video(tmp_path / "mute.mp4", 2.0, sound=False)
-    assert [frame.has_sound for frame in segments_of(path, loaded)] == [False, False]
+    assert [frame.has_audio for frame in segments_of(path, loaded)] == [False, False]
 
 
 def test_bad_numbers_and_files_are_told_at_once(loaded, video, tmp_path):
@@ -161,7 +162,9 @@ def test_weights_that_are_no_numbers_are_refused(folder, tmp_path, value):
     name = sorted(weights)[0]
     weights[name].view(-1)[0] = value
     save_file(weights, broken / "model.safetensors", metadata={"format": "pt"})
-    with pytest.raises(ValueError, match=f"^{broken}: its weights are no numbers, .* holds NaN or infinity; take"):
+    with pytest.raises(
+        ValueError, match=f"^{broken}: its weights are not all numbers, .* holds NaN or infinity; take"
+    ):
         load(broken)
 
 
@@ -175,7 +178,7 @@ def test_a_model_that_gives_no_numbers_is_told(loaded, video, monkeypatch):
         return outputs
 
     monkeypatch.setattr(model, "forward", overflowing)
-    with pytest.raises(ValueError, match="small: gives NaN for what it sees and hears; .*torch.float32"):
+    with pytest.raises(ValueError, match="small: gives NaN for this clip; .*torch.float32"):
         list(iter_segments(video, model, processor))
 
 

@@ -282,7 +282,7 @@ def test_a_disk_that_fills_up_while_the_sound_is_added(tmp_path, monkeypatch):
 
 
 def test_a_picture_that_the_encoder_refuses_is_no_full_disk(tmp_path):
-    with pytest.raises(OSError, match="out.mp4: cannot be written .*H.264 takes no 20000 x 20 pixels"):
+    with pytest.raises(OSError, match="out.mp4: cannot be written .*H.264 does not take 20000 x 20 pixels"):
         with VideoWriter(tmp_path / "out.mp4", 20000, 20, 10) as writer:
             writer.write(np.zeros((20, 20000, 3), np.uint8), 0.0)
     assert os.listdir(tmp_path) == []

@@ -27,11 +27,11 @@ from ccformer_hf.model.media_ccformer import (
     MediaWarning,
     SoundReader,
     frame_starts,
-    frame_times,
     iter_frames,
     iter_frames_at,
     probe,
     read_clip,
+    sampled_frames,
 )
 
 SHARED_MEDIA = Path(__file__).resolve().parents[3] / "shared" / "media"
@@ -275,7 +275,7 @@ def test_bad_files_give_one_clear_line(tmp_path):
     (tmp_path / "folder.mp4").mkdir()
     for name, why in {
         "missing.mp4": "no such file",
-        "text.mp4": "no video or sound file",
+        "text.mp4": "not a video or sound file",
         "empty.mp4": "empty",
         "cut.mp4": "cut short",
         "sound.mp4": "no video stream",
@@ -420,18 +420,18 @@ def test_pictures_that_end_before_the_sound_or_cannot_be_decoded_are_told(tmp_pa
 def test_a_file_that_tells_of_more_than_it_holds(tmp_path):
     path = write_media(tmp_path / "a.mkv", VideoTrack(codec="ffv1", seconds=4))
     path.write_bytes(path.read_bytes()[: path.stat().st_size // 3])
-    with pytest.warns(MediaWarning, match=r"a.mkv: tells of 4.0 s, but holds 1\.\d s"):
+    with pytest.warns(MediaWarning, match=r"a.mkv: says that it lasts 4.0 s, but holds 1\.\d s"):
         probe(path)
 
 
-# --- which frames are looked at
+# --- which frames are sampled
 
 
 def test_more_frames_than_there_are_means_every_one_at_its_own_time(tmp_path):
     info = probe(write_media(tmp_path / "a.mp4", VideoTrack(seconds=2)))
-    assert frame_times(info, 5).tolist() == pytest.approx((np.arange(10) + 15 / 16) / 5)
+    assert sampled_frames(info, 5).times.tolist() == pytest.approx((np.arange(10) + 15 / 16) / 5)
     for fps in ("all", 500, 10.5):
-        assert frame_times(info, fps) == pytest.approx(np.arange(20) / 10)
+        assert sampled_frames(info, fps).times == pytest.approx(np.arange(20) / 10)
     times = [0, 0.1, 0.15, 0.5, 1.2, 1.3]
     path = write_media(tmp_path / "b.mkv", VideoTrack(times=times), SoundTrack(seconds=1))
     assert frame_starts(path) == pytest.approx(times, abs=0.001)
@@ -442,7 +442,10 @@ def test_more_frames_than_there_are_means_every_one_at_its_own_time(tmp_path):
 
 def test_a_picture_that_stands_is_looked_at_every_second(tmp_path):
     info = probe(write_media(tmp_path / "a.mkv", VideoTrack(times=[0, 4], fps=0.25), SoundTrack(seconds=8)))
-    assert len(frame_times(info, 1)) == len(frame_times(info, 1.0)) == 8 and len(frame_times(info, "all")) == 2
+    assert (
+        len(sampled_frames(info, 1).times) == len(sampled_frames(info, 1.0).times) == 8
+        and len(sampled_frames(info, "all").times) == 2
+    )
 
 
 # --- the shape of a picture
@@ -584,7 +587,7 @@ def test_play_lists_are_refused_by_every_name(tmp_path, kind, ending):
     write_media(tmp_path / "other.ts", VideoTrack())
     path = tmp_path / f"list.{ending}"
     path.write_text(PLAYLISTS[kind], encoding="utf-8")
-    with pytest.raises(MediaError, match=f"list.{ending}: is no video or sound file .*no play list"):
+    with pytest.raises(MediaError, match=f"list.{ending}: is not a video or sound file .*no play list"):
         probe(path)
 
 

@@ -35,7 +35,7 @@ def test_records_say_what_iter_segments_says(segmenter, loaded, long_video, thre
     frames = list(iter_segments(long_video, *loaded, **options))
     assert len(records) == 18 and sum(len(record["sounding"]) for record in records) > 18
     for record, frame in zip(records, frames, strict=True):
-        assert set(record) == {"index", "time", "start", "end", "has_sound", "sounding"}
+        assert set(record) == {"index", "time", "start", "end", "has_audio", "sounding"}
         for name in set(record) - {"sounding"}:
             assert record[name] == getattr(frame, name)
         assert {entry["id"]: entry["score"] for entry in record["sounding"]} == frame.scores
@@ -93,7 +93,7 @@ def test_times_and_sizes_of_arrays(segmenter):
     assert [record["end"] for record in records] == [0.5, 1, 1.5]
     assert [record["time"] for record in records] == pytest.approx([0.46875, 0.96875, 1.46875])
     assert [record["sounding"][0]["mask"].size for record in records] == [(64, 32), (64, 48), (64, 40)]
-    assert not any(record["has_sound"] for record in records)
+    assert not any(record["has_audio"] for record in records)
     records = segmenter({"images": images, "timestamps": [0.0, 1.0, 2.0]}, fps=1)
     assert [record["time"] for record in records] == [0, 1, 2]
     assert [record["start"] for record in records] == [0, 1 / 16, 17 / 16]
@@ -122,8 +122,8 @@ def test_a_saved_pipeline_is_a_model_folder(segmenter, folder, tmp_path):
 def test_what_cannot_be_used_is_told(segmenter, video):
     picture = np.zeros((1, 32, 32, 3), np.uint8)
     for clip, told in [
-        (3, "a clip is a int; wanted is the path or address"),
-        ({"audio": None}, r"entries \['audio'\]; wanted is images"),
+        (3, "a clip is a int; expected the path or address"),
+        ({"audio": None}, r"entries \['audio'\]; expected images"),
         ({"images": picture, "sound": None}, r"entries \['images', 'sound'\]"),
         ({"images": str(video)}, "give the path of a video itself"),
         ({"images": picture[:0]}, "holds no frame"),
@@ -181,8 +181,8 @@ def test_a_video_behind_an_address(segmenter, address, video, threshold):
 def test_an_address_that_fails_is_told(segmenter, address, monkeypatch):
     for name, told in [
         ("missing.mp4", "the server answers 404 Not Found; check the address"),
-        ("short.mp4", r"the download broke off after 1000 of \d+ bytes"),
-        ("text.mp4", "is no video or sound file"),
+        ("short.mp4", r"the download stopped after 1000 of \d+ bytes"),
+        ("text.mp4", "is not a video or sound file"),
         ("silent.mp4", "cannot be fetched .*timed out"),
     ]:
         with pytest.raises(MediaError, match=f"^{address}/{name}: {told}"):

@@ -2,16 +2,14 @@ import pytest
 import torch
 
 from ccformer_hf import AudioVisualProcessor
-from ccformer_hf.model.media_ccformer import probe, read_clip
+from ccformer_hf.model.media_ccformer import iter_frames_at, probe, read_clip, sampled_frames
 from ccformer_hf.model.sliding_window_ccformer import (
+    array_inputs,
     class_probabilities,
-    frame_times,
-    frames_looked_at,
+    frame_sounds,
     iter_windows,
     join_windows,
-    look_at_arrays,
-    look_at_video,
-    sounds_heard,
+    video_inputs,
     window_spans,
 )
 
@@ -35,17 +33,22 @@ def test_spans(num_frames, window, overlap, spans):
 def test_frames_come_out_of_their_windows_as_they_went_in():
     """What a frame says of itself stays, and probabilities are those of both windows where two overlap."""
     spans = window_spans(9, 4, 1)
-    looks = ({"number": torch.tensor([[i]])} for i in range(9))
-    windows = [window["number"] for window in iter_windows(looks, spans, 4)]
+    frames = ({"number": torch.tensor([[i]])} for i in range(9))
+    windows = [window["number"] for window in iter_windows(frames, spans, 4)]
     assert [window.tolist() for window in windows] == [[[0, 1, 2, 3]], [[3, 4, 5, 6]], [[5, 6, 7, 8]]]
     windows[-1] = torch.nn.functional.pad(windows[-1], (0, 2))  # as in a batch with a longer window
     parts = [
-        {"number": window[0], "probabilities": torch.full((window.shape[1], 2, 1, 1), 0.1 * place)}
+        {
+            "size": torch.stack([window[0], window[0] + 100], dim=1),
+            "audio_mask": window[0] % 2 == 0,
+            "probabilities": torch.full((window.shape[1], 2, 1, 1), 0.1 * place),
+        }
         for place, window in enumerate(windows, 1)
     ]
     frames = list(join_windows(parts, spans))
-    assert [frame["number"].item() for frame in frames] == list(range(9))
-    probabilities = [frame["probabilities"][0].item() for frame in frames]
+    assert [frame.size for frame in frames] == [(i, i + 100) for i in range(9)]
+    assert [frame.has_audio for frame in frames] == [i % 2 == 0 for i in range(9)]
+    probabilities = [frame.probabilities[0].item() for frame in frames]
     assert probabilities == pytest.approx([0.1] * 3 + [0.15, 0.2] + [0.2 + 0.1 / 3, 0.2 + 0.2 / 3, 0.3, 0.3])
 
 
@@ -55,17 +58,17 @@ def test_sound_of_each_frame_follows_the_processors_rule(loaded, video, alignmen
     extractor = type(processor.feature_extractor)(alignment=alignment)
     processor = AudioVisualProcessor(processor.image_processor, extractor)
     info, whole, clip = probe(video), processor(str(video)), read_clip(video)
-    times = frame_times(info, 1.0)
-    for looks in (
-        look_at_video(frames_looked_at(info, 1.0), sounds_heard(info, processor, times), processor),
-        look_at_arrays(clip.frames, clip.waveform, clip.sampling_rate, processor, times),
+    times = sampled_frames(info, 1.0).times
+    for frames in (
+        video_inputs(iter_frames_at(video, times), frame_sounds(info, processor, times), processor),
+        array_inputs(clip.frames, clip.waveform, clip.sampling_rate, processor, times),
     ):
-        looks = list(looks)
+        frames = list(frames)
         for name in INPUTS:
             assert torch.allclose(
-                torch.cat([look[name] for look in looks], dim=1).float(), whole[name].float(), atol=1e-4
+                torch.cat([frame[name] for frame in frames], dim=1).float(), whole[name].float(), atol=1e-4
             )
-        assert [look["size"].tolist() for look in looks] == [[[[info.height, info.width]]]] * 4
+        assert [frame["size"].tolist() for frame in frames] == [[[[info.height, info.width]]]] * 4
 
 
 def test_probabilities_in_the_precision_of_the_model(loaded, video):

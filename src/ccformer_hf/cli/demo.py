@@ -1,4 +1,4 @@
-"""`ccformer demo`: the page on which clips are dropped, on one's own machine (ours)."""
+"""`ccformer demo`: the page on which clips are dropped, on one's own machine."""
 
 import argparse
 
@@ -15,7 +15,8 @@ def add_demo(commands) -> None:
     demo = commands.add_parser(
         "demo",
         help="try it in the browser",
-        description="Serves a page in the browser: drop a clip, and see what sounds in it. The same page runs as a Space on the Hub.",
+        description="Serves a page in the browser: drop a clip, and see what sounds in it. "
+        "The same page runs as a Space on the Hub.",
         epilog=DEMO_EXAMPLES,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )

@@ -1,4 +1,4 @@
-"""`ccformer segment`: masks over whatever sounds in videos (ours)."""
+"""`ccformer segment`: masks over whatever sounds in videos."""
 
 import argparse
 import traceback
@@ -6,6 +6,7 @@ import warnings
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import asdict
 from pathlib import Path
 
 from .arguments import at_least, rate_or_all, share, tell, tell_error
@@ -19,16 +20,16 @@ examples:
   ccformer segment                                the clip that ships with the package -> ccformer-output/example/
   ccformer segment holiday.mp4 -o results         one video -> results/holiday/
   ccformer segment *.mp4 --format json            segments.json only, of many videos
-  ccformer segment drums.mov --fps 4              looks at 4 frames per second instead of 1
+  ccformer segment drums.mov --fps 4              4 frames per second instead of 1
   ccformer segment drums.mov --model runs/mine    a model folder of your own, or owner/name on the Hugging Face Hub
 
-In the folder of each video: overlay.mp4 (masks laid over it, own sound), masks/ (a PNG of class ids per frame looked at),
-segments.json (what sounds when and where) and contact_sheet.png (frames and a timeline to look at).
+In the folder of each video: overlay.mp4 (masks laid over it, own sound), masks/ (a PNG of class ids per sampled
+frame), segments.json (what sounds when and where) and contact_sheet.png (frames and a timeline).
 
-The folder is called like the video: clip. A result of the same video in it is replaced, nothing else: where another video of that name
-was there first, it is called clip.mp4, else clip.mp4 (2), ...
+The folder is called like the video: clip. A result of the same video in it is replaced, nothing else: where another
+video of that name was there first, it is called clip.mp4, else clip.mp4 (2), ...
 
-A video that cannot be read, be it that reading it crashes, is told, and the next one follows.
+A video that cannot be read, or that crashes its reader, is reported, and the next one follows.
 exit code: 0 all done; 1 some of several videos failed; 2 all failed, or wrong arguments; 130 stopped by Ctrl-C
 """
 
@@ -38,7 +39,7 @@ def add_segment(commands) -> None:
     segment = commands.add_parser(
         "segment",
         help="lay masks over what sounds in videos",
-        description="Lays a mask over whatever makes the sound in each video, and writes down what sounds when and where.",
+        description="Lays a mask over whatever makes the sound in each video, and writes what sounds when and where.",
         epilog=SEGMENT_EXAMPLES,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
@@ -48,7 +49,7 @@ def add_segment(commands) -> None:
     add(
         "--model", default=BUILT_IN_MODEL, help="model folder or Hub id (default: %(default)s, ships with the package)"
     )
-    add("--fps", type=rate_or_all, default=1.0, help="frames looked at per second, or all (default: 1)")
+    add("--fps", type=rate_or_all, default=1.0, help="frames sampled per second, or all (default: 1)")
     add("--threshold", type=share, default=0.5, help="0..1, higher marks less (default: %(default)g)")
     add("--device", choices=("auto", "cpu", "cuda"), default="auto", help="default: a GPU where there is one")
     add(
@@ -64,19 +65,23 @@ def add_segment(commands) -> None:
 
 
 def _segment(options: argparse.Namespace) -> int:
+    from ..model.inference_settings_ccformer import InferenceSettings
+
     overlap = options.window // 5 if options.overlap is None else options.overlap
-    if overlap >= options.window:
-        options.parser.error(f"argument --overlap: {overlap} must be below --window ({options.window})")
+    try:
+        settings = InferenceSettings(options.fps, options.threshold, options.window, overlap)
+    except ValueError as error:
+        options.parser.error(str(error))
     if not options.videos:
         print(f"no video named: taking the clip that ships with the package, {EXAMPLE_CLIP.name}")
     videos = [Path(video) for video in options.videos] or [EXAMPLE_CLIP]
 
-    # What cannot be read is told before PyTorch is loaded, which takes seconds.
+    # A file that cannot be read is reported before PyTorch is loaded, which takes seconds.
     from ..inference.contained_media import probe
 
     model, done = None, 0
     for video in videos:
-        with _warnings_told():
+        with _media_warnings_printed():
             try:
                 probe(video)
             except (OSError, ValueError) as error:
@@ -84,14 +89,14 @@ def _segment(options: argparse.Namespace) -> int:
                 continue
             model = model or _load(options)
             try:
-                _segment_one(video, model, overlap, options)
+                _segment_one(video, model, settings, options)
                 done += 1
             except (OSError, ValueError) as error:
                 tell_error(error)
             except Exception:
                 if len(videos) == 1:
                     raise
-                traceback.print_exc()  # a fault of ours, which is not to cost the other videos
+                traceback.print_exc()  # a bug of this package, which must not cost the other videos
     if len(videos) > 1:
         print(f"{done} of {len(videos)} videos done, {len(videos) - done} failed")
     if done == len(videos):
@@ -100,7 +105,7 @@ def _segment(options: argparse.Namespace) -> int:
 
 
 @contextmanager
-def _warnings_told() -> Iterator[None]:
+def _media_warnings_printed() -> Iterator[None]:
     """Each fault of a video that is used all the same, on one line and once."""
     from ..model.media_ccformer import MediaWarning
 
@@ -124,23 +129,21 @@ def _load(options: argparse.Namespace):
     if options.model == BUILT_IN_MODEL:
         classes = ", ".join(name for class_id, name in model.config.id2label.items() if class_id)
         print(
-            f"{BUILT_IN_MODEL} was trained on {trained_on(model) or 'synthetic clips'}. It knows these drawn classes only, "
-            f"not the real world: {classes}"
+            f"{BUILT_IN_MODEL} was trained on {trained_on(model) or 'synthetic clips'}. "
+            f"It knows these drawn classes only, not the real world: {classes}"
         )
     return model, processor
 
 
-def _segment_one(video: Path, model, overlap: int, options: argparse.Namespace) -> None:
-    from ..inference.results import readable_name, segment_video
+def _segment_one(video: Path, model, settings, options: argparse.Namespace) -> None:
+    from ..inference.results import readable_name
+    from ..inference.segmenting import segment_video
 
     result = segment_video(
         video,
         options.output,
         model=model,
-        fps=options.fps,
-        threshold=options.threshold,
-        window=options.window,
-        overlap=overlap,
+        **asdict(settings),
         formats=options.formats or FORMATS,
     )
     for path in (result.video, result.masks, result.json, result.sheet):
@@ -148,7 +151,7 @@ def _segment_one(video: Path, model, overlap: int, options: argparse.Namespace) 
             print(path)
     print(f"{readable_name(video)}: {_summary(result.segments)}")
     if not result.segments["source"]["has_audio"]:
-        tell("warning", f"{video}: has no sound track that can be used; the model was told that it is silent")
+        tell("warning", f"{video}: has no sound track that can be used; it counts as silent")
 
 
 def _summary(segments: dict) -> str:

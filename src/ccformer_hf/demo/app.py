@@ -1,4 +1,5 @@
-"""The demo's page (ours): what stands where, and which button does what. The work is in `looks`, the pictures in `charts`."""
+"""The demo's page: what stands where, and which button does what. The work is in `analysis`, the pictures in
+`charts`."""
 
 from .zero_gpu import on_gpu  # isort: skip  before PyTorch
 
@@ -21,13 +22,13 @@ from ..inference.isolation import end_children
 from ..inference.loading import BUILT_IN_MODEL, CHECKPOINTS
 from ..model.media_ccformer import MediaError, MediaInfo
 from ..stop_signals import stopped_by_signals
+from .analysis import DemoResult, Drawn, analyse, borrow_sound, predict_clip, take_in
 from .charts import caption_html, knows_html, note_html, result_html, second_html, table_html
 from .limits import MEGABYTE, ClipRefused, Limits, check_clip
-from .looks import Drawn, Look, borrow_sound, look, probabilities, take_in
 from .models import DemoModel, Models
 
 TITLE = "What makes the sound?"
-INTRODUCTION = "Drop a clip: whatever sounds in it gets a mask, second by second. The model looks and listens at once."
+INTRODUCTION = "Drop a clip: whatever sounds in it gets a mask, second by second. The model sees and hears at once."
 CHANGE = "Is it really the sound?"
 CHANGE_INTRODUCTION = (
     "The same pictures with another sound. If the model listens, the mask goes, or moves to what sounds now."
@@ -40,7 +41,8 @@ STYLE = Path(__file__).with_name("style.css")
 THRESHOLD, OPACITY = 0.5, 0.5
 OWN, SILENT, OTHER = "its own sound", "no sound", "another clip's sound"
 
-# A click on a second, in either timeline, moves the videos there and tells the server; while a video plays, its second is marked.
+# A click on a second, in either timeline, moves the videos there and tells the server; while a video plays, its second
+# is marked.
 TIMELINE_SCRIPT = """
 const player = () => document.querySelector(element.closest('#changed-result') ? '#changed video' : '#overlay video');
 element.addEventListener('click', (event) => {
@@ -74,7 +76,8 @@ NAMES_SCRIPT = """
       item.setAttribute('aria-label', 'Take the example ' + video.src.split('/').pop());
       video.setAttribute('aria-hidden', 'true');
     });
-    document.querySelectorAll('a.download-link').forEach((link) => link.setAttribute('aria-label', 'Download this video'));
+    document.querySelectorAll('a.download-link').forEach(
+      (link) => link.setAttribute('aria-label', 'Download this video'));
   };
   new MutationObserver(give).observe(document.body, {childList: true, subtree: true});
   give();
@@ -94,11 +97,11 @@ class Visit:
     """
 
     model: str = ""
-    own: Look | None = None
-    changed: Look | None = None
+    own: DemoResult | None = None
+    changed: DemoResult | None = None
     chosen: int = 0
 
-    def looks(self) -> list[Look]:
+    def results(self) -> list[DemoResult]:
         return [shown for shown in (self.own, self.changed) if shown is not None]
 
 
@@ -108,7 +111,7 @@ class Demo:
     Args:
         models: the checkpoints.
         limits: what is taken.
-        folder: for the looks, a folder in it for each.
+        folder: for the results, a folder in it for each.
     """
 
     def __init__(self, models: Models, limits: Limits, folder: Path):
@@ -116,12 +119,12 @@ class Demo:
         self.limits = limits
         self._root = folder
         # The arguments are pickled on ZeroGPU: names and numbers, not the model.
-        self._probabilities_of = on_gpu(self._probabilities)
+        self._predict_on_gpu = on_gpu(self._predict)
 
-    def look(
+    def analyse(
         self, upload: str | None, model_name: str, sound: str = OWN, lender: str | None = None
-    ) -> Iterator[float | Look]:
-        """Lets the model look at an uploaded clip.
+    ) -> Iterator[float | DemoResult]:
+        """Runs the model on an uploaded clip.
 
         Args:
             upload: the file.
@@ -130,7 +133,7 @@ class Demo:
             lender: the file whose sound is put under the pictures for `OTHER`.
 
         Returns:
-            An iterator over the share that is done, one per frame, and the look at the end.
+            An iterator over the share that is done, one per frame, and the result at the end.
         """
         info = self._checked(upload)
         lender_info = self._checked(lender) if sound == OTHER else None
@@ -138,68 +141,68 @@ class Demo:
         folder = self._folder()
         with _removed_on_error(folder):
             clip, info = take_in(Path(upload), info, folder, self.limits.shown, self.limits.reading)
-            yield from self._look(folder, clip, info, model, sound, lender_info)
+            yield from self._analyse(folder, clip, info, model, sound, lender_info)
 
-    def look_again(self, own: Look, sound: str, lender: str | None = None) -> Iterator[float | Look]:
-        """The pictures of `own` under another sound; arguments and result as in `look`."""
+    def analyse_again(self, own: DemoResult, sound: str, lender: str | None = None) -> Iterator[float | DemoResult]:
+        """The pictures of `own` under another sound; arguments and result as in `analyse`."""
         lender_info = self._checked(lender) if sound == OTHER else None
-        model = self.model(own.about["name"])
+        model = self.model(own.model["name"])
         folder = self._folder()
         with _removed_on_error(folder):
-            yield from self._look(folder, own.clip, own.info, model, sound, lender_info)
+            yield from self._analyse(folder, own.clip, own.info, model, sound, lender_info)
 
-    def _look(
+    def _analyse(
         self, folder: Path, clip: Path, info: MediaInfo, model: DemoModel, sound: str, lender: MediaInfo | None
-    ) -> Iterator[float | Look]:
-        file, heard = None, SILENT
+    ) -> Iterator[float | DemoResult]:
+        file, label = None, SILENT
         if sound == OWN:
-            file, heard = (clip, OWN) if info.has_audio else (None, "no sound (the clip has none)")
+            file, label = (clip, OWN) if info.has_audio else (None, "no sound (the clip has none)")
         elif lender is not None:
             name = Path(lender.path).name
             if not lender.has_audio:
-                raise _told(f"{name} has no sound to lend; choose another clip")
-            file, heard = folder / "sound.wav", f"the sound of {name}"
+                raise _error(f"{name} has no sound to lend; choose another clip")
+            file, label = folder / "sound.wav", f"the sound of {name}"
             borrow_sound(Path(lender.path), info.duration, file)
-        yield from look(folder, clip, info, file, heard, model, self._probabilities_of)
+        yield from analyse(folder, clip, info, file, label, model, self._predict_on_gpu)
 
-    def draw(self, seen: Look, threshold: float, opacity: float) -> Drawn:
-        """The results of a look at a threshold and opacity of 0..1."""
-        with _faults_told():
-            return seen.draw(self.model(seen.about["name"]).processor, _share(threshold), _share(opacity))
+    def draw(self, result: DemoResult, threshold: float, opacity: float) -> Drawn:
+        """What was found, drawn at a threshold and opacity of 0..1."""
+        with _media_errors_shown():
+            return result.draw(self.model(result.model["name"]).processor, _share(threshold), _share(opacity))
 
-    def second(self, seen: Look, index: int, threshold: float) -> str:
-        """The pictures of one second of a look, as HTML."""
-        processor = self.model(seen.about["name"]).processor
-        found = next(f for f in seen.found(processor, _share(threshold)) if f.index == index)
-        return second_html(seen, found)
+    def second(self, result: DemoResult, index: int, threshold: float) -> str:
+        """The pictures of one second of a result, as HTML."""
+        processor = self.model(result.model["name"]).processor
+        frame = next(f for f in result.segment(processor, _share(threshold)) if f.index == index)
+        return second_html(result, frame)
 
     def model(self, name: str) -> DemoModel:
         """A checkpoint; empty: the demo's own."""
         try:
             return self.models.get(name)
         except (OSError, ValueError) as error:
-            raise _told(str(error)) from None
+            raise _error(str(error)) from None
 
     def _checked(self, upload: str | None) -> MediaInfo:
         if not upload:
-            raise _told("Choose a clip first: drop one, record one, or take an example")
+            raise _error("Choose a clip first: drop one, record one, or take an example")
         try:
             return check_clip(upload, self.limits)
         except ClipRefused as refusal:
-            raise _told(str(refusal)) from None
+            raise _error(str(refusal)) from None
 
     def _folder(self) -> Path:
         return Path(tempfile.mkdtemp(dir=self._root))
 
-    def _probabilities(self, model_name: str, info: MediaInfo, source: MediaInfo) -> Iterator[np.ndarray]:
-        yield from probabilities(self.model(model_name), info, source)
+    def _predict(self, model_name: str, info: MediaInfo, source: MediaInfo) -> Iterator[tuple[np.ndarray, bool]]:
+        yield from predict_clip(self.model(model_name), info, source)
 
 
 @contextmanager
 def _removed_on_error(folder: Path) -> Iterator[None]:
     """A stop in between is an error too."""
     try:
-        with _faults_told():
+        with _media_errors_shown():
             yield
     except BaseException:
         shutil.rmtree(folder, ignore_errors=True)
@@ -207,16 +210,16 @@ def _removed_on_error(folder: Path) -> Iterator[None]:
 
 
 @contextmanager
-def _faults_told() -> Iterator[None]:
+def _media_errors_shown() -> Iterator[None]:
     """A clip that passed the check may still turn out to be broken, or crash what reads it."""
     try:
         yield
     except MediaError as error:
         path, _, fault = str(error).partition(": ")
-        raise _told(f"{Path(path).name}: {fault}") from None
+        raise _error(f"{Path(path).name}: {fault}") from None
 
 
-def _told(text: str) -> gr.Error:
+def _error(text: str) -> gr.Error:
     """An error for the user; the page shows errors as HTML."""
     return gr.Error(escape(text), print_exception=False)
 
@@ -224,7 +227,7 @@ def _told(text: str) -> gr.Error:
 def _share(value: float) -> float:
     """A slider's value; whoever calls the interface by hand may send anything."""
     if not isinstance(value, (int, float)) or not 0 <= value <= 1:
-        raise _told(f"{str(value)[:40]} must be a number from 0 to 1")
+        raise _error(f"{str(value)[:40]} must be a number from 0 to 1")
     return float(value)
 
 
@@ -238,10 +241,10 @@ def make_app(models: Models, limits: Limits = Limits()) -> gr.Blocks:  # noqa: B
     folder = Path(tempfile.mkdtemp(prefix="ccformer-demo-"))
     atexit.register(shutil.rmtree, folder, ignore_errors=True)
     os.environ["GRADIO_TEMP_DIR"] = str(folder / "gradio")  # for what is uploaded and served: gone at the end as well
-    (folder / "looks").mkdir()
-    demo = Demo(models, limits, folder / "looks")
+    (folder / "results").mkdir()
+    demo = Demo(models, limits, folder / "results")
     with gr.Blocks(title=TITLE, delete_cache=(max(1, limits.kept // 6), limits.kept), analytics_enabled=False) as app:
-        visit = gr.State(Visit(), time_to_live=limits.kept, delete_callback=_forget)
+        visit = gr.State(Visit(), time_to_live=limits.kept, delete_callback=_remove_results)
         gr.HTML(f"<h1>{TITLE}</h1><p>{INTRODUCTION}</p>", elem_id="title")
         knows = gr.HTML(elem_id="knows", apply_default_css=False)
         with gr.Row():
@@ -250,10 +253,10 @@ def make_app(models: Models, limits: Limits = Limits()) -> gr.Blocks:  # noqa: B
                 clip = _clip_input(label="Your clip", elem_id="clip", height=300)
                 gr.Examples([[str(path)] for path in EXAMPLES], [clip], label="Or one of these drawn clips")
                 with gr.Row():
-                    again = gr.Button("Look again", elem_id="again", size="sm")
+                    again = gr.Button("Run again", elem_id="again", size="sm")
                     stop = gr.Button("Stop", elem_id="stop", size="sm")
             with gr.Column(scale=3, min_width=300):
-                heard = gr.HTML(caption_html("What sounds"), elem_id="heard")
+                sound_caption = gr.HTML(caption_html("What sounds"), elem_id="sound")
                 overlay = _video("overlay", 380)
                 threshold = gr.Slider(
                     0, 1, THRESHOLD, step=0.01, label="Threshold: higher marks less", elem_id="threshold"
@@ -277,10 +280,10 @@ def make_app(models: Models, limits: Limits = Limits()) -> gr.Blocks:  # noqa: B
             with gr.Column(visible=False, elem_id="comparison") as comparison:
                 with gr.Row():
                     with gr.Column(min_width=280):
-                        gr.HTML(caption_html("Before"), elem_id="before-heard")
+                        gr.HTML(caption_html("Before"), elem_id="before-sound")
                         before = _video("before", 300)
                     with gr.Column(min_width=280):
-                        changed_heard = gr.HTML(elem_id="changed-heard", apply_default_css=False)
+                        changed_caption = gr.HTML(elem_id="changed-sound", apply_default_css=False)
                         changed = _video("changed", 300)
                 changed_result = gr.HTML(elem_id="changed-result", apply_default_css=False, js_on_load=TIMELINE_SCRIPT)
                 changed_second = gr.HTML(elem_id="changed-second", apply_default_css=False)
@@ -292,14 +295,14 @@ def make_app(models: Models, limits: Limits = Limits()) -> gr.Blocks:  # noqa: B
             )
             load = gr.Button("Load it", elem_id="load", size="sm")
 
-        shown = [heard, overlay, result, second, table, video_file, masks_file, json_file]
-        compared = [comparison, before, changed_heard, changed, changed_result, changed_second]
+        shown = [sound_caption, overlay, result, second, table, video_file, masks_file, json_file]
+        compared = [comparison, before, changed_caption, changed, changed_result, changed_second]
         no_comparison = [gr.Column(visible=False), None, "", None, "", ""]
 
         def draw_own(visit: Visit, threshold: float, opacity: float, play: bool) -> list:
             drawn = demo.draw(visit.own, threshold, opacity)
             return [
-                caption_html(f"What sounds, with {visit.own.heard}"),
+                caption_html(f"What sounds, with {visit.own.sound_label}"),
                 gr.Video(str(drawn.video), autoplay=play),
                 result_html(visit.own, drawn.segments, visit.chosen),
                 demo.second(visit.own, visit.chosen, threshold),
@@ -312,28 +315,31 @@ def make_app(models: Models, limits: Limits = Limits()) -> gr.Blocks:  # noqa: B
             return [
                 gr.Column(visible=True),
                 str(visit.own.drawn.video),
-                caption_html(f"After: with {visit.changed.heard}"),
+                caption_html(f"After: with {visit.changed.sound_label}"),
                 str(drawn.video),
                 result_html(visit.changed, drawn.segments, visit.chosen),
                 demo.second(visit.changed, visit.chosen, threshold),
             ]
 
-        def watched(steps: Iterator[float | Look], progress: gr.Progress, outputs: int) -> Generator[list, None, Look]:
-            """Tells how far a look is. The page may stop it wherever it yields; doing so for each frame would make it flicker."""
+        def watched(
+            steps: Iterator[float | DemoResult], progress: gr.Progress, outputs: int
+        ) -> Generator[list, None, DemoResult]:
+            """Shows how far the analysis is. The page may stop it wherever it yields; doing so for each frame would
+            make it flicker."""
             progress(0, desc="reading the clip")
-            for number, step in enumerate(steps):  # to its end: a look that is left before is removed
-                if isinstance(step, Look):
-                    seen = step
+            for number, step in enumerate(steps):  # to its end: a result that is left before is removed
+                if isinstance(step, DemoResult):
+                    finished = step
                     progress(0.9, desc="drawing")
                     continue
                 if number % 5 == 0:
                     yield [gr.skip()] * outputs
-                progress(0.1 + 0.8 * step, desc="looking and listening")
-            return seen
+                progress(0.1 + 0.8 * step, desc="running the model")
+            return finished
 
-        def look_at(upload, visit: Visit, threshold, opacity, progress=gr.Progress()):  # noqa: B008  Gradio's way
+        def run(upload, visit: Visit, threshold, opacity, progress=gr.Progress()):  # noqa: B008  Gradio's way
             if upload is None:
-                _forget(visit)
+                _remove_results(visit)
                 yield [
                     caption_html("What sounds"),
                     *[None] * 7,
@@ -342,26 +348,26 @@ def make_app(models: Models, limits: Limits = Limits()) -> gr.Blocks:  # noqa: B
                     Visit(visit.model),
                 ]
                 return
-            steps = demo.look(upload, visit.model)
-            seen = yield from watched(steps, progress, len(shown) + len(compared) + 2)
-            _forget(visit)
-            visit = Visit(visit.model, seen)
+            steps = demo.analyse(upload, visit.model)
+            finished = yield from watched(steps, progress, len(shown) + len(compared) + 2)
+            _remove_results(visit)
+            visit = Visit(visit.model, finished)
             yield [*draw_own(visit, threshold, opacity, play=True), gr.Column(visible=True), *no_comparison, visit]
 
-        def look_again(sound: str, upload, visit: Visit, threshold, opacity, progress):
+        def run_with(sound: str, upload, visit: Visit, threshold, opacity, progress):
             if visit.own is None:
-                raise _told("That result is no longer kept: press Look again")
-            seen = yield from watched(demo.look_again(visit.own, sound, upload), progress, len(compared) + 1)
+                raise _error("That result is no longer kept: press Run again")
+            finished = yield from watched(demo.analyse_again(visit.own, sound, upload), progress, len(compared) + 1)
             if visit.changed is not None:
-                visit.changed.forget()
-            visit.changed = seen
+                visit.changed.remove()
+            visit.changed = finished
             yield [*draw_changed(visit, threshold, opacity), visit]
 
         def muted(visit: Visit, threshold, opacity, progress=gr.Progress()):  # noqa: B008
-            yield from look_again(SILENT, None, visit, threshold, opacity, progress)
+            yield from run_with(SILENT, None, visit, threshold, opacity, progress)
 
         def swapped(upload, visit: Visit, threshold, opacity, progress=gr.Progress()):  # noqa: B008
-            yield from look_again(OTHER, upload, visit, threshold, opacity, progress)
+            yield from run_with(OTHER, upload, visit, threshold, opacity, progress)
 
         def redraw(visit: Visit, threshold, opacity):
             own, changed = [[gr.skip()] * len(outputs) for outputs in (shown, compared)]
@@ -373,10 +379,10 @@ def make_app(models: Models, limits: Limits = Limits()) -> gr.Blocks:  # noqa: B
 
         def choose(event: gr.EventData, visit: Visit, threshold):
             index = event._data.get("index") if isinstance(event._data, dict) else None
-            if visit.own is None or not isinstance(index, int) or not 0 <= index < visit.own.num_frames:
+            if visit.own is None or not isinstance(index, int) or not 0 <= index < len(visit.own.samples):
                 return gr.skip(), gr.skip(), visit
             visit.chosen = index
-            both = [demo.second(seen, index, threshold) for seen in visit.looks()]
+            both = [demo.second(result, index, threshold) for result in visit.results()]
             return both[0], both[1] if visit.changed else gr.skip(), visit
 
         def use_model(name: str, visit: Visit):
@@ -385,10 +391,12 @@ def make_app(models: Models, limits: Limits = Limits()) -> gr.Blocks:  # noqa: B
             return knows_html(model), visit
 
         def segment(upload, sound: str, lender, threshold, opacity, visit: Visit):
-            *_, seen = demo.look(upload, visit.model, {"own": OWN, "none": SILENT, "other": OTHER}[sound], lender)
-            _forget(visit)
-            visit = Visit(visit.model, seen)
-            drawn = demo.draw(seen, threshold, opacity)
+            *_, finished = demo.analyse(
+                upload, visit.model, {"own": OWN, "none": SILENT, "other": OTHER}[sound], lender
+            )
+            _remove_results(visit)
+            visit = Visit(visit.model, finished)
+            drawn = demo.draw(finished, threshold, opacity)
             return str(drawn.video), str(drawn.masks), drawn.segments, visit
 
         app.load(lambda: knows_html(demo.model("")), None, knows, api_visibility="private")
@@ -397,7 +405,7 @@ def make_app(models: Models, limits: Limits = Limits()) -> gr.Blocks:  # noqa: B
         runs = [
             gr.on(
                 [clip.change, again.click],
-                look_at,
+                run,
                 [clip, visit, threshold, opacity],
                 [*shown, results, *compared, visit],
                 show_progress_on=[overlay],
@@ -446,7 +454,7 @@ def make_app(models: Models, limits: Limits = Limits()) -> gr.Blocks:  # noqa: B
             [api_clip, api_sound, api_lender, api_threshold, api_opacity, visit],
             [*api_outputs, visit],
             api_name="segment",
-            api_description="Lays masks over what sounds in a clip: overlay video, masks, and what sounds when and where.",
+            api_description="Lays masks over what sounds in a clip: overlay video, masks, what sounds when and where.",
             concurrency_id="model",
             concurrency_limit=1,
         )
@@ -454,14 +462,15 @@ def make_app(models: Models, limits: Limits = Limits()) -> gr.Blocks:  # noqa: B
 
 
 def _clip_input(value: str | None = None, **settings) -> gr.Video:
-    """A video input for files that the browser sends. Addresses it refuses: Gradio would fetch those by itself, of any size."""
+    """A video input for files that the browser sends. Addresses it refuses: Gradio would fetch those by itself, of any
+    size."""
     webcam = gr.WebcamOptions(mirror=False, constraints={"video": {"width": 640, "height": 480}})
     clip = gr.Video(value, webcam_options=webcam, **settings)
     take_file = clip.async_move_resource_to_block_cache
 
     async def take(path: str | Path | None) -> str | None:
         if "://" in str(path):
-            raise _told("Wanted is a file, not an address: download the clip, and upload it")
+            raise _error("Expected a file, not an address: download the clip, and upload it")
         return await take_file(path)
 
     clip.async_move_resource_to_block_cache = take
@@ -473,9 +482,9 @@ def _video(elem_id: str, height: int) -> gr.Video:
     return gr.Video(elem_id=elem_id, height=height, show_label=False, interactive=False)
 
 
-def _forget(visit: Visit) -> None:
-    for seen in visit.looks():
-        seen.forget()
+def _remove_results(visit: Visit) -> None:
+    for result in visit.results():
+        result.remove()
 
 
 def launch(
@@ -488,7 +497,8 @@ def launch(
     """Serves the page until Ctrl-C, SIGTERM or SIGHUP.
 
     Args:
-        model: the checkpoint, what `load` takes; None: that of the environment variable `CCFORMER_MODEL`, else the built-in one.
+        model: the checkpoint, what `load` takes; None: that of the environment variable `CCFORMER_MODEL`, else the
+            built-in one.
         host: address to listen on; None: this machine only, or that of the environment variable `GRADIO_SERVER_NAME`.
         port: None: the first free one from 7860 on, or that of `GRADIO_SERVER_PORT`.
         limits: what is taken.

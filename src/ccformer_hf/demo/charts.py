@@ -1,12 +1,11 @@
-"""The pictures of the page, as HTML that works in light and dark, at any width, and for a screen reader (ours).
+"""The pictures of the page, as HTML that works in light and dark, at any width, and for a screen reader.
 
-Colours are those of `visualize`, as in the overlay video and the contact sheet. Every text that comes from outside (names of files, of
-classes, of models) is escaped here.
+Colours are those of `visualize`, as in the overlay video and the contact sheet. Every text that comes from outside
+(names of files, of classes, of models) is escaped here.
 """
 
 import base64
 import io
-from collections.abc import Mapping
 from dataclasses import dataclass
 from html import escape
 
@@ -14,17 +13,18 @@ import numpy as np
 from PIL import Image
 
 from ..inference.loading import BUILT_IN_MODEL
-from ..inference.segmenting import FrameSegmentation
+from ..inference.segments_json import Segments, SoundingRecord
 from ..inference.visualize import (
     PALETTE,
     PROBABILITY_COLOURS,
-    QUIETEST,
     clock,
     distinct_names,
+    loudness_level,
     overlay,
     probability_picture,
 )
-from .looks import Look
+from ..model.sliding_window_ccformer import FrameSegmentation
+from .analysis import DemoResult
 from .models import DemoModel
 
 MOST_LABELS = 80
@@ -32,7 +32,8 @@ MOST_LABELS = 80
 
 @dataclass(frozen=True)
 class ClassShare:
-    """How much of a clip is one class's: `seconds` it sounds; over these the mean and largest area, and the mean score, 0..1."""
+    """How much of a clip is one class's: `seconds` it sounds; over these the mean and largest area, and the mean
+    score, 0..1."""
 
     class_id: int
     name: str
@@ -42,13 +43,13 @@ class ClassShare:
     score: float
 
 
-def class_shares(segments: dict) -> list[ClassShare]:
+def class_shares(segments: Segments) -> list[ClassShare]:
     """One entry per class that sounds anywhere, the longest first; `segments` as in `segments.json`."""
-    entries: dict[int, list[tuple[float, dict]]] = {}
+    entries: dict[int, list[tuple[float, SoundingRecord]]] = {}
     for frame in segments["frames"]:
         for entry in frame["sounding"]:
             entries.setdefault(entry["id"], []).append((frame["end"] - frame["start"], entry))
-    names = distinct_names({class_id: found[0][1]["class"] for class_id, found in entries.items()})
+    names = distinct_names({class_id: found[0][1]["label"] for class_id, found in entries.items()})
     shares = []
     for class_id, found in entries.items():
         seconds = sum(length for length, _ in found)
@@ -58,34 +59,36 @@ def class_shares(segments: dict) -> list[ClassShare]:
     return sorted(shares, key=lambda share: (-share.seconds, -share.area))
 
 
-def marked_area(segments: dict) -> float:
+def marked_area(segments: Segments) -> float:
     """Share of all pixels of all seconds that are marked, 0..1."""
     frames = segments["frames"]
     areas = ((frame["end"] - frame["start"]) * sum(e["area"] for e in frame["sounding"]) for frame in frames)
     return sum(areas) / frames[-1]["end"]
 
 
-def in_words(segments: dict, heard: str) -> str:
+def in_words(segments: Segments, sound_label: str) -> str:
     """`With its own sound: dog 3 s, bell 1 s. 14 % of the picture is marked.`"""
     shares = class_shares(segments)
     if not shares:
-        return f"With {heard}: nothing is marked."
+        return f"With {sound_label}: nothing is marked."
     sounding = ", ".join(f"{share.name} {share.seconds:.0f} s" for share in shares)
-    return f"With {heard}: {sounding}. {_percent(marked_area(segments))} of the picture is marked, on average."
+    return f"With {sound_label}: {sounding}. {_percent(marked_area(segments))} of the picture is marked, on average."
 
 
-def result_html(look: Look, segments: dict, chosen: int) -> str:
+def result_html(result: DemoResult, segments: Segments, chosen: int) -> str:
     """What was found under one sound: a sentence, and the timeline with a button per second.
 
     Args:
-        look: the look.
+        result: the result.
         segments: as in `segments.json`.
         chosen: index of the second that is shown.
     """
-    return f"<p class='ccf-words'>{escape(in_words(segments, look.heard))}</p>" + _timeline(look, segments, chosen)
+    return f"<p class='ccf-words'>{escape(in_words(segments, result.sound_label))}</p>" + _timeline(
+        result, segments, chosen
+    )
 
 
-def _timeline(look: Look, segments: dict, chosen: int) -> str:
+def _timeline(result: DemoResult, segments: Segments, chosen: int) -> str:
     shares = class_shares(segments)
     frames = segments["frames"]
     named = {share.class_id: share.name for share in shares}
@@ -107,23 +110,23 @@ def _timeline(look: Look, segments: dict, chosen: int) -> str:
     return (
         "<div class='ccf-timeline' role='group' aria-label='What sounds when: a button for each second'>"
         f"<div class='ccf-names' aria-hidden='true'><span class='ccf-name ccf-loud'>loudness</span>{names}</div>"
-        f"<div class='ccf-scroll'><div class='ccf-track' style='--seconds:{len(frames)}'>{_loudness(look)}"
+        f"<div class='ccf-scroll'><div class='ccf-track' style='--seconds:{len(frames)}'>{_loudness(result)}"
         f"<div class='ccf-seconds'>{''.join(columns)}</div></div></div></div>"
-        "<p class='ccf-hint'>The fuller the colour, the surer. Choose a second to look at it.</p>"
+        "<p class='ccf-hint'>The fuller the colour, the surer. Choose a second to see it.</p>"
     )
 
 
-def _cell(entry: Mapping | None) -> str:
+def _cell(entry: SoundingRecord | None) -> str:
     if entry is None:
         return "<span class='ccf-cell'></span>"
     return f"<span class='ccf-cell' style='--colour:{_rgb(entry['id'])};--sure:{entry['score']:.3f}'></span>"
 
 
-def _loudness(look: Look) -> str:
+def _loudness(result: DemoResult) -> str:
     """The loudness as a shape that is as wide as the seconds, the louder the higher."""
-    if look.loudness is None:
+    if result.loudness is None:
         return "<div class='ccf-wave ccf-quiet'>no sound</div>"
-    level = np.clip(1 - 20 * np.log10(np.maximum(look.loudness, 1e-9)) / QUIETEST, 0, 1)
+    level = loudness_level(result.loudness)
     bars = "".join(
         f"<rect x='{x}' y='{50 - 46 * height:.1f}' width='0.7' height='{max(1.0, 92 * height):.1f}'/>"
         for x, height in enumerate(level)
@@ -134,33 +137,34 @@ def _loudness(look: Look) -> str:
     )
 
 
-def table_html(segments: dict) -> str:
+def table_html(segments: Segments) -> str:
     """How much of the picture each class takes; `segments` as in `segments.json`."""
     rows = "".join(
-        f"<tr><th scope='row'>{_swatch(s.class_id)}{escape(s.name)}</th><td>{s.seconds:.1f} s</td><td>{_percent(s.area)}</td>"
-        f"<td>{_percent(s.largest)}</td><td>{_percent(s.score)}</td></tr>"
+        f"<tr><th scope='row'>{_swatch(s.class_id)}{escape(s.name)}</th><td>{s.seconds:.1f} s</td>"
+        f"<td>{_percent(s.area)}</td><td>{_percent(s.largest)}</td><td>{_percent(s.score)}</td></tr>"
         for s in class_shares(segments)
     )
     rows = rows or "<tr><td colspan='5'>Nothing is above the threshold.</td></tr>"
     return (
-        "<table class='ccf-table'><caption>How much of the picture each class takes, in the seconds in which it sounds</caption>"
+        "<table class='ccf-table'><caption>"
+        "How much of the picture each class takes, in the seconds in which it sounds</caption>"
         "<thead><tr><th scope='col'>class</th><th scope='col'>sounds for</th><th scope='col'>mean area</th>"
         f"<th scope='col'>largest area</th><th scope='col'>how sure</th></tr></thead><tbody>{rows}</tbody></table>"
     )
 
 
-def second_html(look: Look, found: FrameSegmentation) -> str:
+def second_html(result: DemoResult, found: FrameSegmentation) -> str:
     """One second: its frame, its mask, and how likely the model holds it that each pixel sounds.
 
     Args:
-        look: the look.
+        result: the result.
         found: what was found in this second.
     """
-    frame = look.frame(found.index)
-    names = distinct_names(look.names)
+    frame = result.frame(found.index)
+    names = distinct_names(result.names)
     said = ", ".join(f"{names[i]} ({_percent(score)} sure)" for i, score in found.scores.items()) or "nothing"
     span = f"{clock(found.start)} to {clock(found.end)}"
-    sounding = look.sounding(found.index)
+    sounding = result.sounding(found.index)
     highest = _percent(float(sounding.max()))
     probability = Image.fromarray(np.round(255 * sounding).astype(np.uint8))
     probability = probability.resize((frame.shape[1], frame.shape[0]), Image.Resampling.BILINEAR)
@@ -174,13 +178,17 @@ def second_html(look: Look, found: FrameSegmentation) -> str:
         ),
     )
     figures = "".join(
-        f"<figure><img src='{_data_uri(picture)}' alt='{escape(alt, quote=True)}'><figcaption>{caption}</figcaption></figure>"
+        f"<figure><img src='{_data_uri(picture)}' alt='{escape(alt, quote=True)}'>"
+        f"<figcaption>{caption}</figcaption></figure>"
         for picture, caption, alt in pictures
     )
+    colours = ",".join(PROBABILITY_COLOURS)
     return (
-        f"<div class='ccf-shown'><p class='ccf-words'>{escape(span)}, with {escape(look.heard)}: {escape(said)}</p>"
-        f"<div class='ccf-figures'>{figures}</div><p class='ccf-hint ccf-scale'>probability 0 % <span aria-hidden='true' "
-        f"style='background:linear-gradient(90deg,{','.join(PROBABILITY_COLOURS)})'></span> 100 %</p></div>"
+        f"<div class='ccf-shown'><p class='ccf-words'>{escape(span)}, "
+        f"with {escape(result.sound_label)}: {escape(said)}</p>"
+        f"<div class='ccf-figures'>{figures}</div>"
+        f"<p class='ccf-hint ccf-scale'>probability 0 % "
+        f"<span aria-hidden='true' style='background:linear-gradient(90deg,{colours})'></span> 100 %</p></div>"
     )
 
 
@@ -194,15 +202,16 @@ def knows_html(model: DemoModel) -> str:
     more = f" and {len(labels) - MOST_LABELS} more" if len(labels) > MOST_LABELS else ""
     name = escape(model.name)
     if model.name == BUILT_IN_MODEL:
-        told = (
+        known = (
             f"<b>{name}</b> has only ever seen synthetic clips: drawn objects with synthetic sounds. It knows these "
-            f"{len(labels)} drawn things and <b>not the real world</b>: try the examples; on a film of your own, expect it to be wrong."
+            f"{len(labels)} drawn things and <b>not the real world</b>: try the examples; "
+            "on a film of your own, expect it to be wrong."
         )
     else:
-        trained = escape(model.trained_on) if model.trained_on else "something its author does not tell"
+        trained = escape(model.trained_on) if model.trained_on else "something its author does not say"
         kinds = "one class" if len(labels) == 1 else f"these {len(labels)} classes"
-        told = f"<b>{name}</b> was trained on {trained}. It knows {kinds} and nothing else."
-    return f"<div class='ccf-knows'><p>{told}</p><p>{chips}{more}</p></div>"
+        known = f"<b>{name}</b> was trained on {trained}. It knows {kinds} and nothing else."
+    return f"<div class='ccf-knows'><p>{known}</p><p>{chips}{more}</p></div>"
 
 
 def note_html(text: str) -> str:

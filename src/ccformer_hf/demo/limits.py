@@ -1,4 +1,4 @@
-"""What the demo takes, and how it says no (ours)."""
+"""What the demo takes, and how it says no."""
 
 import os
 from collections.abc import Iterator
@@ -10,7 +10,7 @@ from ..inference.isolation import run_isolated
 from ..model.media_ccformer import MediaError, MediaInfo, best_streams, open_media, shown_path
 
 MEGABYTE = 1_000_000
-# Some cameras take 240 pictures a second; more in a file than that is no clip of the length it tells.
+# Some cameras take 240 pictures a second; more in a file than that is not a clip of the length it states.
 MOST_FPS = 240
 
 
@@ -40,9 +40,10 @@ class Limits:
     def in_words(self) -> str:
         """The limits, for the user to read before choosing a clip."""
         return (
-            f"A clip has at most {self.megabytes} MB and {self.seconds} seconds; pictures larger than {self.shown} pixels are scaled "
-            f"down to that. Clips are worked on one after the other, {self.waiting} may wait. Everything is removed after "
-            f"{self.kept // 60} minutes."
+            f"A clip has at most {self.megabytes} MB and {self.seconds} seconds; "
+            f"pictures larger than {self.shown} pixels are scaled down to that. "
+            f"Clips are worked on one after the other, {self.waiting} may wait. "
+            f"Everything is removed after {self.kept // 60} minutes."
         )
 
 
@@ -53,11 +54,11 @@ class ClipRefused(ValueError):
 def check_clip(path: str | os.PathLike, limits: Limits) -> MediaInfo:
     """What is in an uploaded clip, once it is sure that it may be worked on.
 
-    The file is foreign: it is read in a child process, and nothing of it is decoded before its size and the size of its picture are known
-    to be harmless.
+    The file is foreign: it is read in a child process, and nothing of it is decoded before its size and the size of
+    its picture are known to be harmless.
 
     Raises:
-        ClipRefused: where it is no video, or beyond the limits.
+        ClipRefused: where it is not a video, or beyond the limits.
     """
     name = shown_path(Path(path).name)
     size = os.path.getsize(path) / MEGABYTE
@@ -82,13 +83,14 @@ def check_clip(path: str | os.PathLike, limits: Limits) -> MediaInfo:
 def _check_size(name: str, width: int, height: int, limits: Limits) -> None:
     if max(width, height) > limits.width or min(width, height) > limits.height:
         raise ClipRefused(
-            f"{name} is {width} x {height} pixels, at most {limits.width} x {limits.height} can be taken; save it smaller"
+            f"{name} is {width} x {height} pixels, "
+            f"at most {limits.width} x {limits.height} can be taken; save it smaller"
         )
 
 
 def _check_length(name: str, measured: dict, limits: Limits) -> None:
     if measured["seconds"] > limits.seconds + 0.5:
-        raise ClipRefused(_too_long(name, max(measured["told"], measured["seconds"]), limits))
+        raise ClipRefused(_too_long(name, max(measured["stated"], measured["seconds"]), limits))
     if measured["pictures"] > limits.seconds * MOST_FPS:
         raise ClipRefused(f"{name} has more than {MOST_FPS} pictures a second; save it with fewer")
 
@@ -100,11 +102,12 @@ def _too_long(name: str, seconds: float, limits: Limits) -> str:
 def measure(path: str, most_seconds: float, most_pictures: int) -> Iterator[tuple]:
     """Size and length of the pictures of a file, by its packets and without decoding any; runs in a child process.
 
-    What a file tells of its length need not be so. It is read as far as it holds no more than `most_seconds` and `most_pictures`.
+    What a file states about its length need not be so. It is read as far as it holds no more than `most_seconds` and
+    `most_pictures`.
 
     Returns:
-        An iterator over one dict: width, height (pixels); seconds (between the first and the last packet), pictures (packets), told (s,
-        what the file says). None in its place where there are no pictures.
+        An iterator over one dict: width, height (pixels); seconds (between the first and the last packet), pictures
+        (packets), stated (s, what the file says). None in its place where there are no pictures.
     """
     with open_media(path) as container:
         video, _ = best_streams(container)
@@ -121,9 +124,9 @@ def measure(path: str, most_seconds: float, most_pictures: int) -> Iterator[tupl
             if last - first > most_seconds or pictures > most_pictures:
                 break
         seconds = last - (first or 0.0)
-        told = float(video.duration * video.time_base) if video.duration else seconds
+        stated = float(video.duration * video.time_base) if video.duration else seconds
         size = {"width": video.width, "height": video.height}
-        yield ({**size, "seconds": seconds, "pictures": pictures, "told": told},)
+        yield ({**size, "seconds": seconds, "pictures": pictures, "stated": stated},)
 
 
 def without_folder(error: Exception, path: str | os.PathLike) -> str:

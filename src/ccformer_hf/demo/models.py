@@ -1,4 +1,4 @@
-"""The checkpoints that the demo has at hand (ours)."""
+"""The checkpoints that the demo has at hand."""
 
 import re
 import threading
@@ -46,7 +46,8 @@ class Models:
     """Loads checkpoints when they are asked for, and keeps the two asked for last.
 
     Args:
-        own: the checkpoint of whoever runs the demo: what `load` takes, a folder among others. Users may name any other on the Hub.
+        own: the checkpoint of whoever runs the demo: what `load` takes, a folder among others. Users may name any
+            other on the Hub.
         device: see `load`.
     """
 
@@ -61,7 +62,7 @@ class Models:
 
         Raises:
             OSError: where it is not on the Hub, or not whole.
-            ValueError: where it is no Hub id, another kind of model, or too large.
+            ValueError: where it is not a Hub id, another kind of model, or too large.
         """
         name = name.strip() or self.own
         with self._lock:
@@ -76,9 +77,10 @@ class Models:
 
 
 def _from_hub(name: str) -> Path:
-    """Fetches a public checkpoint that a user named: without the login of whoever runs the demo, and never from a folder here."""
+    """Fetches a public checkpoint that a user named: without the login of whoever runs the demo, and never from a
+    folder here."""
     if not HUB_ID.fullmatch(name):
-        raise ValueError(f"{name}: is no name of a model on the Hub; wanted is owner/name")
+        raise ValueError(f"{name}: is not the name of a model on the Hub; expected owner/name")
     try:
         files = HfApi(token=False).model_info(name, files_metadata=True, timeout=20).siblings
         gigabytes = sum(file.size or 0 for file in files if file.rfilename.endswith((".json", ".safetensors"))) / 1e9
@@ -86,7 +88,7 @@ def _from_hub(name: str) -> Path:
             raise ValueError(f"{name}: has {gigabytes:.1f} GB, at most {MOST_GIGABYTES} GB can be loaded here")
         return Path(snapshot_download(name, allow_patterns=FILES, token=False))
     except HFValidationError:
-        raise ValueError(f"{name}: is no name of a model on the Hub; wanted is owner/name") from None
+        raise ValueError(f"{name}: is not the name of a model on the Hub; expected owner/name") from None
     except RepositoryNotFoundError:  # gated ones too
         raise OSError(f"{name}: there is no such public model on the Hub; check the name") from None
     except (HTTPError, OSError) as error:

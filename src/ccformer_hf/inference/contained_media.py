@@ -1,7 +1,7 @@
-"""`media_ccformer` for files from anywhere: its functions run in a child process, see `isolation` (ours).
+"""`media_ccformer` for files from anywhere: its functions run in a child process, see `isolation`.
 
-`segment_video`, `iter_segments`, `ccformer segment` and the demo read in this way. What travels to the Hub with the weights (the processor
-and the pipeline) reads in its own process.
+`segment_video`, `iter_segments`, `ccformer segment` and the demo read in this way. What travels to the Hub with the
+weights (the processor and the pipeline) reads in its own process.
 """
 
 import math
@@ -12,12 +12,20 @@ from dataclasses import asdict, fields
 import numpy as np
 
 from ..model import media_ccformer
-from ..model.media_ccformer import MediaError, MediaInfo, SoundReader, looks_at_all, shown_path
+from ..model.media_ccformer import (
+    SILENCED,
+    MediaError,
+    MediaInfo,
+    SampledFrames,
+    SoundReader,
+    samples_every_frame,
+    shown_path,
+)
 from .isolation import CURE, run_isolated, warn
 
-# Samples lie in -1..1, and decoders overshoot a little; what is louder than this is no sound for the feature extractor.
+# Samples lie in -1..1, and decoders overshoot a little; what is louder than this is damaged.
 LOUDEST = 16.0
-SILENCED = "its sound holds samples that are no numbers or far too loud; they are taken as silence"
+LOUDNESS_RATE = 16000  # samples per second that `loudness` reads
 
 
 def warn_of_sound(path: str | os.PathLike, fault: str) -> None:
@@ -26,7 +34,7 @@ def warn_of_sound(path: str | os.PathLike, fault: str) -> None:
 
 
 def silence_faults(samples: np.ndarray) -> bool:
-    """Sets what is no sound in float `samples` to 0, in place, and tells whether there was any."""
+    """Sets damaged float `samples` to 0, in place; whether there were any."""
     faults = ~(np.abs(samples) <= LOUDEST)
     samples[faults] = 0
     return bool(faults.any())
@@ -42,18 +50,19 @@ def probe(path: str | os.PathLike, need_video: bool = True) -> MediaInfo:
     return _media_info(path, value)
 
 
-def frame_times(info: MediaInfo, fps: float | str) -> np.ndarray:
-    """`media_ccformer.frame_times`; errors as in `probe`."""
-    if not looks_at_all(info, fps):
-        return media_ccformer.frame_times(info, fps)
+def sampled_frames(info: MediaInfo, fps: float | str) -> SampledFrames:
+    """`media_ccformer.sampled_frames`; errors as in `probe`."""
+    if not samples_every_frame(info, fps):
+        return media_ccformer.sampled_frames(info, fps)  # reads nothing
     ((_, arrays),) = run_isolated(_frame_starts, info.path)
     if len(arrays) != 1 or arrays[0].ndim != 1 or arrays[0].dtype != np.float64:
         raise _not_understood(info.path)
-    return arrays[0]
+    return SampledFrames(arrays[0], arrays[0], info.duration)
 
 
 def iter_frames(path: str | os.PathLike, seconds: float = math.inf) -> Iterator[tuple[float, np.ndarray]]:
-    """`media_ccformer.iter_frames`; errors as in `probe`, and MediaError where it takes more than so many `seconds`."""
+    """`media_ccformer.iter_frames`; errors as in `probe`, and MediaError where it takes more than so many
+    `seconds`."""
     for time, arrays in run_isolated(_frames, path, seconds=seconds):
         yield float(time), _picture(path, arrays)
 
@@ -67,10 +76,11 @@ def iter_frames_at(path: str | os.PathLike, times: Iterable[float]) -> Iterator[
 def iter_sounds(
     path: str | os.PathLike, starts: Iterable[float], num_samples: int, rate: int
 ) -> Iterator[np.ndarray | None]:
-    """The sound from each of the rising `starts` (s) on, as `SoundReader.read` gives it: `(num_samples,)` float32 at `rate`.
+    """The sound from each of the rising `starts` (s) on, as `SoundReader.read` gives it: `(num_samples,)` float32 at
+    `rate`.
 
-    Broken sound does not cost the pictures. Samples that are no numbers, or huge, are silence; from where on the sound cannot be read at
-    all, it is None. A `MediaWarning` says so.
+    Broken sound does not cost the pictures. Samples that are not numbers, or huge, are silence; from where on the
+    sound cannot be read at all, it is None. A `MediaWarning` says so.
     """
     starts = [float(start) for start in starts]
     given = 0
@@ -87,6 +97,14 @@ def iter_sounds(
         warn_of_sound(path, f"its sound cannot be read to its end and was left out from there on ({fault})")
         for _ in starts[given:]:
             yield None
+
+
+def loudness(path: str | os.PathLike, parts: int, seconds: float) -> np.ndarray:
+    """Root mean square of the sound of a file in `parts` parts of `seconds` each, `(parts,)`, 0..1; 0 where it has
+    none."""
+    starts = np.arange(parts) * seconds
+    sounds = iter_sounds(path, starts, max(1, round(seconds * LOUDNESS_RATE)), LOUDNESS_RATE)
+    return np.array([0.0 if part is None else np.sqrt(np.mean(np.square(part), dtype=np.float64)) for part in sounds])
 
 
 def _picture(path: str | os.PathLike, arrays: list[np.ndarray]) -> np.ndarray:

@@ -1,8 +1,8 @@
-"""Takes a model where there is no transformers: a torch program, an ONNX file, and that file in int8 (ours).
+"""Takes a model where there is no transformers: a torch program, an ONNX file, and that file in int8.
 
-Each is made from the one before: `export_program`, `export_onnx`, `quantize_int8`. All take what `AudioVisualProcessor` returns, by
-name (`INPUTS`), with any number of clips and frames and any size, and give the `logits` of `CCFormerOutput`. The last two need
-`pip install "ccformer-hf[onnx]"`.
+Each is made from the one before: `export_program`, `export_onnx`, `quantize_int8`. All take what
+`AudioVisualProcessor` returns, by name (`INPUTS`), with any number of clips and frames and any size, and give the
+`logits` of `CCFormerOutput`. The last two need `pip install "ccformer-hf[onnx]"`.
 """
 
 import os
@@ -37,9 +37,10 @@ def export_program(model: CCFormerForAudioVisualSegmentation) -> ExportedProgram
         model: in evaluation mode, of any dtype, on any device; the program keeps both.
 
     Returns:
-        A program that takes, by name, what the processor gives: `pixel_values` `(B, T, 3, H, W)` of the model's dtype, H and W
-        multiples of 32 and 64 at least; `input_features` `(B, T, 1, 96, 64)`; `frame_mask` and `audio_mask` `(B, T)` bool, both needed.
-        It gives `logits` `(B, T, K, H/4, W/4)`, log-probabilities; those of padding frames mean nothing.
+        A program that takes, by name, what the processor gives: `pixel_values` `(B, T, 3, H, W)` of the model's dtype,
+        H and W multiples of 32 and 64 at least; `input_features` `(B, T, 1, 96, 64)`; `frame_mask` and `audio_mask`
+        `(B, T)` bool, both needed. It gives `logits` `(B, T, K, H/4, W/4)`, log-probabilities; those of padding frames
+        mean nothing.
 
     Raises:
         ValueError: for a model in training mode.
@@ -78,8 +79,9 @@ def export_onnx(program: ExportedProgram, path: str | os.PathLike) -> None:
     from onnx_ir.passes import Sequential, common
     from onnxscript import opset18 as op
 
-    # The class map needs none of the following three, small probabilities do. onnxruntime's sigmoid is up to three times too large
-    # below -15, and onnxscript writes log(1 + x) and exp(x) - 1, which lose a small x: Kahan's forms divide that error out again.
+    # The class map needs none of the following three, small probabilities do. onnxruntime's sigmoid is up to three
+    # times too large below -15, and onnxscript writes log(1 + x) and exp(x) - 1, which lose a small x: Kahan's forms
+    # divide that error out again.
     def sigmoid(x):
         return op.Reciprocal(op.Add(op.Exp(op.Neg(x)), 1.0))
 
@@ -114,9 +116,11 @@ def export_onnx(program: ExportedProgram, path: str | os.PathLike) -> None:
 
 
 def quantize_int8(onnx_path: str | os.PathLike, path: str | os.PathLike) -> None:
-    """Writes an ONNX file again with the weights of its linear layers in int8; their inputs are quantised as they come ("dynamic").
+    """Writes an ONNX file again with the weights of its linear layers in int8; their inputs are quantised as they come
+    ("dynamic").
 
-    Convolutions stay as they are. torch's own `quantize_dynamic` is deprecated; what takes its place is a package of its own.
+    Convolutions stay as they are. torch's own `quantize_dynamic` is deprecated; what takes its place is a package of
+    its own.
 
     Args:
         onnx_path: of a file of `export_onnx`.

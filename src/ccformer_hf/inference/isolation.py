@@ -1,14 +1,15 @@
-"""Runs our functions that read foreign media in a child process, so that what FFmpeg does there ends nobody else (ours).
+"""Runs our functions that read foreign media in a child process, so that what FFmpeg does there ends nothing else.
 
-A damaged or hostile file can make native code crash, run forever or ask for all memory. In a child process that costs one file: its
-death, its silence and its hunger become a `MediaError` that names the file.
+A damaged or hostile file can make native code crash, run forever or ask for all memory. In a child process that costs
+one file: its death, its silence and its hunger become a `MediaError` that names the file.
 
-The child is a fresh Python that imports the function's module only (no PyTorch), and gets no signals from the terminal. What it sends
-may be made up by a hostile file, so nothing of it is unpickled: a message is a line of JSON and, after it, the bytes of plain arrays,
-whose sizes are checked before there is memory for them. A pipe holds little: a child that is ahead waits, whatever the length of the
-file.
+The child is a fresh Python that imports the function's module only (no PyTorch), and gets no signals from the
+terminal. What it sends may be made up by a hostile file, so nothing of it is unpickled: a message is a line of JSON
+and, after it, the bytes of plain arrays, whose sizes are checked before there is memory for them. A pipe holds little:
+a child that is ahead waits, whatever the length of the file.
 
-A child serves one file: the next call for the same file finds it idle, and spares its start (0.3 s); another file gets a new one.
+A child serves one file: the next call for the same file finds it idle, and spares its start (0.3 s); another file gets
+a new one.
 """
 
 import atexit
@@ -53,8 +54,8 @@ def run_isolated(
     """Iterates `function(path, *arguments)` in a child process.
 
     Args:
-        function: a generator function at the top of its module. It yields tuples: first anything that JSON can hold, then any number of
-            arrays (uint8, float32 or float64).
+        function: a generator function at the top of its module. It yields tuples: first anything that JSON can hold,
+            then any number of arrays (uint8, float32 or float64).
         path: the file that it reads; every error names it.
         arguments: anything that JSON can hold.
         seconds: that it may take in all, besides the limit on silence.
@@ -224,7 +225,8 @@ class _Child:
             return MediaError(f"{shown_path(self._path)}: reading it {self._stopped} and was stopped; {CURE}")
         if not self._started:
             return OSError(
-                f"{shown_path(self._path)}: cannot be read, for no process can be started to read it ({sys.executable} ended with exit code "
+                f"{shown_path(self._path)}: cannot be read, for no process can be started to read it "
+                f"({sys.executable} ended with exit code "
                 f"{code}); check that it can import ccformer_hf"
             )
         if code == -getattr(signal, "SIGKILL", 9):

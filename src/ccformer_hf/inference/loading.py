@@ -1,4 +1,4 @@
-"""Loads a model and its processor: the built-in one, a folder, or from the Hub; refuses what is broken with one line (ours)."""
+"""Loads a model and its processor: the built-in one, a folder, or from the Hub; what is broken is refused."""
 
 import json
 import os
@@ -52,36 +52,38 @@ def load(
         raise FileNotFoundError(f"{BUILT_IN_MODEL}: {path} is missing, which ships with the package; install it again")
     else:
         raise FileNotFoundError(
-            f"{model}: there is no such model folder; name a folder, a Hub id (owner/name), or {BUILT_IN_MODEL}, which ships "
-            "with the package"
+            f"{model}: there is no such model folder; name a folder, a Hub id (owner/name), or "
+            f"{BUILT_IN_MODEL}, which ships with the package"
         )
     try:
         config, _ = CCFormerConfig.get_config_dict(name)
         if config.get("model_type") != CCFormerConfig.model_type:
-            raise ValueError(f"{model}: is a model of type {config.get('model_type')!r}; wanted is a CCFormer")
+            raise ValueError(f"{model}: is a model of type {config.get('model_type')!r}; expected a CCFormer")
         processor = AudioVisualProcessor.from_pretrained(name)
         loaded, report = CCFormerForAudioVisualSegmentation.from_pretrained(
             name, output_loading_info=True, ignore_mismatched_sizes=True
         )
     except SafetensorError as error:
         raise OSError(
-            f"{model}: its weights are no whole safetensors file ({error}); fetch or save them again"
+            f"{model}: its weights are not a whole safetensors file ({error}); fetch or save them again"
         ) from None
     except OSError as error:
         # transformers explains over several lines; the first says what is missing.
         raise OSError(f"{model}: cannot be loaded ({str(error).strip().splitlines()[0]})") from error
     except (ValueError, StrictDataclassError) as error:
-        told = " ".join(str(error).split())
-        raise ValueError(told if str(model) in told else f"{model}: cannot be loaded ({told})") from None
+        message = " ".join(str(error).split())
+        raise ValueError(message if str(model) in message else f"{model}: cannot be loaded ({message})") from None
     if report["missing_keys"]:
         raise OSError(
-            f"{model}: its weights lack {len(report['missing_keys'])} parts, such as {sorted(report['missing_keys'])[0]}; "
+            f"{model}: its weights lack {len(report['missing_keys'])} parts, "
+            f"such as {sorted(report['missing_keys'])[0]}; "
             "save the whole model again"
         )
     if report["mismatched_keys"]:
         part, found, wanted = sorted(report["mismatched_keys"])[0]
         raise ValueError(
-            f"{model}: its weights do not fit its config.json, {part} has the shape {tuple(found)} and not {tuple(wanted)}; take "
+            f"{model}: its weights do not fit its config.json, "
+            f"{part} has the shape {tuple(found)} and not {tuple(wanted)}; take "
             "both from one model"
         )
     _check_weights(loaded, model)
@@ -89,11 +91,12 @@ def load(
 
 
 def _check_weights(loaded: CCFormerForAudioVisualSegmentation, model: str | os.PathLike) -> None:
-    """Masks of weights that are no numbers look like any others."""
+    """Raises ValueError for NaN or infinity: the masks of such weights look like any others."""
     for name, values in loaded.state_dict().items():
         if not torch.isfinite(values).all():
             raise ValueError(
-                f"{model}: its weights are no numbers, {name} holds NaN or infinity; take a checkpoint from before training went wrong"
+                f"{model}: its weights are not all numbers, {name} holds NaN or infinity; "
+                "take a checkpoint from before training went wrong"
             )
 
 
@@ -106,33 +109,35 @@ def check_model_folder(path: Path) -> None:
     """
     wanted = "name one that save_pretrained of the model and of its processor wrote"
     if not (path / "config.json").is_file():
-        raise FileNotFoundError(f"{path}: has no config.json, so it is no model folder; {wanted}")
+        raise FileNotFoundError(f"{path}: has no config.json, so it is not a model folder; {wanted}")
     weights = ["model.safetensors"]
     index = path / "model.safetensors.index.json"  # of large models, whose weights are several files
     if index.is_file() and not (path / weights[0]).is_file():
         try:
             weights = sorted(set(json.loads(index.read_text(encoding="utf-8"))["weight_map"].values()))
         except (ValueError, LookupError, TypeError, AttributeError):
-            raise OSError(f"{index}: is no list of weight files; copy or save it again") from None
+            raise OSError(f"{index}: is not a list of weight files; copy or save it again") from None
     pickles = sorted(file.name for file in path.iterdir() if file.suffix in PICKLES)
     if pickles and not (path / weights[0]).is_file():
         raise ValueError(
-            f"{path}: its weights are a pickle, {pickles[0]}, which can run any code when it is opened; if you trust it, write them "
-            "as safetensors: model.load_state_dict(torch.load(FILE, weights_only=True)), then model.save_pretrained(FOLDER)"
+            f"{path}: its weights are a pickle, {pickles[0]}, which can run any code when it is opened; "
+            "if you trust it, write them as safetensors: "
+            "model.load_state_dict(torch.load(FILE, weights_only=True)), then model.save_pretrained(FOLDER)"
         )
     for name in (*weights, "processor_config.json"):
         if not (path / name).is_file():
-            raise FileNotFoundError(f"{path}: has no {name}, so it is no whole model folder; {wanted}")
+            raise FileNotFoundError(f"{path}: has no {name}, so it is not a whole model folder; {wanted}")
     for name in weights:
         try:
             with safe_open(path / name, "pt"):
                 pass
         except SafetensorError as error:
-            raise OSError(f"{path / name}: is no whole safetensors file ({error}); copy or save it again") from None
+            raise OSError(f"{path / name}: is not a whole safetensors file ({error}); copy or save it again") from None
 
 
 def trained_on(model: CCFormerForAudioVisualSegmentation) -> str | None:
-    """What the model's folder says it was trained on (`trained_on` in its `checkpoint.json`); None where it does not say."""
+    """What the model's folder says it was trained on (`trained_on` in its `checkpoint.json`); None where it does not
+    say."""
     file = Path(model.name_or_path) / RECORD_FILE
     return json.loads(file.read_text(encoding="utf-8")).get("trained_on") if file.is_file() else None
 
@@ -143,10 +148,11 @@ def _device(device: str) -> torch.device:
     try:
         place = torch.device(device)
     except RuntimeError:
-        raise ValueError(f"device is {device!r}; wanted is 'auto', 'cpu' or 'cuda'") from None
+        raise ValueError(f"device is {device!r}; expected 'auto', 'cpu' or 'cuda'") from None
     if place.type == "cuda" and (place.index or 0) >= torch.cuda.device_count():
         raise ValueError(
-            f"device is {device!r}, but PyTorch {torch.__version__} sees {torch.cuda.device_count()} CUDA GPUs here; use 'cpu' or "
+            f"device is {device!r}, but PyTorch {torch.__version__} sees {torch.cuda.device_count()} CUDA GPUs here; "
+            "use 'cpu' or "
             "'auto'"
         )
     return place

@@ -1,56 +1,41 @@
-"""Segments what sounds in a video of any length (ours).
+"""Segments what sounds in a video of any length: `iter_segments` yields one class map per sampled frame,
+`segment_video` writes files.
 
-`iter_segments` looks at `fps` frames per second, each with its own sound, window after window, and yields one class map per frame.
-Memory depends on the window and the picture size, never on the duration.
+The algorithm is that of `sliding_window_ccformer`; here the video is read in a child process, see `contained_media`.
+Memory depends on the window and the size of the picture, never on the duration.
 """
 
 import os
-from collections.abc import Iterable, Iterator
+import shutil
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import repeat
+from pathlib import Path
 
 import numpy as np
+from tqdm import tqdm
 
 from .. import auto  # noqa: F401  from_pretrained looks the processor's parts up among the Auto classes
-from ..model.media_ccformer import MediaInfo, look_starts
+from ..atomic import AtomicFolder
+from ..model.inference_settings_ccformer import InferenceSettings
+from ..model.media_ccformer import MediaInfo, SampledFrames
 from ..model.modeling_ccformer import CCFormerForAudioVisualSegmentation
 from ..model.processing_ccformer import AudioVisualProcessor
 from ..model.sliding_window_ccformer import (
-    Look,
-    check_numbers,
-    class_probabilities,
-    classes_at_size,
-    iter_windows,
-    join_windows,
-    look_at_video,
-    sound_timeline,
-    window_spans,
+    FrameProbabilities,
+    FrameSegmentation,
+    predict_frames,
+    segment_frames,
+    sound_timing,
+    video_inputs,
 )
-from .contained_media import frame_times, iter_frames_at, iter_sounds, probe
+from .contained_media import iter_frames_at, iter_sounds, probe, sampled_frames
+from .loading import BUILT_IN_MODEL, load, trained_on
+from .result_folder import mark_result, result_folder
+from .results import FORMATS, SHEET_FRAMES, readable_name, thumbnail, write_results, write_sheet
+from .segments_json import Segments
 
-
-@dataclass(frozen=True)
-class FrameSegmentation:
-    """What sounds in one frame that was looked at.
-
-    Attributes:
-        index: of the frame among those looked at, from 0.
-        time: (s) at which the frame was taken.
-        start: (s) from which on it stands for the video, up to `end`.
-        end: the next frame's `start`, or the end of the clip.
-        class_map: `(H, W)` uint8 at the size of the video, 0 = background.
-        scores: class id -> mean probability within its mask, 0..1, for every class in the map, best first. The names are
-            `model.config.id2label`.
-        has_sound: whether there was anything to hear around this frame.
-    """
-
-    index: int
-    time: float
-    start: float
-    end: float
-    class_map: np.ndarray
-    scores: dict[int, float]
-    has_sound: bool
+Model = str | os.PathLike | tuple[CCFormerForAudioVisualSegmentation, AudioVisualProcessor]
 
 
 def iter_segments(
@@ -62,22 +47,15 @@ def iter_segments(
     window: int = 10,
     overlap: int = 2,
 ) -> Iterator[FrameSegmentation]:
-    """Looks at `fps` frames per second of a video, each with the sound around it, and says what sounds where.
+    """Samples `fps` frames per second of a video, each with the sound around it, and yields what sounds where.
 
-    The file is read in a child process: see `contained_media`. Sound that is broken is left out, with a `MediaWarning`.
-
-    The model sees `window` frames at a time; neighbouring windows share `overlap` frames (the last one more, so that it is full
-    too), over which the probabilities fade from the one to the other.
+    Sound that is broken is left out, with a `MediaWarning`.
 
     Args:
-        path: any video FFmpeg can read. Without a sound track the model is told that there is no sound.
-        model: see `load`; it is used where it is, on CPU or GPU.
+        path: any video FFmpeg can read; one without a sound track counts as silent.
+        model: see `load`; it stays on its device, CPU or GPU.
         processor: of that model.
-        fps: frames looked at per second, each 15/16 into its step of 1/fps; `"all"`, or more than the video has: every frame at its
-            own time.
-        threshold: 0..1; a pixel sounds where 1 - P(background) is higher.
-        window: frames the model sees at a time.
-        overlap: frames that neighbouring windows share, fewer than `window`.
+        fps, threshold, window, overlap: see `InferenceSettings`.
 
     Returns:
         An iterator over the frames in order. Memory is that of one window, whatever the duration.
@@ -86,91 +64,167 @@ def iter_segments(
         MediaError: where the file cannot be read or has no pictures.
         ValueError: for numbers that cannot be used.
     """
-    check_numbers(fps, threshold, window, overlap)
+    settings = InferenceSettings(fps, threshold, window, overlap)
     info = probe(path)
-    return segment_frames(info, frames_looked_at(info, fps), model, processor, fps, threshold, window, overlap)
+    samples = sampled_frames(info, settings.fps)
+    frames = predict_video(info, samples, iter_frames_at(path, samples.times), model, processor, settings)
+    return segment_frames(frames, samples, processor, settings.threshold)
 
 
-def frames_looked_at(info: MediaInfo, fps: float | str) -> Iterator[np.ndarray]:
-    """The frames of a video at `frame_times`, each uint8 `(H, W, 3)`, read in a child process."""
-    return iter_frames_at(info.path, frame_times(info, fps))
-
-
-def segment_frames(
+def predict_video(
     info: MediaInfo,
+    samples: SampledFrames,
     frames: Iterable[np.ndarray],
     model: CCFormerForAudioVisualSegmentation,
     processor: AudioVisualProcessor,
-    fps: float | str,
-    threshold: float,
-    window: int,
-    overlap: int,
-) -> Iterator[FrameSegmentation]:
-    """`iter_segments` on frames that someone else reads, those of `frames_looked_at`."""
-    looks = look_at_frames(info, frames, model, processor, fps, window, overlap)
-    return segment_looks(info, looks, processor, fps, threshold)
+    settings: InferenceSettings,
+) -> Iterator[FrameProbabilities]:
+    """What the model says about each sampled frame of a video, before any threshold.
+
+    Args:
+        info: of the video; the sound is read from its `path` where it `has_audio`. With another path, or without
+            sound, the answer is that for the same pictures with another sound.
+        samples: which frames of the video are sampled.
+        frames: these frames, uint8 `(H, W, 3)` each.
+        model, processor: as in `iter_segments`.
+        settings: fps and threshold are not used.
+    """
+    sounds = repeat(None, len(samples))
+    if info.has_audio:
+        timeline = sound_timing(processor)
+        starts = timeline.sound_starts(samples.times)
+        sounds = iter_sounds(info.path, starts, timeline.example_samples, timeline.sampling_rate)
+    return predict_frames(video_inputs(frames, sounds, processor), len(samples), model, settings)
 
 
-def look_at_frames(
-    info: MediaInfo,
-    frames: Iterable[np.ndarray],
-    model: CCFormerForAudioVisualSegmentation,
-    processor: AudioVisualProcessor,
-    fps: float | str,
+@dataclass(frozen=True)
+class Segmentation:
+    """What `segment_video` wrote.
+
+    Attributes:
+        folder: that holds all of it.
+        video: the video with the masks laid over it; None where it was not asked for, like the next three.
+        masks: folder of one PNG per sampled frame, pixels = class ids.
+        json: file with the content of `segments`.
+        sheet: the contact sheet, a PNG.
+        segments: see `Segments`.
+    """
+
+    folder: Path
+    video: Path | None
+    masks: Path | None
+    json: Path | None
+    sheet: Path | None
+    segments: Segments
+
+
+def segment_video(
+    path: str | os.PathLike,
+    output_dir: str | os.PathLike,
+    model: Model = BUILT_IN_MODEL,
+    fps: float | str = 1.0,
+    threshold: float = 0.5,
     window: int = 10,
     overlap: int = 2,
-) -> Iterator[Look]:
-    """What the model makes of each frame, before any threshold.
+    device: str = "auto",
+    formats: Sequence[str] = tuple(FORMATS),
+    progress: bool = True,
+) -> Segmentation:
+    """Segments a video and writes the result to a folder in `output_dir` that is called like the video, without its
+    ending.
+
+    Where a result of another video, or anything else, has that name already, the folder is called like the video with
+    its ending, and else with a number: `clip`, `clip.mp4`, `clip.mp4 (2)`, ... A result of the same video (by its
+    path) is replaced.
+
+    * `overlay.mp4` ("video"): every frame with the masks laid over it and the names of what sounds, own sound kept.
+      The masks of a sampled frame are shown from its `start` to its `end`.
+    * `masks/000000.png` ... ("masks"): one per sampled frame, at the size of the video; pixels are class ids, the
+      colours are in the palette.
+    * `segments.json` ("json"): see `Segments`.
+    * `contact_sheet.png` ("sheet"): up to 12 frames, and a timeline of what sounds when.
+
+    The folder appears at the end, whole, and then replaces what an earlier run wrote; an error leaves everything as it
+    was. Sound that is broken is left out, with a `MediaWarning`.
 
     Args:
-        info: of the video; the sound is read from its `path` where it `has_audio`. With another path or without sound it tells what
-            the model makes of the same pictures under another sound.
-        frames: those of `frames_looked_at`.
-        model, processor, fps, window, overlap: see `iter_segments`.
+        path: the video.
+        output_dir: made where it does not exist.
+        model: what `load` takes, or what it returned.
+        fps, threshold, window, overlap: see `InferenceSettings`.
+        device: see `load`; not used where `model` is loaded already.
+        formats: which of "video", "masks", "json", "sheet" to write.
+        progress: whether to show a progress bar, on a terminal.
 
-    Returns:
-        An iterator over `probabilities (K, h, w)` float32 and `has_sound`, a bool, of each frame.
+    Raises:
+        MediaError: where the video cannot be read.
+        OSError: where the model is missing, or the output cannot be written.
+        ValueError: for arguments that cannot be used.
     """
-    times = frame_times(info, fps)
-    spans = window_spans(len(times), window, overlap)
-    sounds = repeat(None, len(times))
-    if info.has_audio:
-        timeline = sound_timeline(processor)
-        starts = timeline.sound_starts(times)
-        sounds = iter_sounds(info.path, starts, timeline.example_samples, timeline.sampling_rate)
-    windows = iter_windows(look_at_video(frames, sounds, processor), spans, window)
-    outputs = (
-        {"probabilities": class_probabilities(model, inputs)[0], "has_sound": inputs["audio_mask"][0]}
-        for inputs in windows
-    )
-    return join_windows(outputs, spans)
+    settings = InferenceSettings(fps, threshold, window, overlap)
+    formats = tuple(formats)
+    if not formats or not set(formats) <= set(FORMATS):
+        raise ValueError(f"formats is {formats}; choose from {', '.join(FORMATS)}")
+    info = probe(path)
+    output_dir, source = Path(output_dir), Path(path)
+    model, processor = model if isinstance(model, tuple) else load(model, device)
+
+    whole = AtomicFolder(result_folder(output_dir, source))
+    with whole as folder:
+        segments = _write_all(folder, info, model, processor, settings, formats, progress)
+        mark_result(folder, source)
+        whole.target = result_folder(output_dir, source)  # another run may have taken the name meanwhile
+    paths = {name: whole.target / file if name in formats else None for name, file in FORMATS.items()}
+    return Segmentation(folder=whole.target, **paths, segments=segments)
 
 
-def segment_looks(
+def _write_all(
+    folder: Path,
     info: MediaInfo,
-    looks: Iterable[Look],
+    model: CCFormerForAudioVisualSegmentation,
     processor: AudioVisualProcessor,
-    fps: float | str,
-    threshold: float,
-) -> Iterator[FrameSegmentation]:
-    """What sounds where in each frame, from what `look_at_frames` saw.
-
-    Args:
-        info: of the video.
-        looks: those of `look_at_frames`, one per frame.
-        processor: of the model.
-        fps, threshold: see `iter_segments`.
-    """
-    times = frame_times(info, fps)
-    starts = look_starts(info, fps, times)
-    for index, look in enumerate(looks):
-        class_map, scores = classes_at_size(look["probabilities"], processor, (info.height, info.width), threshold)
-        yield FrameSegmentation(
-            index=index,
-            time=float(times[index]),
-            start=float(starts[index]),
-            end=float(starts[index + 1]) if index + 1 < len(times) else info.duration,
-            class_map=class_map,
-            scores=scores,
-            has_sound=bool(look["has_sound"]),
+    settings: InferenceSettings,
+    formats: Sequence[str],
+    progress: bool,
+) -> Segments:
+    """Writes everything into `folder`. The video is read twice: its sampled frames for the model, and all of them for
+    the overlay."""
+    samples = sampled_frames(info, settings.fps)
+    on_sheet = np.unique(np.linspace(0, len(samples) - 1, min(SHEET_FRAMES, len(samples))).round().astype(int))
+    thumbnails: dict[int, np.ndarray] = {}
+    names = model.config.id2label
+    about = {"name": _model_name(model), "trained_on": trained_on(model)}
+    sound = info.path if info.has_audio else None
+    steps = len(samples) * (1 + ("video" in formats))
+    # disable=None: shown on a terminal only.
+    with tqdm(
+        total=steps, desc=readable_name(info.path), unit="frame", leave=False, disable=None if progress else True
+    ) as bar:
+        frames = _keeping_thumbnails(iter_frames_at(info.path, samples.times), on_sheet.tolist(), thumbnails)
+        predicted = predict_video(info, samples, frames, model, processor, settings)
+        segmented = segment_frames(predicted, samples, processor, settings.threshold)
+        segments = write_results(
+            folder, info, segmented, about, names, settings, formats, sound, on_progress=bar.update
         )
+    if "sheet" in formats:
+        write_sheet(folder, info, segments, thumbnails, names)
+    if "masks" not in formats:
+        shutil.rmtree(folder / FORMATS["masks"])  # the overlay and the contact sheet were drawn from them
+    return segments
+
+
+def _model_name(model: CCFormerForAudioVisualSegmentation) -> str:
+    """The Hub id, or the name of the folder it came from."""
+    name = model.name_or_path
+    return Path(name).name if Path(name).is_dir() else name
+
+
+def _keeping_thumbnails(
+    frames: Iterable[np.ndarray], wanted: Sequence[int], kept: dict[int, np.ndarray]
+) -> Iterator[np.ndarray]:
+    """Passes the frames on, and keeps small copies of the `wanted` ones on the way: they are not decoded again for the
+    sheet."""
+    for index, frame in enumerate(frames):
+        if index in wanted:
+            kept[index] = thumbnail(frame)
+        yield frame

@@ -1,4 +1,4 @@
-"""Writes H.264 videos with the sound of the clip they were made from (ours). Reading is in `media_ccformer`."""
+"""Writes H.264 videos with the sound of the clip they were made from. Reading is in `media_ccformer`."""
 
 import errno
 import os
@@ -25,7 +25,8 @@ from ..model.media_ccformer import (
 from .contained_media import SILENCED, silence_faults, warn_of_sound
 from .isolation import run_isolated
 
-# Ticks of picture time: fine enough for any frame rate (24000/1001 is off by 6 us at most), so that frames keep their times.
+# Ticks of picture time: fine enough for any frame rate (24000/1001 is off by 6 us at most), so that frames keep their
+# times.
 TICKS_PER_SECOND = 90000
 # Its number as matrix, primaries and transfer curve alike (H.273); PyAV 15 has no names for them.
 BT709 = 1
@@ -42,19 +43,22 @@ CANNOT_STORE = (*DISK_IS_FULL, errno.EFBIG, errno.EIO, errno.EROFS)
 class VideoWriter:
     """An MP4 (H.264, yuv420p, BT.709, index at the front) that holds every frame at its own time, and a clip's sound.
 
-    Written under a temporary name beside `path`, which it takes only when `close` has finished; leaving a `with` statement by an
-    error deletes it. Memory does not depend on the length. H.264 in yuv420p has even sizes only: an odd width or height is
-    rounded up by repeating the last column or row, and the file says that it is shown in the shape it had.
+    Written under a temporary name beside `path`, which it takes only when `close` has finished; leaving a `with`
+    statement by an error deletes it. Memory does not depend on the length. H.264 in yuv420p has even sizes only: an
+    odd width or height is rounded up by repeating the last column or row, and the file says that it is shown in the
+    shape it had.
 
-    Sound is added at the end, in a child process (see `isolation`), for its packets come from a file from anywhere. It is copied bit by
-    bit where MP4 can carry it (AAC, MP3, Opus, AC-3, E-AC-3, ALAC, FLAC); what cannot be copied is encoded to AAC, and what cannot be
-    encoded is left out. A `MediaWarning` tells of sound that is left out, broken or silenced.
+    Sound is added at the end, in a child process (see `isolation`), for its packets come from a file from anywhere. It
+    is copied bit by bit where MP4 can carry it (AAC, MP3, Opus, AC-3, E-AC-3, ALAC, FLAC); what cannot be copied is
+    encoded to AAC, and what cannot be encoded is left out. A `MediaWarning` reports sound that is left out, broken or
+    silenced.
 
     Args:
         path: the file to write, `.mp4`; one that exists is replaced.
         width: of the frames in pixels. `height` likewise.
         fps: average frames per second; guides the encoder and gives the last frame its length.
-        sound_from: clip whose sound is taken along, with its original offset on the clip's clock. A clip without sound is fine.
+        sound_from: clip whose sound is taken along, with its original offset on the clip's clock. A clip without sound
+            is fine.
 
     Raises:
         OSError: where `path` cannot be written.
@@ -110,7 +114,8 @@ class VideoWriter:
         """
         if rgb.shape != (self.height, self.width, 3) or rgb.dtype != np.uint8:
             raise ValueError(
-                f"a frame is {rgb.shape} {rgb.dtype}, it must be ({self.height}, {self.width}, 3) uint8 as told to VideoWriter"
+                f"a frame is {rgb.shape} {rgb.dtype}, "
+                f"expected ({self.height}, {self.width}, 3) uint8, the size given to VideoWriter"
             )
         if time < 0 or time <= self._last_time:
             raise ValueError(
@@ -189,7 +194,10 @@ class VideoWriter:
         elif error.errno in CANNOT_STORE:
             cure = "write elsewhere"
         else:
-            cure = f"H.264 takes no {self.width} x {self.height} pixels at {self._fps:g} frames per second, or the disk is at fault"
+            cure = (
+                f"H.264 does not take {self.width} x {self.height} pixels at {self._fps:g} frames per second, "
+                "or the disk is at fault"
+            )
         raise OSError(f"{self.path}: cannot be written ({error.strerror}); {cure}") from None
 
 
@@ -202,7 +210,7 @@ def _add_sound(sound_from: str | os.PathLike, pictures: Path, target: Path) -> b
     faults: dict[str, None] = {}  # each once
     for copied in (True, False):
         try:
-            *_, ((done, told), _) = run_isolated(mux_with_sound, sound_from, str(pictures), str(target), copied)
+            *_, ((done, fault), _) = run_isolated(mux_with_sound, sound_from, str(pictures), str(target), copied)
         except OSError as error:
             if error.errno in CANNOT_STORE:
                 raise
@@ -211,8 +219,8 @@ def _add_sound(sound_from: str | os.PathLike, pictures: Path, target: Path) -> b
             fault = str(error).removeprefix(f"{shown_path(sound_from)}: ").removeprefix(f"{shown_path(target)}: ")
             faults[fault] = None
         else:
-            if told:
-                warn_of_sound(sound_from, str(told))
+            if fault:
+                warn_of_sound(sound_from, str(fault))
             if done is not None:
                 return bool(done)
     warn_of_sound(sound_from, f"its sound was left out of the video, for it cannot be written ({'; '.join(faults)})")
@@ -229,8 +237,9 @@ def mux_with_sound(sound_from: str, pictures: str, target: str, copied: bool) ->
         copied: whether the sound is copied, or else encoded to AAC.
 
     Returns:
-        An iterator over signs of life, and at the end `[done, told]`. done: whether there is a file with sound; False where the clip
-        has none, None where this way is not for its sound. told: what is wrong with the sound; empty: nothing.
+        An iterator over signs of life, and at the end `[done, fault]`. done: whether there is a file with sound; False
+        where the clip has none, None where this way is not for its sound. fault: what is wrong with the sound; empty:
+        nothing.
     """
     clock = clock_of(sound_from)
     with open_media(sound_from) as clip, av.open(pictures) as source:
@@ -257,7 +266,7 @@ def mux_with_sound(sound_from: str, pictures: str, target: str, copied: bool) ->
                     yield ([None, ""],)
             sound.mux_until(float("inf"))
     _check_sound(target)  # copied packets may be anything
-    yield ([True, sound.told()],)
+    yield ([True, sound.fault()],)
 
 
 def _check_sound(path: str) -> None:
@@ -300,7 +309,7 @@ class _Sound:
             except av.error.InvalidDataError:
                 self._broken += 1  # one packet, whose AAC frame cannot be unwrapped: left out
 
-    def told(self) -> str:
+    def fault(self) -> str:
         """What is wrong with it; empty: nothing."""
         if self._silenced:
             return SILENCED

@@ -1,4 +1,4 @@
-"""Lays masks over frames, and draws the contact sheet and the timeline of what sounds when (ours).
+"""Lays masks over frames, and draws the contact sheet and the timeline of what sounds when .
 
 Everything works on arrays and small records; files are read and written elsewhere. Letters: `H W` picture.
 """
@@ -13,7 +13,8 @@ from scipy import ndimage
 
 # Okabe and Ito's colours, told apart with any colour vision.
 OKABE_ITO = ("#E69F00", "#56B4E9", "#009E73", "#F0E442", "#0072B2", "#D55E00", "#CC79A7")
-# Classes beyond the seventh get them again mixed with white (share > 0) or black (< 0): lightness is seen by everyone too.
+# Classes beyond the seventh get them again mixed with white (share > 0) or black (< 0): lightness is seen by everyone
+# too.
 TINTS = (0.0, 0.5, -0.45, 0.72, -0.7, 0.28, -0.25, 0.85)
 
 SHEET_WIDTH = 1400
@@ -38,7 +39,8 @@ def _make_palette() -> np.ndarray:
 
 # Colour (256, 3) uint8 of every class id; 0, the background, is black. Ids 1-56 all differ.
 PALETTE = _make_palette()
-# A probability of 0, 1/4, 1/2, 3/4 and 1: the colour map cividis, which gets lighter all the way, for any colour vision.
+# A probability of 0, 1/4, 1/2, 3/4 and 1: the colour map cividis, which gets lighter all the way, for any colour
+# vision.
 PROBABILITY_COLOURS = ("#00224E", "#434E6C", "#7D7C78", "#BCAF6F", "#FEE838")
 
 
@@ -97,8 +99,8 @@ class Bar:
 class Overlay:
     """The masks of one moment, ready to be laid over any number of frames.
 
-    All that does not depend on the frame is computed here once; `draw_on` then touches only the box around the masks, in
-    integers.
+    All that does not depend on the frame is computed here once; `draw_on` then touches only the box around the masks,
+    in integers.
 
     Args:
         class_map: `(H, W)` uint8 class ids, 0 = background.
@@ -162,20 +164,23 @@ class Overlay:
         self._add_patch(slice(inset, inset + height), slice(inset, inset + width), pixels[..., :3], alpha)
 
     def _add_patch(self, rows: slice, columns: slice, colour: np.ndarray, alpha: np.ndarray) -> None:
-        """Colour `(h, w, 3)` uint8 with alpha `(h, w)` 0..256: frame * keep + add, divided by 256, fits into 16 bits."""
+        """Colour `(h, w, 3)` uint8 with alpha `(h, w)` 0..256: frame * keep + add, divided by 256, fits into 16
+        bits."""
         alpha = np.repeat(alpha.astype(np.uint16)[..., None], 3, axis=2)
         self._patches.append((rows, columns, 256 - alpha, colour * alpha + np.uint16(128)))
 
 
 def overlay(frame: np.ndarray, class_map: np.ndarray, opacity: float = 0.5) -> np.ndarray:
-    """A copy of `frame` (H, W, 3) uint8 with the masks of `class_map` (H, W) uint8 laid over it; errors as `Overlay`."""
+    """A copy of `frame` (H, W, 3) uint8 with the masks of `class_map` (H, W) uint8 laid over it; errors as
+    `Overlay`."""
     result = frame.copy()
     Overlay(class_map, opacity).draw_on(result)
     return result
 
 
 def probability_picture(probability: np.ndarray) -> np.ndarray:
-    """A map of probabilities `(H, W)`, 0..1, as a picture `(H, W, 3)` uint8 in `PROBABILITY_COLOURS`: dark 0, light 1."""
+    """A map of probabilities `(H, W)`, 0..1, as a picture `(H, W, 3)` uint8 in `PROBABILITY_COLOURS`: dark 0, light
+    1."""
     anchors = np.array([[int(colour[i : i + 2], 16) for i in (1, 3, 5)] for colour in PROBABILITY_COLOURS])
     places = np.linspace(0, 1, len(anchors))
     channels = [np.interp(probability, places, anchors[:, channel]) for channel in range(3)]
@@ -191,6 +196,12 @@ def clock(seconds: float, decimals: int = 0) -> str:
     return f"{text}.{fraction:0{decimals}d}" if decimals else text
 
 
+def loudness_level(loudness: np.ndarray) -> np.ndarray:
+    """Root mean squares `(N,)`, 1 = full scale, as heights `(N,)` of 0..1, linear in dB: `QUIETEST` and below is 0,
+    full scale is 1."""
+    return np.clip(1 - 20 * np.log10(np.maximum(loudness, 1e-9)) / QUIETEST, 0, 1)
+
+
 def timeline_picture(
     bars: Sequence[Bar],
     names: Mapping[int, str],
@@ -204,7 +215,8 @@ def timeline_picture(
         bars: one per class and step; the opacity of a bar is its score.
         names: class id -> name, for every class in `bars`; rows follow this order.
         duration: of the clip in seconds.
-        loudness: root mean square of the sound in equal parts of the clip, `(N,)`, 1 = full scale; None: no sound track.
+        loudness: root mean square of the sound in equal parts of the clip, `(N,)`, 1 = full scale; None: no sound
+            track.
         width: of the picture in pixels.
     """
     used = {bar.class_id for bar in bars}
@@ -233,7 +245,7 @@ def timeline_picture(
     if loudness is None:
         draw.text((gutter, STRIP / 2), "no sound track", fill=GREY, font=font, anchor="lm")
     else:
-        level = np.clip(1 - 20 * np.log10(np.maximum(loudness, 1e-9)) / QUIETEST, 0, 1)
+        level = loudness_level(loudness)
         places = np.arange(gutter, width)
         for place, height in zip(places, level[(places - gutter) * len(level) // len(places)], strict=True):
             half = height * (STRIP / 2 - 2)
@@ -262,7 +274,7 @@ def timeline_picture(
 
 
 def contact_sheet(title: str, subtitle: str, tiles: Sequence[Tile], timeline: Image.Image) -> Image.Image:
-    """One picture to look at: frames with their masks and times, and beneath them the timeline.
+    """One picture: frames with their masks and times, and beneath them the timeline.
 
     Args:
         title: written on top; cut where it is too long, like every text.

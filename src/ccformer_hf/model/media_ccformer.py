@@ -1,14 +1,16 @@
-"""Reads pictures and sound out of any container that FFmpeg (through PyAV) can read (ours).
+"""Reads pictures and sound out of any container that FFmpeg (through PyAV) can read.
 
-Every time is in seconds on one clock, the clip's, which `clock_ccformer` makes from the packets of the file: zero is where the first of
-the two chosen tracks starts, so a picture track that starts half a second after the sound has its first frame at 0.5; pieces joined
-end to end follow each other. Edit lists are obeyed (FFmpeg does). Everything but `read_clip` needs the same memory for any length.
+Every time is in seconds on one clock, the clip's, which `clock_ccformer` makes from the packets of the file: zero is
+where the first of the two chosen tracks starts, so a picture track that starts half a second after the sound has its
+first frame at 0.5; pieces joined end to end follow each other. Edit lists are obeyed (FFmpeg does). Everything but
+`read_clip` needs the same memory for any length.
 
-Pictures come out as they are to be seen: cropped as the container says, with square pixels, and upright. A picture of more than 67
-million pixels (8192 x 8192) is not decoded, wherever in the file it comes.
+Pictures come out as they are to be seen: cropped as the container says, with square pixels, and upright. A picture of
+more than 67 million pixels (8192 x 8192) is not decoded, wherever in the file it comes.
 
-A file is foreign: FFmpeg opens this one file, by the file system and nothing else, and only where its kind holds all of itself; a play
-list, whatever it is called, is refused. What can be used in spite of a fault is used, and a `MediaWarning` names the file and the fault.
+A file is foreign: FFmpeg opens this one file, by the file system and nothing else, and only where its kind holds all
+of itself; a play list, whatever it is called, is refused. What can be used in spite of a fault is used, and a
+`MediaWarning` names the file and the fault.
 """
 
 import math
@@ -35,8 +37,8 @@ except ImportError:  # a processor that is given arrays needs no PyAV
 
 FilePath = str | bytes | PathLike
 
-# Kinds of files that hold all of themselves, as FFmpeg calls them. All others are refused: HLS, DASH, concat, SDP, IMF, VobSub,
-# numbered pictures and more open other files or addresses that they name, whatever their own name is.
+# Kinds of files that hold all of themselves, as FFmpeg calls them. All others are refused: HLS, DASH, concat, SDP,
+# IMF, VobSub, numbered pictures and more open other files or addresses that they name, whatever their own name is.
 SELF_CONTAINED = (
     "mov,matroska,avi,flv,mpegts,mpeg,asf,ogg,mxf,nut,rm,dv,gxf,wtv,ivf,nsv,nuv,dhav,kux,"
     "gif,apng,mjpeg,mpjpeg,smjpeg,jpegxl_anim,yuv4mpegpipe,"
@@ -56,15 +58,17 @@ TIME_TOLERANCE = 1e-6
 SOUND_GAP = 0.03
 # Sound that `SoundReader` keeps behind the start of the last read (s).
 SOUND_KEPT = 20.0
-# Pieces of sound that overlap do so by less than this (s): what goes back further follows what was before, see `clock_ccformer`.
+# Pieces of sound that overlap do so by less than this (s): what goes back further follows what was before, see
+# `clock_ccformer`.
 LONGEST_OVERLAP = 1.0
 # A sample beyond this is damaged: full scale is 1.
 LOUDEST = 1000.0
+SILENCED = "its sound holds samples that are not numbers or far too loud; they are taken as silence"
 # `read_clip` takes no more than this.
 MOST_CLIP_BYTES = 4 << 30
 # In place of a number of frames per second.
 ALL_FRAMES = "all"
-# Pictures that end this much (s) before the sound, or before what the file tells, are worth a word.
+# Pictures that end this much (s) before the sound, or before the length that the file states, are worth a word.
 EARLY = 1.0
 
 
@@ -73,7 +77,8 @@ class MediaError(ValueError):
 
 
 class MediaWarning(UserWarning):
-    """A media file of which a part cannot be used; one line that says which and what. Issued through Python's `warnings`."""
+    """A media file of which a part cannot be used; one line that says which and what. Issued through Python's
+    `warnings`."""
 
 
 @dataclass(frozen=True)
@@ -83,8 +88,8 @@ class MediaInfo:
     Attributes:
         path: the file.
         duration: end of the pictures (of the sound, where there are none) on the clip's clock, in seconds.
-        width: of the picture as it is to be seen, upright and with square pixels (720 x 576 of a ratio of 16:11 each are 1047 x
-            576); 0 without pictures. `height` likewise.
+        width: of the picture as it is to be seen, upright and with square pixels (720 x 576 of a ratio of 16:11 each
+            are 1047 x 576); 0 without pictures. `height` likewise.
         fps: average frames per second; 0 without pictures.
         has_video: whether there is a picture track (cover art is none).
         has_audio: whether there is a sound track, one that can be decoded.
@@ -107,8 +112,33 @@ class MediaInfo:
 
 
 @dataclass(frozen=True)
+class SampledFrames:
+    """Which frames of a clip are analysed: when each was taken, and which stretch of the clip it stands for.
+
+    Attributes:
+        times: (s) at which the frames were taken, `(T,)`, rising; T is at least 1.
+        starts: (s) from which on each stands for the clip, `(T,)`.
+        end: (s) of the clip.
+    """
+
+    times: np.ndarray
+    starts: np.ndarray
+    end: float
+
+    def __len__(self) -> int:
+        return len(self.times)
+
+    @property
+    def ends(self) -> np.ndarray:
+        """Until when (s) each frame stands for the clip, `(T,)`: the start of the next one; of the last, the end of
+        the clip."""
+        return np.append(self.starts[1:], self.end)
+
+
+@dataclass(frozen=True)
 class Clip:
-    """A short clip in memory: `frames` (T, H, W, 3) uint8 RGB, `timestamps` (T,) s, `waveform` (S,) float32 mono or None."""
+    """A short clip in memory: `frames` (T, H, W, 3) uint8 RGB, `timestamps` (T,) s, `waveform` (S,) float32 mono or
+    None."""
 
     frames: np.ndarray
     timestamps: np.ndarray
@@ -150,8 +180,8 @@ def open_media(path: FilePath) -> "av.container.InputContainer":
         if kind is not None:
             raise _still(path, kind) from None
         raise MediaError(
-            f"{name}: is no video or sound file that FFmpeg can read by itself, or it is cut short ({error.strerror}); "
-            "give a media file (no play list), or copy it again"
+            f"{name}: is not a video or sound file that FFmpeg can read by itself, "
+            f"or it is cut short ({error.strerror}); give a media file (no play list), or copy it again"
         ) from None
     for stream in container.streams.audio:
         _plain_layout(stream)
@@ -168,7 +198,8 @@ def open_media(path: FilePath) -> "av.container.InputContainer":
 
 
 def shown_path(path: FilePath) -> str:
-    """A file's name for a message: one line that can be printed, whatever bytes the name holds (what is not UTF-8, as `\\xe9`)."""
+    """A file's name for a message: one line that can be printed, whatever bytes the name holds (what is not UTF-8, as
+    `\\xe9`)."""
     name = os.fsencode(path).decode("utf-8", "backslashreplace")
     return "".join(c if c.isprintable() else c.encode("unicode_escape").decode("ascii") for c in name)
 
@@ -178,9 +209,9 @@ def best_streams(
 ) -> "tuple[av.VideoStream | None, av.AudioStream | None]":
     """The picture and the sound track to use; None where there is none that can be decoded.
 
-    Pictures: no cover art or thumbnail, then the one marked as default, then the largest, then the first. Sound: the one
-    marked as default, then most channels, then highest rate, then the first. (FFmpeg's `streams.best` goes by bit rate and takes
-    cover art too.)
+    Pictures: no cover art or thumbnail, then the one marked as default, then the largest, then the first. Sound: the
+    one marked as default, then most channels, then highest rate, then the first. (FFmpeg's `streams.best` goes by bit
+    rate and takes cover art too.)
     """
     no_video = av.stream.Disposition.attached_pic | av.stream.Disposition.timed_thumbnails
     default = av.stream.Disposition.default
@@ -195,7 +226,8 @@ def clock_of(path: FilePath) -> Clock:
     """The clock of a file, made from all of its packets (the last few files' are remembered).
 
     Raises:
-        MediaError: where the file cannot be read, has neither pictures nor sound, is a still picture, or its timestamps are noise.
+        MediaError: where the file cannot be read, has neither pictures nor sound, is a still picture, or its
+        timestamps are noise.
     """
     file = os.fsdecode(path)
     try:
@@ -231,8 +263,8 @@ def _clock_of(file: str, version: tuple[int, int, int]) -> Clock:
 def probe(path: FilePath, need_video: bool = True) -> MediaInfo:
     """What is in a media file: looks at all packets, decodes its first picture and its first sound.
 
-    What is wrong with it, and can be lived with, comes as a `MediaWarning`: a clock that jumps, pictures that end early, sound that
-    cannot be decoded (then `has_audio` is false).
+    What is wrong with it, and can be lived with, comes as a `MediaWarning`: a clock that jumps, pictures that end
+    early, sound that cannot be decoded (then `has_audio` is false).
 
     Args:
         path: any file FFmpeg can read.
@@ -255,10 +287,10 @@ def probe(path: FilePath, need_video: bool = True) -> MediaInfo:
             _warn(path, "its sound cannot be decoded and is left out")
         if video is None:
             return MediaInfo(os.fsdecode(path), clock.duration, 0, 0, 0.0, has_video=False, rotation=0, **sound)
-        told = video.duration and video.duration * video.time_base
-        if told is None and len(container.streams) == 1 + (audio is not None):
-            told = container.duration and container.duration / av.time_base
-    _tell_faults(path, clock, float(told or 0))
+        stated = video.duration and video.duration * video.time_base
+        if stated is None and len(container.streams) == 1 + (audio is not None):
+            stated = container.duration and container.duration / av.time_base
+    _warn_of_faults(path, clock, float(stated or 0))
     frames = _decoded_frames(path)
     try:
         _, _, upright = next(frames)
@@ -295,37 +327,36 @@ def frame_starts(path: FilePath) -> np.ndarray:
     return starts[starts >= 0] if starts[-1] >= 0 else starts[-1:]
 
 
-def looks_at_all(info: MediaInfo, fps: float | str) -> bool:
+def samples_every_frame(info: MediaInfo, fps: float | str) -> bool:
     """Whether `fps` frames per second are every frame of a video: `"all"`, or more than it has.
 
-    With fewer than one frame per second, one is looked at all the same: the sound changes while the picture stands.
+    A video of less than one frame per second is sampled once a second all the same: the sound changes while the
+    picture stands.
     """
     return fps == ALL_FRAMES or fps > max(info.fps, 1.0)
 
 
-def frame_times(info: MediaInfo, fps: float | str) -> np.ndarray:
-    """Times (s) of the frames of a video that are looked at, `(n,)`, rising.
+def sampled_frames(info: MediaInfo, fps: float | str) -> SampledFrames:
+    """Which frames of a video are analysed.
 
     Args:
         info: of the video.
-        fps: how many per second, each 15/16 into its step of 1/fps; `"all"`, or more than the video has: each frame at its own time.
+        fps: how many per second, each 15/16 into its step of 1/fps; `"all"`, or more than the video has: each frame at
+            its own time.
     """
-    if looks_at_all(info, fps):
-        return frame_starts(info.path)
+    if samples_every_frame(info, fps):
+        starts = frame_starts(info.path)
+        return SampledFrames(starts, starts, info.duration)
     timeline = FrameTiming(fps=fps)
-    return timeline.frame_times(timeline.num_frames(info.duration), info.duration)
-
-
-def look_starts(info: MediaInfo, fps: float | str, times: np.ndarray) -> np.ndarray:
-    """From when on (s) each of the frames at `frame_times` stands for the video, `(n,)`, up to when the next one does."""
-    return times if looks_at_all(info, fps) else np.arange(len(times)) / fps
+    times = timeline.frame_times(timeline.num_frames(info.duration), info.duration)
+    return SampledFrames(times, np.arange(len(times)) / fps, info.duration)
 
 
 def iter_frames(path: FilePath) -> Iterator[tuple[float, np.ndarray]]:
     """Every frame in display order: its time (s, strictly rising) and its upright RGB picture (H, W, 3) uint8.
 
-    Broken packets are left out, and pictures that come too late (their time is not after the one before). A picture whose size or
-    shape changes on the way is fitted into the size of the first, with black bars.
+    Broken packets are left out, and pictures that come too late (their time is not after the one before). A picture
+    whose size or shape changes on the way is fitted into the size of the first, with black bars.
 
     Raises:
         MediaError: where the file cannot be read or has no picture that can be decoded.
@@ -337,8 +368,8 @@ def iter_frames(path: FilePath) -> Iterator[tuple[float, np.ndarray]]:
 def iter_frames_at(path: FilePath, times: Iterable[float]) -> Iterator[np.ndarray]:
     """The upright RGB picture (H, W, 3) uint8 on display at each of the rising `times` (s).
 
-    That is the last frame that starts at or before the time; the first frame before the first, the last beyond the end. Decodes the
-    file once, and turns only what is asked for into RGB.
+    That is the last frame that starts at or before the time; the first frame before the first, the last beyond the
+    end. Decodes the file once, and turns only what is asked for into RGB.
 
     Raises:
         MediaError: where the file cannot be read or has no picture that can be decoded.
@@ -358,11 +389,13 @@ def iter_frames_at(path: FilePath, times: Iterable[float]) -> Iterator[np.ndarra
 
 
 class SoundReader:
-    """The sound of a clip as mono samples, placed by its timestamps on the clip's clock: within 30 ms of them, all along.
+    """The sound of a clip as mono samples, placed by its timestamps on the clip's clock: within 30 ms of them, all
+    along.
 
-    Where the timestamps leave a hole there is silence; where pieces of sound overlap, their average is heard. Samples that
-    are no numbers are silent, and a `MediaWarning` says so. Reads the file once, forwards: the start of a read may lie up to 20 s before the highest start so far. Channels are averaged.
-    Use it in a `with` statement, or call `close`.
+    Where the timestamps leave a hole there is silence; where pieces of sound overlap, their average is heard. Samples
+    that are not numbers are silent, and a `MediaWarning` says so. Reads the file once, forwards: the start
+    of a read may lie up to 20 s before the highest start so far. Channels are averaged. Use it in a `with` statement,
+    or call `close`.
 
     Args:
         path: a media file with sound.
@@ -477,26 +510,26 @@ class SoundReader:
             sound = np.abs(samples) <= LOUDEST
             if not sound.all():
                 self.damaged = True
-                _warn(
-                    self.path, "its sound holds samples that are no numbers or far too loud; they are taken as silence"
-                )
+                _warn(self.path, SILENCED)
                 samples = np.where(sound, samples, 0)
             yield samples.mean(axis=1, dtype=np.float32)
 
 
 def read_clip(path: FilePath, fps: float | str = 1.0, sampling_rate: int = 16000) -> Clip:
-    """A whole short clip in memory: the frames at `frame_times` for this `fps`, and its sound.
+    """A whole short clip in memory: its `sampled_frames` at this `fps`, and its sound.
 
     Raises:
-        MediaError: where the file cannot be read, has no picture that can be decoded, or would take more than 4 GiB of memory.
+        MediaError: where the file cannot be read, has no picture that can be decoded, or would take more than 4 GiB of
+        memory.
     """
     info = probe(path)
-    times = frame_times(info, fps)
+    times = sampled_frames(info, fps).times
     num_samples = round(info.duration * sampling_rate)
     if 3 * len(times) * info.width * info.height + 4 * num_samples > MOST_CLIP_BYTES:
         raise MediaError(
-            f"{shown_path(path)}: its {len(times)} frames of {info.width} x {info.height} pixels do not fit into memory (more than "
-            "4 GiB); look at fewer frames per second, cut it, or use `segment_video`, which needs the same memory for any length"
+            f"{shown_path(path)}: its {len(times)} frames of {info.width} x {info.height} pixels "
+            "do not fit into memory (more than 4 GiB); sample fewer frames per second, cut it, "
+            "or use `segment_video`, which needs the same memory for any length"
         )
     frames = np.stack(list(iter_frames_at(path, times)))
     waveform = None
@@ -509,7 +542,8 @@ def read_clip(path: FilePath, fps: float | str = 1.0, sampling_rate: int = 16000
 def decode_stream(
     container: "av.container.InputContainer", stream: "av.stream.Stream", clock: Clock
 ) -> Iterator["av.frame.Frame"]:
-    """Every frame that can be decoded, its `pts` on the clip's clock in ticks of the stream; broken packets are left out.
+    """Every frame that can be decoded, its `pts` on the clip's clock in ticks of the stream; broken packets are left
+    out.
 
     Args:
         container: opened, nothing read from it yet.
@@ -529,7 +563,8 @@ def decode_stream(
 
 
 def packets_of(container: "av.container.InputContainer", *streams: "av.stream.Stream") -> Iterator["av.Packet"]:
-    """All packets of some streams, as far as the file can be read. Empty ones among them mean that a picture goes on."""
+    """All packets of some streams, as far as the file can be read. Empty ones among them mean that a picture goes
+    on."""
     try:
         for packet in container.demux(*streams):
             # At the end PyAV adds empty ones of its own.
@@ -578,8 +613,8 @@ def _decoded_frames(path: FilePath) -> Iterator[tuple[float, _Picture, "_Upright
             raise _nothing_in(path, audio is not None)
         if video.width * video.height > MAX_PIXELS:
             raise MediaError(
-                f"{shown_path(path)}: its pictures have {video.width} x {video.height} pixels, at most {MAX_PIXELS} in all can be "
-                "decoded; save it smaller"
+                f"{shown_path(path)}: its pictures have {video.width} x {video.height} pixels, "
+                f"at most {MAX_PIXELS} in all can be decoded; save it smaller"
             )
         video.thread_type = "AUTO"
         video.options = {"max_pixels": str(MAX_PIXELS)}
@@ -619,8 +654,8 @@ def _aspect(ratio: "Fraction | None") -> float | None:
 class _Upright:
     """Turns decoded pictures into upright RGB pictures (H, W, 3) uint8 with square pixels, all of the size of `first`.
 
-    The display matrix holds for the whole track and is taken from the first frame only: asking a frame for its side data puts it
-    in a reference cycle (PyAV 18), and a film's frames would pile up until Python collects cycles.
+    The display matrix holds for the whole track and is taken from the first frame only: asking a frame for its side
+    data puts it in a reference cycle (PyAV 18), and a film's frames would pile up until Python collects cycles.
     """
 
     def __init__(self, first: _Picture):
@@ -667,8 +702,9 @@ def _audio_layout(frame: "av.AudioFrame") -> tuple[str, str, int]:
 def _plain_layout(audio: "av.AudioStream") -> None:
     """Makes a channel order that has no name (in MOV, from 7 channels on) a mere number of channels.
 
-    PyAV 18.0 and 18.1 copy such a layout without the memory it points to, and free it with every copy. Here the decoder is given
-    another one while the copy is alive, which leaves the copy the only owner. Channels are averaged: their order does not matter.
+    PyAV 18.0 and 18.1 copy such a layout without the memory it points to, and free it with every copy. Here the
+    decoder is given another one while the copy is alive, which leaves the copy the only owner. Channels are averaged:
+    their order does not matter.
     """
     if audio.codec_context is not None:
         layout = audio.codec_context.layout
@@ -676,18 +712,19 @@ def _plain_layout(audio: "av.AudioStream") -> None:
             audio.codec_context.layout = f"{layout.nb_channels} channels"
 
 
-def _tell_faults(path: FilePath, clock: Clock, told: float) -> None:
+def _warn_of_faults(path: FilePath, clock: Clock, stated: float) -> None:
     end = max(clock.duration, clock.sound_end)
     if clock.jumps:
         _warn(
             path, f"its clock jumps {clock.jumps} times; what comes after a jump follows what was before without a gap"
         )
-    elif told > end + EARLY:
-        _warn(path, f"tells of {told:.1f} s, but holds {end:.1f} s; only what is there is used")
+    elif stated > end + EARLY:
+        _warn(path, f"says that it lasts {stated:.1f} s, but holds {end:.1f} s; only what is there is used")
     if clock.sound_end > clock.duration + EARLY:
         _warn(
             path,
-            f"its pictures end at {clock.duration:.1f} s, its sound at {clock.sound_end:.1f} s; the rest of it is not used",
+            f"its pictures end at {clock.duration:.1f} s, its sound at {clock.sound_end:.1f} s; "
+            "the rest of it is not used",
         )
 
 
@@ -708,7 +745,8 @@ def _picture_kind(file: str) -> str | None:
 
 def _still(path: FilePath, kind: str) -> MediaError:
     return MediaError(
-        f"{shown_path(path)}: is a still picture ({kind}), no video; give a video, or frames as a list of pictures to the processor"
+        f"{shown_path(path)}: is a still picture ({kind}), not a video; "
+        "give a video, or frames as a list of pictures to the processor"
     )
 
 

@@ -1,14 +1,21 @@
-"""A clip of any length through the model, window after window (ours).
+"""A clip of any length through the model, window after window: the one algorithm behind `iter_segments`, the pipeline
+and the demo.
 
-Frames with their sound -> looks, one per frame -> windows -> the model -> probabilities, faded where windows overlap -> classes at the
-size of the picture. Every step is an iterator: the memory it needs is that of one window, whatever the length of the clip.
+    frames with their sound            `video_inputs` or `array_inputs`   -> FrameInputs, one per frame
+    windows of T frames                `iter_windows`                     -> FrameInputs, one per window
+    the model                          `class_probabilities`              -> (B, T, K, h, w)
+    frames again, overlaps faded       `join_windows`                     -> FrameProbabilities
+    classes at the size of the picture `segment_frames`                   -> FrameSegmentation
 
-A look is a dict: the model's inputs of one frame, `(1, 1, ...)` each, and `size (1, 1, 2)`, the picture's height and width in pixels.
+`predict_frames` chains the middle three; the pipeline calls them one by one, since transformers makes the batches in
+between. Every step is an iterator: the memory it needs is that of one window, whatever the length of the clip.
 
-Letters: `T` frames of a window, `K` classes with background first, `H W` picture, `h w` the model's map.
+Letters: `B` clips, `T` frames of a window, `K` classes with background first, `S` samples of sound, `H W` picture,
+`h w` the model's map.
 """
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from itertools import islice, repeat
 
 import numpy as np
@@ -16,81 +23,109 @@ import torch
 from transformers import PreTrainedModel
 from transformers.modeling_outputs import SemanticSegmenterOutput
 
-from .media_ccformer import ALL_FRAMES, MediaInfo, SoundReader, frame_times, iter_frames_at
+from .inference_settings_ccformer import InferenceSettings
+from .media_ccformer import MediaInfo, SampledFrames, SoundReader
 from .processing_ccformer import AudioVisualProcessor, Frame, check_assumed_rate, read_frames, sound_seconds
 from .timing_ccformer import FRAME_OFFSET, FrameTiming
 
-Look = dict[str, torch.Tensor]
+# The model's inputs of one frame, `(1, 1, ...)` each, or of one window, `(1, T, ...)`; and `size`, height and width of
+# the picture, `(1, 1, 2)` or `(1, T, 2)`.
+FrameInputs = dict[str, torch.Tensor]
+# The first frame of a window, and the first frame of the window after it.
 Span = tuple[int, int]
 
 
-def check_numbers(fps: float | str, threshold: float, window: int, overlap: int) -> None:
-    """Raises ValueError for numbers with which no clip can be segmented."""
-    if fps != ALL_FRAMES:
-        FrameTiming(fps=fps)
-    if not 0 <= threshold <= 1:
-        raise ValueError(f"threshold is {threshold}, it must be from 0 (marks most) to 1 (marks nothing)")
-    if window < 1 or not 0 <= overlap < window:
-        raise ValueError(
-            f"window is {window} and overlap {overlap}; a window is at least 1 frame, and the overlap from 0 to below the window"
-        )
+@dataclass(frozen=True)
+class FrameProbabilities:
+    """What the model says about one frame, before any threshold.
+
+    Attributes:
+        probabilities: `(K, h, w)` float32, 0..1, summing to 1 over K.
+        has_audio: whether there is any sound around this frame.
+        size: height and width of the picture, to which the masks are scaled.
+    """
+
+    probabilities: torch.Tensor
+    has_audio: bool
+    size: tuple[int, int]
 
 
-def frames_looked_at(info: MediaInfo, fps: float | str) -> Iterator[np.ndarray]:
-    """The frames at `frame_times`, each uint8 `(H, W, 3)`."""
-    return iter_frames_at(info.path, frame_times(info, fps))
+@dataclass(frozen=True)
+class FrameSegmentation:
+    """What sounds in one sampled frame.
+
+    Attributes:
+        index: of the frame among the sampled ones, from 0.
+        time: (s) at which the frame was taken.
+        start: (s) from which on it stands for the clip, up to `end`.
+        end: the next frame's `start`, or the end of the clip.
+        class_map: `(H, W)` uint8 at the size of the picture, 0 = background.
+        scores: class id -> mean probability within its mask, 0..1, for every class in the map, best first. The names
+            are `model.config.id2label`.
+        has_audio: whether there is any sound around this frame.
+    """
+
+    index: int
+    time: float
+    start: float
+    end: float
+    class_map: np.ndarray
+    scores: dict[int, float]
+    has_audio: bool
 
 
-def sound_timeline(processor: AudioVisualProcessor) -> FrameTiming:
+def sound_timing(processor: AudioVisualProcessor) -> FrameTiming:
     """Which sound belongs to a frame, and how much of it at which rate, for a model's processor."""
     extractor = processor.feature_extractor
     return FrameTiming(sampling_rate=extractor.sampling_rate, alignment=extractor.alignment)
 
 
-def sounds_heard(info: MediaInfo, processor: AudioVisualProcessor, times: np.ndarray) -> Iterator[np.ndarray | None]:
-    """The sound of a video around each of its frames at `times` (s), see `look_at_video`; all None where it has none."""
+def frame_sounds(info: MediaInfo, processor: AudioVisualProcessor, times: np.ndarray) -> Iterator[np.ndarray | None]:
+    """The sound of a video around each of its frames at `times` (s), as `video_inputs` takes it; all None where it has
+    none."""
     if not info.has_audio:
         yield from repeat(None, len(times))
         return
-    timeline = sound_timeline(processor)
+    timeline = sound_timing(processor)
     with SoundReader(info.path, timeline.sampling_rate) as sound:
         for start in timeline.sound_starts(times):
-            yield sound.read(start, timeline.example_samples)
+            yield sound.read(start, timeline.example_samples)  # (S,)
 
 
-def look_at_video(
+def video_inputs(
     frames: Iterable[np.ndarray], sounds: Iterable[np.ndarray | None], processor: AudioVisualProcessor
-) -> Iterator[Look]:
-    """Looks at the frames of a video with their own sound: no frame stays in memory at its full size.
+) -> Iterator[FrameInputs]:
+    """The model's inputs of each frame of a video: no frame stays in memory at its full size.
 
     Args:
-        frames: those of `frames_looked_at`.
-        sounds: those of `sounds_heard`: of each frame the samples `(S,)` float32 around it, mono, at the processor's rate; None: none.
+        frames: uint8 `(H, W, 3)` each, in order.
+        sounds: of each frame the samples `(S,)` float32 around it, mono, at the processor's rate; None: it has no
+            sound.
         processor: of the model.
     """
     rate = processor.feature_extractor.sampling_rate
-    for frame, example in zip(frames, sounds, strict=True):
-        # Cut out already: for the extractor this is the frame of the first second of its own little clip.
-        inputs = processor([frame], example, sampling_rate=rate, timestamps=[FRAME_OFFSET])
+    for frame, sound in zip(frames, sounds, strict=True):
+        # `sound` is cut out already: to the extractor, this is the frame of the first second of a clip of its own.
+        inputs = processor([frame], sound, sampling_rate=rate, timestamps=[FRAME_OFFSET])
         yield {**inputs, "size": _size(frame)}
 
 
-def look_at_arrays(
+def array_inputs(
     frames: Iterable[Frame],
     audio,
     sampling_rate: float | None,
     processor: AudioVisualProcessor,
     times: np.ndarray,
     assumed_fps: float | None = None,
-) -> Iterator[Look]:
-    """Looks at frames and sound in memory.
+) -> Iterator[FrameInputs]:
+    """The model's inputs of each frame of a clip in memory.
 
     Args:
         frames: each of any form that the processor takes.
         audio, sampling_rate: sound of the whole clip, as the processor takes it.
         processor: of the model.
         times: (s) of the frames, counted from the first sample of the sound.
-        assumed_fps: frames per second from which `times` were made without anyone having said so; None: somebody did.
+        assumed_fps: the frames per second behind `times` where the caller gave none; None: the caller gave them.
 
     Raises:
         ValueError: for frames or sound that cannot be used, or cannot belong together at `assumed_fps`.
@@ -100,18 +135,19 @@ def look_at_arrays(
         check_assumed_rate(len(times), assumed_fps, sound_seconds(audio, sampling_rate))
     for index, frame in enumerate(frames):
         (picture,) = read_frames([frame])
-        sound = {name: values[:, index, None] for name, values in sounds.items()}
+        sound = {name: values[:, index, None] for name, values in sounds.items()}  # (1, T, ...) -> (1, 1, ...)
         yield {**processor([picture]), **sound, "size": _size(picture)}
 
 
 def _size(picture: np.ndarray) -> torch.Tensor:
-    return torch.tensor([[picture.shape[:2]]])
+    return torch.tensor([[picture.shape[:2]]])  # (1, 1, 2)
 
 
 def window_spans(num_frames: int, window: int, overlap: int) -> list[Span]:
-    """Of each window its first frame and that of the window after it (of the last: `num_frames`).
+    """Of each window its first frame, and the first frame of the window after it (for the last: `num_frames`).
 
-    Neighbours share `overlap` frames, the last two more where the last one would not be full otherwise.
+    Neighbours share `overlap` frames; the last two share more where the last one would not be full otherwise: the
+    model was trained on clips of one length, and the shorter the clip, the less it sees around a frame.
     """
     starts = [0]
     while starts[-1] + window < num_frames:
@@ -119,20 +155,23 @@ def window_spans(num_frames: int, window: int, overlap: int) -> list[Span]:
     return list(zip(starts, [*starts[1:], num_frames], strict=True))
 
 
-def iter_windows(looks: Iterator[Look], spans: Sequence[Span], window: int) -> Iterator[Look]:
-    """Looks, one per frame -> looks `(1, T, ...)`, one per window; reads no further than the window needs."""
-    seen: list[Look] = []
+def iter_windows(inputs: Iterator[FrameInputs], spans: Sequence[Span], window: int) -> Iterator[FrameInputs]:
+    """Inputs of frames `(1, 1, ...)` -> inputs of windows `(1, T, ...)`; reads no further than the window needs."""
+    held: list[FrameInputs] = []
     for start, following in spans:
-        seen += islice(looks, window - len(seen))
-        yield {name: torch.cat([look[name] for look in seen], dim=1) for name in seen[0]}
-        seen = seen[following - start :]
+        held += islice(inputs, window - len(held))
+        yield {
+            name: torch.cat([frame[name] for frame in held], dim=1) for name in held[0]
+        }  # T x (1, 1, ...) -> (1, T, ...)
+        held = held[following - start :]  # what the next window shares with this one
 
 
-def class_probabilities(model: PreTrainedModel, inputs: Look) -> torch.Tensor:
-    """One pass of the model, in its own precision and where it is: float32 `(B, T, K, h, w)`, 0..1, summing to 1 over K.
+def class_probabilities(model: PreTrainedModel, inputs: FrameInputs) -> torch.Tensor:
+    """One pass of the model, in its own precision and on its device: float32 `(B, T, K, h, w)`, 0..1, summing to 1
+    over K.
 
     Raises:
-        ValueError: where the model gives no numbers, which would look like masks.
+        ValueError: where the model gives NaN or infinity, which would look like masks.
     """
     inputs = {
         name: values.to(model.device, model.dtype if values.is_floating_point() else None)
@@ -140,48 +179,83 @@ def class_probabilities(model: PreTrainedModel, inputs: Look) -> torch.Tensor:
         if name != "size"
     }
     with torch.no_grad():
-        probabilities = model(**inputs).logits.float().softmax(dim=2)
+        probabilities = model(**inputs).logits.float().softmax(dim=2)  # (B, T, K, h, w)
     if not torch.isfinite(probabilities).all():
         raise ValueError(
-            f"{model.name_or_path or 'the model'}: gives NaN for what it sees and hears; its weights or their type, {model.dtype}, "
-            "are at fault: load it in float32, or other weights"
+            f"{model.name_or_path or 'the model'}: gives NaN for this clip; "
+            f"its weights or their type, {model.dtype}, are at fault: load it in float32, or load other weights"
         )
     return probabilities
 
 
-def join_windows(windows: Iterable[Look], spans: Sequence[Span]) -> Iterator[Look]:
-    """Windows -> frames. Where windows overlap, their probabilities fade from the one to the other.
+def join_windows(windows: Iterable[Mapping[str, torch.Tensor]], spans: Sequence[Span]) -> Iterator[FrameProbabilities]:
+    """Windows -> frames. Where windows overlap, their probabilities fade from one to the next.
 
     Args:
-        windows: `probabilities (T, K, h, w)`, which is written to, and anything else `(T, ...)`; padding at the end is passed over.
+        windows: `probabilities (T, K, h, w)`, which is written to, `audio_mask (T,)` and `size (T, 2)`; padding at the
+            end is skipped.
         spans: of `window_spans`.
-
-    Returns:
-        The same of each frame, without `T`.
     """
-    fading: Sequence[torch.Tensor] = []
+    fading: Sequence[torch.Tensor] = []  # what the window before says of the frames that this one has too
     for (start, following), window in zip(spans, windows, strict=True):
         probabilities = window["probabilities"]
         for place, old in enumerate(fading):
             weight = (place + 1) / (len(fading) + 1)
             probabilities[place] = (1 - weight) * old + weight * probabilities[place]
         for place in range(following - start):
-            yield {name: values[place] for name, values in window.items()}
+            yield FrameProbabilities(
+                probabilities=probabilities[place],  # (K, h, w)
+                has_audio=bool(window["audio_mask"][place]),
+                size=tuple(window["size"][place].tolist()),
+            )
         fading = probabilities[following - start :]
+
+
+def predict_frames(
+    inputs: Iterator[FrameInputs], num_frames: int, model: PreTrainedModel, settings: InferenceSettings
+) -> Iterator[FrameProbabilities]:
+    """The model's answer for each of `num_frames` frames, window after window."""
+    spans = window_spans(num_frames, settings.window, settings.overlap)
+    windows = (
+        {
+            "probabilities": class_probabilities(model, window)[0],  # (T, K, h, w)
+            "audio_mask": window["audio_mask"][0],
+            "size": window["size"][0],
+        }
+        for window in iter_windows(inputs, spans, settings.window)
+    )
+    return join_windows(windows, spans)
+
+
+def segment_frames(
+    frames: Iterable[FrameProbabilities], samples: SampledFrames, processor: AudioVisualProcessor, threshold: float
+) -> Iterator[FrameSegmentation]:
+    """What sounds where in each frame.
+
+    Args:
+        frames: one per sampled frame, in order.
+        samples: their times.
+        processor: of the model.
+        threshold: see `InferenceSettings`.
+    """
+    times = zip(samples.times.tolist(), samples.starts.tolist(), samples.ends.tolist(), strict=True)
+    for index, (frame, (time, start, end)) in enumerate(zip(frames, times, strict=True)):
+        class_map, scores = classes_at_size(frame.probabilities, processor, frame.size, threshold)
+        yield FrameSegmentation(index, time, start, end, class_map, scores, frame.has_audio)
 
 
 def classes_at_size(
     probabilities: torch.Tensor, processor: AudioVisualProcessor, size: tuple[int, int], threshold: float
 ) -> tuple[np.ndarray, dict[int, float]]:
-    """One frame `(K, h, w)` -> its class map `(H, W)` uint8, and class id -> mean probability within its mask, best first."""
-    outputs = SemanticSegmenterOutput(logits=probabilities.log()[None, None])
-    class_map = processor.post_process_semantic_segmentation(outputs, [size], threshold)[0][0]
+    """One frame `(K, h, w)` -> its class map `(H, W)` uint8, and class id -> mean probability within its mask, best
+    first."""
+    outputs = SemanticSegmenterOutput(logits=probabilities.log()[None, None])  # (1, 1, K, h, w)
+    class_map = processor.post_process_semantic_segmentation(outputs, [size], threshold)[0][0]  # (H, W)
     scores = {}
     for class_id in class_map.unique().tolist():
         if class_id:
-            probability = torch.nn.functional.interpolate(probabilities[None, [class_id]], size=size, mode="bilinear")[
-                0, 0
-            ]
-            scores[class_id] = probability[class_map == class_id].mean().item()
+            one_class = probabilities[None, [class_id]]  # (1, 1, h, w)
+            scaled = torch.nn.functional.interpolate(one_class, size=size, mode="bilinear")[0, 0]  # (H, W)
+            scores[class_id] = scaled[class_map == class_id].mean().item()
     best_first = sorted(scores, key=scores.get, reverse=True)
     return class_map.cpu().numpy(), {class_id: scores[class_id] for class_id in best_first}

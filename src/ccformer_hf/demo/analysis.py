@@ -1,0 +1,243 @@
+"""The demo's work without its page: the model analyses a clip once, and the result is drawn as often as a slider
+moves.
+
+A result lies in a folder of its own, gone with `DemoResult.remove`:
+
+    <name>.mp4           the clip at its working size
+    sound.wav            of another clip, where that was put under the pictures
+    frames/000000.jpg    the sampled frames
+    probabilities.npy    float16 (T, K, h, w), what the model said
+    drawn-.../           overlay.mp4, masks/, masks.zip, segments.json at one threshold and opacity
+"""
+
+import math
+import shutil
+import tempfile
+import wave
+import zipfile
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+import numpy as np
+import torch
+from PIL import Image
+
+from ..inference.contained_media import iter_frames, iter_frames_at, iter_sounds, loudness, probe, sampled_frames
+from ..inference.results import FORMATS, write_results
+from ..inference.segmenting import predict_video
+from ..inference.segments_json import ModelRecord, Segments
+from ..inference.video_writer import VideoWriter
+from ..model.inference_settings_ccformer import InferenceSettings
+from ..model.media_ccformer import MediaError, MediaInfo, SampledFrames
+from ..model.processing_ccformer import AudioVisualProcessor
+from ..model.sliding_window_ccformer import FrameProbabilities, FrameSegmentation, segment_frames
+from .models import DemoModel
+
+SETTINGS = InferenceSettings()  # one frame per second; the threshold is that of the slider
+SOUND_RATE = 44100
+LOUDNESS_PER_SECOND = 8
+MASKS_ZIP = "masks.zip"
+WRITTEN = ("video", "masks", "json")
+
+
+@dataclass(frozen=True)
+class Drawn:
+    """A result at one threshold and opacity: the overlay video, its masks in a zip, `segments.json`, and its
+    content."""
+
+    video: Path
+    masks: Path
+    json: Path
+    segments: Segments
+
+
+@dataclass
+class DemoResult:
+    """What the model made of one clip with one sound.
+
+    Attributes:
+        folder: that holds all of it.
+        clip: the video.
+        info: of the video; `has_audio` says whether the model was given sound.
+        samples: which frames of it were analysed.
+        audio_mask: whether there is any sound around each of them, `(T,)` bool.
+        sound: file whose sound the model was given, and which goes with the overlay; None: none.
+        sound_label: the same in words, such as `"no sound"`.
+        model: its name, and what it was trained on.
+        names: class id -> name, the background too.
+        loudness: root mean square of the sound, 8 parts a second; None without sound.
+    """
+
+    folder: Path
+    clip: Path
+    info: MediaInfo
+    samples: SampledFrames
+    audio_mask: np.ndarray
+    sound: Path | None
+    sound_label: str
+    model: ModelRecord
+    names: dict[int, str]
+    loudness: np.ndarray | None = None
+    _drawings: list[Drawn] = field(default_factory=list)
+
+    @property
+    def drawn(self) -> Drawn:
+        """What `draw` made last."""
+        return self._drawings[-1]
+
+    def frame(self, index: int) -> np.ndarray:
+        """The index-th sampled frame, uint8 `(H, W, 3)`."""
+        with Image.open(self.folder / "frames" / f"{index:06d}.jpg") as image:
+            return np.array(image)
+
+    def sounding(self, index: int) -> np.ndarray:
+        """Probability that anything sounds, of each pixel of the model's map of the index-th frame: float32 `(h, w)`,
+        0..1."""
+        return 1 - self._probabilities()[index, 0].astype(np.float32)
+
+    def segment(self, processor: AudioVisualProcessor, threshold: float) -> Iterator[FrameSegmentation]:
+        """What sounds where in each frame, at a threshold of 0..1."""
+        size = self.info.height, self.info.width
+        frames = (
+            FrameProbabilities(torch.from_numpy(probabilities.astype(np.float32)), bool(has_audio), size)
+            for probabilities, has_audio in zip(self._probabilities(), self.audio_mask, strict=True)
+        )
+        return segment_frames(frames, self.samples, processor, threshold)
+
+    def draw(self, processor: AudioVisualProcessor, threshold: float, opacity: float) -> Drawn:
+        """Writes the results at a threshold and opacity, each 0..1. Those of the last two calls stay, older ones are
+        removed."""
+        folder = Path(tempfile.mkdtemp(prefix="drawn-", dir=self.folder))
+        frames = self.segment(processor, threshold)
+        settings = replace(SETTINGS, threshold=threshold)
+        segments = write_results(
+            folder, self.info, frames, self.model, self.names, settings, WRITTEN, self.sound, opacity
+        )
+        with zipfile.ZipFile(folder / MASKS_ZIP, "w") as archive:  # PNGs are packed already
+            for mask in sorted((folder / FORMATS["masks"]).iterdir()):
+                archive.write(mask, f"masks/{mask.name}")
+        drawn = Drawn(folder / FORMATS["video"], folder / MASKS_ZIP, folder / FORMATS["json"], segments)
+        self._drawings.append(drawn)
+        while len(self._drawings) > 2:
+            shutil.rmtree(self._drawings.pop(0).video.parent, ignore_errors=True)
+        return drawn
+
+    def remove(self) -> None:
+        """Removes all files."""
+        shutil.rmtree(self.folder, ignore_errors=True)
+
+    def _probabilities(self) -> np.ndarray:
+        return np.load(self.folder / "probabilities.npy", mmap_mode="r")  # (T, K, h, w)
+
+
+def take_in(
+    upload: Path, info: MediaInfo, folder: Path, longest: int, seconds: float = math.inf
+) -> tuple[Path, MediaInfo]:
+    """A copy of an uploaded clip to work with, at most `longest` pixels on its longer side.
+
+    Args:
+        upload: the file.
+        info: of it.
+        folder: to write into.
+        longest: side in pixels.
+        seconds: that reading its pictures may take.
+
+    Returns:
+        The copy, and what is in it. A small clip is copied as it is, a larger one is scaled down.
+    """
+    scale = longest / max(info.width, info.height)
+    if scale >= 1:
+        copy = folder / upload.name
+        shutil.copyfile(upload, copy)
+        return copy, replace(info, path=str(copy))
+    copy = folder / f"{upload.stem}.mp4"
+    size = max(2, round(info.width * scale)), max(2, round(info.height * scale))
+    with VideoWriter(copy, *size, info.fps, sound_from=upload) as video:
+        for time, frame in iter_frames(upload, seconds):
+            video.write(
+                np.asarray(Image.fromarray(frame).resize(size, Image.Resampling.BILINEAR, reducing_gap=2)), time
+            )
+    return copy, probe(copy)
+
+
+def borrow_sound(lender: Path, seconds: float, target: Path) -> None:
+    """Writes the first `seconds` of a clip's sound, mono, as a wav; silence beyond its end.
+
+    Raises:
+        MediaError: where it has no sound that can be read.
+    """
+    (samples,) = iter_sounds(lender, [0.0], round(seconds * SOUND_RATE), SOUND_RATE)
+    if samples is None:
+        raise MediaError(f"{lender}: its sound cannot be read; choose another clip")
+    with wave.open(str(target), "wb") as file:
+        file.setparams((1, 2, SOUND_RATE, 0, "NONE", ""))
+        file.writeframes((samples.clip(-1, 1) * 32767).astype("<i2").tobytes())
+
+
+def analyse(
+    folder: Path,
+    clip: Path,
+    info: MediaInfo,
+    sound: Path | None,
+    sound_label: str,
+    model: DemoModel,
+    predict: Callable[[str, MediaInfo, MediaInfo], Iterable[tuple[np.ndarray, bool]]],
+) -> Iterator[float | DemoResult]:
+    """Runs the model on a clip with one sound.
+
+    Args:
+        folder: of the result.
+        clip: the video.
+        info: of the video, from `probe`.
+        sound, sound_label: see `DemoResult`; the file is read from its start on.
+        model: the checkpoint.
+        predict: `predict_clip`, or what runs it elsewhere.
+
+    Returns:
+        An iterator over the share that is done, one per frame, and the result at the end.
+    """
+    source = replace(info, has_audio=False) if sound is None else probe(sound, need_video=False)
+    info = replace(info, has_audio=source.has_audio)
+    samples = sampled_frames(info, SETTINGS.fps)
+    frames = folder / "frames"
+    frames.mkdir()
+    for index, frame in enumerate(iter_frames_at(clip, samples.times)):
+        Image.fromarray(frame).save(frames / f"{index:06d}.jpg", quality=90)
+    maps, audio_mask = [], []
+    for frame_map, has_audio in predict(model.name, info, source):
+        maps.append(frame_map)
+        audio_mask.append(has_audio)
+        yield len(maps) / len(samples)
+    np.save(folder / "probabilities.npy", np.stack(maps))  # T x (K, h, w) -> (T, K, h, w)
+    yield DemoResult(
+        folder,
+        clip,
+        info,
+        samples,
+        np.array(audio_mask),
+        sound,
+        sound_label,
+        model={"name": model.name, "trained_on": model.trained_on},
+        names=dict(model.model.config.id2label),
+        loudness=_loudness(source, info.duration) if source.has_audio else None,
+    )
+
+
+def _loudness(source: MediaInfo, seconds: float) -> np.ndarray:
+    return loudness(source.path, max(1, round(seconds * LOUDNESS_PER_SECOND)), 1 / LOUDNESS_PER_SECOND)
+
+
+def predict_clip(model: DemoModel, info: MediaInfo, source: MediaInfo) -> Iterator[tuple[np.ndarray, bool]]:
+    """What the model says about each sampled frame: float16 `(K, h, w)`, and whether there is any sound around it.
+
+    Args:
+        model: the checkpoint.
+        info: of the clip whose pictures are taken.
+        source: of the file whose sound is taken.
+    """
+    samples = sampled_frames(info, SETTINGS.fps)
+    frames = iter_frames_at(info.path, samples.times)
+    with_sound = replace(info, path=source.path, has_audio=source.has_audio)
+    for frame in predict_video(with_sound, samples, frames, model.model, model.processor, SETTINGS):
+        yield frame.probabilities.cpu().numpy().astype(np.float16), frame.has_audio

@@ -1,0 +1,128 @@
+"""What `segments.json` holds: what sounds when and where, in words and numbers. Its keys are those of the pipeline's
+records.
+
+Times are in seconds; pixels are those of the upright picture with square pixels, origin top left.
+"""
+
+from collections.abc import Mapping
+from typing import TypedDict
+
+import numpy as np
+from scipy import ndimage
+
+from ..model.sliding_window_ccformer import FrameSegmentation
+
+# Regions smaller than this share of the picture get no box, and no class gets more boxes than this.
+SPECK = 0.0005
+MOST_BOXES = 20
+
+
+class SoundingRecord(TypedDict):
+    """One class that sounds in a frame.
+
+    Attributes:
+        label: name of the class.
+        id: its number, that of its pixels in the mask.
+        score: mean probability within its mask, 0..1.
+        area: share of the picture's pixels, 0..1.
+        boxes: `[x0, y0, x1, y1]` of its connected regions, x1 and y1 one beyond the last pixel: the largest first, at
+            most 20, none smaller than 0.05 % of the picture.
+    """
+
+    label: str
+    id: int
+    score: float
+    area: float
+    boxes: list[list[int]]
+
+
+class FrameRecord(TypedDict):
+    """One sampled frame; `index`, `time`, `start`, `end` and `has_audio` as in `FrameSegmentation`, `sounding` best
+    score first."""
+
+    index: int
+    time: float
+    start: float
+    end: float
+    has_audio: bool
+    sounding: list[SoundingRecord]
+
+
+class SourceRecord(TypedDict):
+    """The video.
+
+    Attributes:
+        file: its name; bytes that are not UTF-8, as `\\xe9`.
+        duration: in seconds.
+        width, height: of its picture.
+        fps: average frames per second.
+        has_audio: whether it has a sound track that can be used; without one it counts as silent.
+    """
+
+    file: str
+    duration: float
+    width: int
+    height: int
+    fps: float
+    has_audio: bool
+
+
+class ModelRecord(TypedDict):
+    """The model: its `name`, and what `checkpoint.json` in its folder says it was `trained_on`, None where it says
+    nothing."""
+
+    name: str
+    trained_on: str | None
+
+
+class Segments(TypedDict):
+    """The whole file.
+
+    Attributes:
+        model: which model said so.
+        source: which video.
+        fps: frames sampled per second; on average, where each frame of the video is.
+        threshold: of 1 - P(background).
+        classes: class id (as text, as JSON has it) -> name, all that the model knows.
+        frames: one entry per sampled frame.
+    """
+
+    model: ModelRecord
+    source: SourceRecord
+    fps: float
+    threshold: float
+    classes: dict[str, str]
+    frames: list[FrameRecord]
+
+
+def frame_record(frame: FrameSegmentation, names: Mapping[int, str]) -> FrameRecord:
+    """One entry of `frames`."""
+    sounding = []
+    for class_id, score in frame.scores.items():
+        mask = frame.class_map == class_id  # (H, W)
+        sounding.append(
+            {
+                "label": names[class_id],
+                "id": class_id,
+                "score": round(score, 4),
+                "area": round(float(mask.mean()), 6),
+                "boxes": boxes_of(mask),
+            }
+        )
+    return {
+        "index": frame.index,
+        "time": round(frame.time, 6),
+        "start": round(frame.start, 6),
+        "end": round(frame.end, 6),
+        "has_audio": frame.has_audio,
+        "sounding": sounding,
+    }
+
+
+def boxes_of(mask: np.ndarray) -> list[list[int]]:
+    """The boxes of a mask `(H, W)`, see `SoundingRecord`."""
+    regions, _ = ndimage.label(mask)
+    sizes = np.bincount(regions.ravel())[1:]
+    boxes = ndimage.find_objects(regions)
+    largest = [place for place in np.argsort(-sizes, kind="stable") if sizes[place] >= SPECK * mask.size][:MOST_BOXES]
+    return [[columns.start, rows.start, columns.stop, rows.stop] for rows, columns in (boxes[i] for i in largest)]
