@@ -105,7 +105,7 @@ def command(folder, data, output, *options, **changes):
 def finished_run(data, tmp_path_factory):
     """With `save_minutes` as long as the default, so that its states are those of validations and the end."""
     output = tmp_path_factory.mktemp("runs") / "small"
-    changes = {"epochs": 12, "validate_every": 4, "learning_rate": 3e-3, "ema_decay": 0, "save_minutes": 5}
+    changes = {"epochs": 12, "validate_every": 4, "learning_rate": 1e-2, "ema_decay": 0, "save_minutes": 5}
     progress, model = run(data, output, validate=True, **changes)
     return output, progress, model
 
