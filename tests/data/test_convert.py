@@ -293,6 +293,15 @@ def test_a_setting_is_added_to_the_others(tmp_path):
         load_avsbench("avss", out)
 
 
+def test_shards_of_an_earlier_version_are_not_added_to(tmp_path):
+    source = official_folder(tmp_path / "ms3", "ms3")
+    convert(source, tmp_path / "out", ["ms3"], workers=1, progress=False)
+    plan = tmp_path / "out" / "shards.json"
+    plan.write_text(plan.read_text().replace('"ms3"', '"own"', 1))
+    with pytest.raises(ValueError, match="holds the setting 'own', written by an earlier version"):
+        convert(source, tmp_path / "out", ["ms3"], workers=1, progress=False)
+
+
 def test_folders_that_cannot_be_taken(tmp_path):
     root, out = official_folder(tmp_path / "in", "ms3"), tmp_path / "out"
     with pytest.raises(FileExistsError, match="in: is in other use"):

@@ -678,3 +678,12 @@ def test_real_videos(name, duration, size, frames, rate):
     assert times[-1] < duration
     clip = read_clip(info.path)
     assert len(clip.frames) == round(duration) and np.abs(clip.waveform).max() > 0.1
+
+
+def test_sound_that_piles_up_at_one_time_can_be_read_again(tmp_path):
+    """What is dropped of it is no read that goes back."""
+    with SoundReader(write_media(tmp_path / "a.wav", SoundTrack())) as reader:
+        reader._source = ((0, np.full(16000, 0.5, np.float32)) for _ in range(90))
+        first, second = reader.read(0.0, 16000), reader.read(0.0, 16000)
+    np.testing.assert_allclose(first, 0.5)
+    np.testing.assert_allclose(second, 0.5)

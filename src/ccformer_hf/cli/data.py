@@ -2,7 +2,7 @@
 
 import argparse
 
-from .arguments import SETTINGS, at_least
+from .arguments import SETTINGS, at_least, needs_train_extra
 from .compose import add_compose
 
 
@@ -34,8 +34,8 @@ def add_data(commands) -> None:
         "--classes",
         metavar="NAME,NAME,...",
         type=lambda names: names.split(","),
-        help="for own: what to draw, in the order of the class ids (default: the 12 that the built-in checkpoint "
-        "knows)",
+        help="for the setting folder: what to draw, in the order of the class ids (default: the 12 that the built-in "
+        "checkpoint knows)",
     )
     add("--workers", type=at_least(1), help="processes (default: one per core)")
     make.set_defaults(run=_make_data)
@@ -125,6 +125,7 @@ def _check_data(options: argparse.Namespace) -> int:
 
 
 def _convert_data(options: argparse.Namespace) -> int:
+    needs_train_extra("ccformer data convert", "datasets")
     from ..data.convert import convert
     from ..hub import check_repo_id, publish
 

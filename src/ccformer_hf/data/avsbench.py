@@ -58,13 +58,14 @@ class ClipFiles:
         setting: `"s4"`, `"ms3"`, `"avss"`, or `"folder"` for a folder of the user's own.
         split: `"train"`, `"validation"` or `"test"`.
         classes: what sounds, as the table says: the category (s4), names of `AVSS_CLASS_NAMES` (avss; ms3 where the
-            table of avss is there too), nothing (own).
-        frames: one picture per second; or a single video (own).
+            table of avss is there too), nothing (folder).
+        frames: one picture per second; or a single video (folder).
         labels: one label picture per frame, None where the frame is not annotated.
-        sound: wav file (own: any file with sound), or None.
+        sound: wav file (folder: any file with sound), or None.
         log_mel: official `.pkl` of log-mel examples, or None.
         missing: what the table promises and the folders do not hold; nothing for a whole clip.
-        unclear: what of its files could be read in two ways, or not at all (own); nothing for a clip that can be used.
+        unclear: what of its files could be read in two ways, or not at all (folder); nothing for a clip that can be
+            used.
     """
 
     id: str

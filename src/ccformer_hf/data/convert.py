@@ -92,6 +92,11 @@ def convert(
         raise FileExistsError(f"{out}: is in other use; name a new folder, or one that an earlier run wrote")
     settings = list(settings) if settings else _settings_there(root)
     plan = read_plan(out) if is_converted(out) else {}
+    older = [name for name in plan if name not in ALL_SETTINGS]
+    if older:
+        raise ValueError(
+            f"{out}: holds the setting {older[0]!r}, written by an earlier version; convert into a new folder"
+        )
     shards = []
     for setting in settings:
         if setting not in ALL_SETTINGS:

@@ -14,14 +14,8 @@ from ..model.modeling_ccformer import CCFormerForAudioVisualSegmentation
 from ..model.processing_ccformer import AudioVisualProcessor
 
 BUILT_IN_MODEL = "ccformer-tiny"
-
-
 CHECKPOINTS = Path(__file__).parents[1] / "checkpoints"
-
-
 RECORD_FILE = "checkpoint.json"  # in a model folder: how the model was made, see `ccformer_hf.model_card`
-
-
 PICKLES = (".bin", ".ckpt", ".pickle", ".pkl", ".pt", ".pth")
 
 

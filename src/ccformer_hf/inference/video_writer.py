@@ -214,7 +214,7 @@ def _add_sound(sound_from: str | os.PathLike, pictures: Path, target: Path) -> b
         except OSError as error:
             if error.errno in CANNOT_STORE:
                 raise
-            faults[error.strerror] = None
+            faults[error.strerror or str(error)] = None
         except ValueError as error:
             fault = str(error).removeprefix(f"{shown_path(sound_from)}: ").removeprefix(f"{shown_path(target)}: ")
             faults[fault] = None

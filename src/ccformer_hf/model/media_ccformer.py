@@ -421,6 +421,7 @@ class SoundReader:
         self._source = self._decoded_chunks(audio, clock)
         self._decoded_end: float = -math.inf
         self._dropped_end: float = -math.inf
+        self._highest: float = -math.inf  # first sample of the read furthest on
 
     def __enter__(self) -> "SoundReader":
         return self
@@ -441,11 +442,13 @@ class SoundReader:
         """
         first = round(start * self.rate)
         end = first + num_samples
-        if first < self._dropped_end:
+        # Sound that piles up at one time is dropped too, see `_drop_before`: only a read that goes back is an error.
+        if first < self._dropped_end and first < self._highest - round(SOUND_KEPT * self.rate):
             raise ValueError(
                 f"sound is read forwards: {start:.3f} s lies more than {SOUND_KEPT:g} s before an earlier read; "
                 "open a new SoundReader"
             )
+        self._highest = max(self._highest, first)
         while self._decoded_end < end + round(LONGEST_OVERLAP * self.rate):
             chunk = next(self._source, None)
             if chunk is None:

@@ -3,16 +3,16 @@
 Formats:
 
 * `coco`, `lvis`: `path` is the JSON with images, annotations (polygons or run lengths) and categories; the pictures
-lie below `root`. * `voc`: `path` holds `JPEGImages/`, `SegmentationClass/` and `ImageSets/Segmentation/*.txt`; its
-`val` is our validation. * `folder`: below `path`, any `frames/NAME.jpg` with a mask of class ids `masks/NAME.png`
-beside it, and `classes.txt`; so clips in the
-  layout of `ccformer_hf.data.folder` too, whose clips each stay in one split.
+  lie below `root`.
+* `voc`: `path` holds `JPEGImages/`, `SegmentationClass/` and `ImageSets/Segmentation/*.txt`; its `val` is our
+  validation.
+* `folder`: below `path`, any `frames/NAME.jpg` with a mask of class ids `masks/NAME.png` beside it, and
+  `classes.txt`; so clips in the layout of `ccformer_hf.data.folder` too, whose clips each stay in one split.
 * `cutouts`: `path/CLASS/*.png` (or `.webp`) with transparency, one object each.
 * `csv`: columns `kind` (`scene`, `cutout` or `background`), `file`, `mask` (scenes: class ids, in the order of `ids`),
-`classes` (names with
-  spaces between) and, if wanted, `split`.
+  `classes` (names with spaces between) and, if wanted, `split`.
 * `pictures`, the only one of `backgrounds`: every JPEG, PNG and WebP below `path`, with nothing in it that is one of
-the classes.
+  the classes.
 
 In masks 0 is background and 255 ignore. Letters: `h w` picture at the size it is kept in.
 """

@@ -6,18 +6,15 @@ Formats:
 * `folders`: `path/CLASS/` with files of any kind that FFmpeg reads.
 * `esc50`: `path` holds `meta/esc50.csv` and `audio/`; fold 4 is validation, fold 5 test.
 * `vggsound`: `path` is `vggsound.csv` (video, start, label, split, without a head); the clips lie below `root`, each
-as
-  `VIDEO_SSSSSS.wav` (or `.mp4`, ...) with six digits of the start. Clips that are not there are left out, since many
-  are gone.
+  as `VIDEO_SSSSSS.wav` (or `.mp4`, ...) with six digits of the start. Clips that are not there are left out, since
+  many are gone.
 * `fsd`: `path` is a table of FSD50K or FSDKaggle2018 with `fname` and `labels` or `label`; `root` is the folder with
-the wav files. A sound
-  whose labels are of more than one of our classes is left out.
+  the wav files. A sound whose labels are of more than one of our classes is left out.
 
 Letters: `S` samples at 16 kHz.
 """
 
 import csv
-import re
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -32,7 +29,6 @@ from .sources import Source, Sources
 MOST_SECONDS = 10.0  # of a file that are read
 GATE = 1e-3  # power, as a share of the loudest 20 ms, below which a moment does not count for the loudness
 SOUNDS = (".wav", ".ogg", ".flac", ".mp3", ".m4a", ".opus", ".aac", ".mp4", ".mkv", ".webm")
-VGGSOUND_NAME = re.compile(r"(.+)_(\d{6})$")
 ESC50_SPLITS = {"4": "validation", "5": "test"}
 FSD_SPLITS = {"train": "train", "val": "validation"}
 

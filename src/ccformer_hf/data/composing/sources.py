@@ -1,7 +1,6 @@
 """The sources file: which pictures and sounds clips are composed of, in YAML.
 
-    classes: [cat, dog, train]          # in the order of their ids, from 1; or the name of a text file with one per
-        line
+    classes: [cat, dog, train]          # in the order of their ids, from 1; or a text file's name
     pictures:
       - {format: coco, path: annotations/instances_train2017.json, root: train2017, split: train}
       - {format: cutouts, path: instruments}
@@ -20,14 +19,14 @@
 A source of pictures or sounds has
 
 * `format`: see `pictures.py` and `sounds.py`;
-* `path`: a file or folder, beside the sources file or absolute; `root`: where the files lie that it names, if not
-beside it; * `split`: the split all of it belongs to, or several that share it by file (`[train, train, test]`: a third
-is test); where it is left out, the source's own splits
-  count, and a source without any is shared out by file: 80 % train, 10 % validation, 10 % test;
-* `map`: our class, or `other` (sounds that belong to no class) or `bed` (music under a clip; sounds only), and what it
-is called
-  there: a name, or several, with `*` for any letters. A name that is one of our classes needs no line; what is not
-      named is left out.
+* `path`: a file or folder, beside the sources file or absolute;
+* `root`: where the files lie that it names, if not beside it;
+* `split`: the split all of it belongs to, or several that share it by file (`[train, train, test]`: a third is test);
+  where it is left out, the source's own splits count, and a source without any is shared out by file: 80 % train,
+  10 % validation, 10 % test;
+* `map`: our class, or `other` (sounds that belong to no class) or `bed` (music under a clip; sounds only), and what
+  it is called there: a name, or several, with `*` for any letters. A name that is one of our classes needs no line;
+  what is not named is left out.
 
 `never_together` says where a class is not to be heard from off screen. `photographs_of: [car]`: in photographs that
 mark a car, since unmarked ones of `sound` may be in view; they are not pasted there either. `background` stands for
