@@ -357,8 +357,8 @@ def test_a_full_disk_leaves_nothing_half_written_in_the_cache(sets, processor, t
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(np, "savez", full)
-    error = feed(sets["avss"], processor, NOTHING, tmp_path)[0, 0]
-    assert isinstance(error, OSError) and "No space left on device" in str(error)
+    with pytest.raises(OSError, match="No space left on device"):
+        feed(sets["avss"], processor, NOTHING, tmp_path)[0, 0]
     assert os.listdir(tmp_path) == []
 
 

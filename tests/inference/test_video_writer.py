@@ -297,7 +297,7 @@ def test_wrong_arguments(tmp_path):
         VideoWriter(tmp_path / "a.mp4", 64, 48, 10, sound_from=tmp_path / "missing.mp4")
     picture = np.zeros((48, 64, 3), np.uint8)
     for wrong in (picture[:-2], picture[..., 0], picture.astype(np.float32)):
-        with pytest.raises(ValueError, match=r"must be \(48, 64, 3\) uint8"):
+        with pytest.raises(ValueError, match=r"expected \(48, 64, 3\) uint8"):
             with VideoWriter(tmp_path / "a.mp4", 64, 48, 10) as writer:
                 writer.write(wrong, 0.0)
     for times in ([-0.1], [0.1, 0.1]):

@@ -1,6 +1,7 @@
 """The `ccformer` command: reads arguments, calls the library, reports. Heavy imports happen inside functions."""
 
 import argparse
+import io
 import sys
 from collections.abc import Sequence
 
@@ -24,7 +25,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     SIGHUP.
     """
     for stream in (sys.stdout, sys.stderr):  # no name of a file or class is to end the command where it is printed
-        stream.reconfigure(errors="backslashreplace")
+        if isinstance(stream, io.TextIOWrapper):  # a caller may have put something else in its place
+            stream.reconfigure(errors="backslashreplace")
     options = _parser().parse_args(arguments)
     try:
         with stopped_by_signals():

@@ -363,7 +363,7 @@ class CCFormerMultiQueryTransformer(nn.Module):
         queries = self.query_generator(audio_tokens)  # (B, T, Q, D)
         video, query_mask = None, None
         if self.video_query is not None:
-            video = self.video_query().expand(len(queries), -1, -1)  # (B, V, D)
+            video = self.video_query().expand(queries.shape[0], -1, -1)  # (B, V, D)
             query_mask = padding_mask(frame_mask, queries.shape[2], video.shape[1], video.dtype)  # (B, 1, V, T*Q)
         pixels = [m.flatten(1, 2) for m in multi_scale_features]  # (B*T, N, D)
         pixel_embed = [position_embedding(m).flatten(0, 1) for m in multi_scale_features]  # (N, D)
@@ -575,9 +575,9 @@ class CCFormerModel(CCFormerPreTrainedModel):
         return torch.where(audio_mask[..., None], audio, self.no_sound.to(audio.dtype))
 
     @staticmethod
-    def visual_embedding(feature_maps: list[Tensor], batch: int) -> Tensor:
+    def visual_embedding(feature_maps: list[Tensor], clips_frames: torch.Size) -> Tensor:
         """The feature map of stride 8, before any fusion, `(B, T, D, H/8, W/8)`."""
-        return channels_first(feature_maps[1]).unflatten(0, (batch, -1))
+        return channels_first(feature_maps[1]).unflatten(0, clips_frames)
 
     @merge_with_config_defaults
     @capture_outputs(tie_last_hidden_states=False)
@@ -598,7 +598,7 @@ class CCFormerModel(CCFormerPreTrainedModel):
         audio_mask = audio_mask if frame_mask is None else audio_mask & frame_mask
         feature_maps = self.encode_frames(pixel_values, frame_mask)  # four of (B*T, h, w, D)
         audio = self.encode_audio(input_features, audio_mask)  # (B, T, D)
-        visual_embedding = self.visual_embedding(feature_maps, batch)
+        visual_embedding = self.visual_embedding(feature_maps, pixel_values.shape[:2])
         time_embed = time_embedding(audio)  # (T, D)
         audio_levels = [audio]
         if self.eim is not None:
@@ -726,7 +726,7 @@ class CCFormerForAudioVisualSegmentation(CCFormerPreTrainedModel):
         """
         if only_frame_pairs:
             _, audible = self.used_frames(labels, frame_mask, audio_mask, label_mask)
-            visual = self.model.visual_embedding(self.model.encode_frames(pixel_values, frame_mask), len(labels))
+            visual = self.model.visual_embedding(self.model.encode_frames(pixel_values, frame_mask), labels.shape[:2])
             audio = self.model.encode_audio(input_features, audible)
             return CCFormerOutput(frame_pairs=self.frame_pairs(audio, visual, labels, audible))
         outputs = self.model(pixel_values, input_features, frame_mask, audio_mask, **kwargs)
