@@ -35,17 +35,6 @@ def test_avsbench_counts_examples_and_drifts():
     assert FrameTiming().sound_starts(FrameTiming().frame_times(11))[10] - starts[10] == pytest.approx(0.4)
 
 
-@pytest.mark.parametrize(("time", "wanted"), [(0.0, 0), (0.99, 0), (1.0, 1), (4.9, 4), (7.0, 4), (-1.0, 0)])
-def test_frame_at(time, wanted):
-    assert FrameTiming().frame_at(time, 5) == wanted
-
-
-def test_frame_at_finds_every_frame_by_its_own_time():
-    timeline = FrameTiming(fps=29.97)
-    assert [timeline.frame_at(time, 100) for time in timeline.frame_times(100)] == list(range(100))
-    assert [timeline.frame_at(i / 29.97, 100) for i in range(100)] == list(range(100))
-
-
 @pytest.mark.parametrize(
     ("wrong", "message"),
     [

@@ -85,8 +85,3 @@ class FrameTiming:
         if self.alignment == "avsbench":
             return EXAMPLE_SECONDS * np.arange(len(times))
         return np.maximum(0.0, np.asarray(times, dtype=np.float64) - FRAME_OFFSET)
-
-    def frame_at(self, time: float, num_frames: int) -> int:
-        """Index of the frame whose step of 1/fps seconds holds `time`; the last one reaches to the end of the clip."""
-        # The small term: 1/3 * 3 shall be frame 1, whatever the last bit says.
-        return min(max(0, int(time * self.fps + 1e-6)), num_frames - 1)
