@@ -164,11 +164,11 @@ def assert_same_training(first, second):
     assert steps[0]["losses"] == pytest.approx(steps[1]["losses"], rel=1e-5, abs=1e-5)
     found = weights(second)
     for name, value in weights(first).items():
-        # AdamW makes a step of any gradient: where one is nearly nothing, rounding moves a weight by up to 4e-5 (1 % of
+        # AdamW makes a step of any gradient: where one is nearly nothing, rounding moves a weight by up to 1e-4 (1 % of
         # its way; without shared norms 0.08). A key's bias cancels in the softmax: its gradient is rounding alone, full
         # steps.
         if not name.endswith("key.bias"):
-            torch.testing.assert_close(found[name], value, rtol=0, atol=5e-5, msg=name)
+            torch.testing.assert_close(found[name], value, rtol=0, atol=3e-4, msg=name)
 
 
 # Batches of 6 clips of 5 and 10 frames, and a contrastive loss that matters.
