@@ -451,7 +451,6 @@ def test_backbones(backbone, tmp_path):
 @torch.no_grad()
 def test_backbones_of_timm(name, tmp_path):
     """Among them some with a map at stride 2 before the four, and one that gives its channels last."""
-    pytest.importorskip("timm")
     model = small_model(backbone_config={"model_type": "timm_backbone", "backbone": name})
     inputs = random_inputs(1, 1, 224, 224)
     expected = model(**inputs).logits

@@ -271,6 +271,6 @@ def test_other_audio_weights_are_refused(tmp_path):
 
 def test_no_audio_weights(tmp_path):
     with pytest.raises(
-        FileNotFoundError, match="none.pth: there is no such file; audio_weights expects the public vggish"
+        FileNotFoundError, match="none.pth: there is no such file; audio_weights expects one such as the public vggish"
     ):
         load_audio_weights(small_model(), tmp_path / "none.pth")

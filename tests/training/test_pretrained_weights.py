@@ -5,6 +5,7 @@ import json
 import re
 
 import pytest
+import timm
 import torch
 import torch.nn.functional as F
 from huggingface_hub import constants
@@ -18,6 +19,7 @@ from transformers import (
     SwinForImageClassification,
     Swinv2Config,
     Swinv2ForImageClassification,
+    TimmBackboneConfig,
 )
 
 from ccformer_hf.training.pretrained_weights import differences, load_pretrained_weights
@@ -248,7 +250,6 @@ def test_a_hub_id(tmp_path, monkeypatch):
     ],
 )
 def test_networks_of_timm_itself(name, config, tmp_path):
-    timm = pytest.importorskip("timm", reason="compares with timm where it is installed")
     theirs = randomised(timm.create_model(name))
     save_file(theirs.state_dict(), tmp_path / "model.safetensors")
     (tmp_path / "config.json").write_text(json.dumps({"architecture": name}))
@@ -257,6 +258,33 @@ def test_networks_of_timm_itself(name, config, tmp_path):
     load_pretrained_weights(ours, tmp_path)
     # timm keeps eps = 1e-5 of the authors in some norms of PVT-v2; transformers has 1e-6 in all.
     assert_computes_the_same(ours, lambda x: theirs.forward_intermediates(x, intermediates_only=True)[-4:], 1e-4)
+
+
+@pytest.mark.parametrize("name", ["tf_efficientnet_lite0", "swin_s3_tiny_224"])
+def test_a_backbone_of_timm_takes_all_but_what_follows_its_last_map(name, tmp_path):
+    """The second writes `layers.0` as `layers_0`."""
+    theirs = randomised(timm.create_model(name))
+    save_file(theirs.state_dict(), tmp_path / "model.safetensors")
+    config = TimmBackboneConfig(backbone=name, out_indices=[-4, -3, -2, -1])
+    ours = AutoBackbone.from_config(config).eval()
+    load_pretrained_weights(ours, tmp_path)
+    picture = torch.randn(1, 3, 224, 224, generator=torch.Generator().manual_seed(0))
+    with torch.no_grad():
+        maps = ours(picture).feature_maps
+        expected = theirs.forward_intermediates(picture, intermediates_only=True)[-4:]
+    channels_first = [m.permute(0, 3, 1, 2) if name.startswith("swin") else m for m in maps]
+    for found, right in zip(channels_first, expected, strict=True):
+        torch.testing.assert_close(found, right, rtol=1e-4, atol=1e-4)
+
+
+def test_a_deeper_network_of_timm_is_refused(tmp_path):
+    """Lite1 has all the tensors of Lite0, of the same shapes, and more blocks."""
+    save_file(timm.create_model("tf_efficientnet_lite1").state_dict(), tmp_path / "model.safetensors")
+    ours = AutoBackbone.from_config(TimmBackboneConfig(backbone="tf_efficientnet_lite0", out_indices=[-4, -3, -2, -1]))
+    with pytest.raises(
+        ValueError, match=r"a network of timm, which does not fit the backbone of the recipe: .* left over"
+    ):
+        load_pretrained_weights(ours, tmp_path)
 
 
 def test_every_tensor_that_does_not_fit_is_told_and_nothing_is_loaded(tmp_path):

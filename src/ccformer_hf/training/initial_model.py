@@ -34,7 +34,8 @@ def initial_model(
         ValueError: for weights that do not fit, the text names the first that does not; for a `model` that cannot be.
     """
     labels = dict(enumerate(class_names))
-    images = CCFormerImageProcessor(size={"height": recipe.size, "width": recipe.size})
+    size = {"height": recipe.size, "width": recipe.size}
+    images = CCFormerImageProcessor(size=size, image_mean=list(recipe.image_mean), image_std=list(recipe.image_std))
     processor = AudioVisualProcessor(images, CCFormerFeatureExtractor(alignment=recipe.alignment))
     if recipe.start_from:
         return _with_labels(recipe.start_from, labels), processor
@@ -58,15 +59,17 @@ def load_backbone_weights(model: CCFormerForAudioVisualSegmentation, weights: st
 
 
 def load_audio_weights(model: CCFormerForAudioVisualSegmentation, path: str | os.PathLike) -> None:
-    """Loads the public `vggish-10086976.pth` into the audio backbone, key for key.
+    """Loads weights of VGGish, such as the public `vggish-10086976.pth`, into the audio backbone, key for key.
 
     Raises:
         FileNotFoundError: where there is no such file.
         ValueError: for a file of other weights.
     """
     if not Path(path).is_file():
-        raise FileNotFoundError(f"{path}: there is no such file; audio_weights expects the public vggish-10086976.pth")
-    expected = "expected vggish-10086976.pth, at the default widths of CCFormerConfig"
+        raise FileNotFoundError(
+            f"{path}: there is no such file; audio_weights expects one such as the public vggish-10086976.pth"
+        )
+    expected = "expected vggish-10086976.pth, at the default widths of CCFormerConfig, or a VGGish of the recipe's"
     try:
         weights = read_tensors(Path(path))
     except ValueError as error:

@@ -24,6 +24,8 @@ from torch import Size, Tensor
 from transformers import PreTrainedModel
 from transformers.utils import logging
 
+from ..model.configuration_ccformer import TIMM
+
 logger = logging.get_logger(__name__)
 
 FIX = "change backbone_config under model, or backbone_weights"
@@ -33,6 +35,7 @@ HEADS = ("fc.", "head.", "classifier.")  # of the ImageNet classes: all that may
 RESNET = "a ResNet as torchvision and timm have it"
 PVT = "a PVT-v2 as its authors published it"
 PVT_OF_TIMM = "a PVT-v2 as timm has it"
+OF_TIMM = "a network of timm"
 # A tensor that tells the layout, the layout, and transformers' type of that network.
 LAYOUTS = (
     ("layer1.0.conv1.weight", RESNET, "resnet"),
@@ -67,7 +70,8 @@ def load_pretrained_weights(backbone: PreTrainedModel, source: str | os.PathLike
     it was.
 
     Args:
-        backbone: such as `ResNetBackbone` or `PvtV2Backbone`; the layouts of others can load into these two.
+        backbone: such as `ResNetBackbone` or `PvtV2Backbone`; the layouts of others can load into these two, and those
+            of timm into a `TimmBackbone`.
         source: a file, a folder or a Hub id, see `read_weights`.
 
     Raises:
@@ -77,6 +81,10 @@ def load_pretrained_weights(backbone: PreTrainedModel, source: str | os.PathLike
     """
     tensors, config = read_weights(source)
     kind = backbone.config.model_type
+    if kind == TIMM:
+        state, wrong = _of_timm(tensors, backbone.state_dict())
+        _load(backbone, state, wrong, source, OF_TIMM)
+        return
     own = {name.removeprefix(f"{backbone.base_model_prefix}.") for name in tensors} & backbone.state_dict().keys()
     foreign = [(layout, of) for mark, layout, of in LAYOUTS if mark in tensors]
     if own or "model_type" in config:
@@ -103,6 +111,12 @@ def load_pretrained_weights(backbone: PreTrainedModel, source: str | os.PathLike
         state, wrong = _translated(tensors, backbone.state_dict(), layout)
     else:
         state, wrong = _read_by_transformers(tensors, backbone)
+    _load(backbone, state, wrong, source, layout)
+
+
+def _load(
+    backbone: PreTrainedModel, state: dict[str, Tensor], wrong: str, source: str | os.PathLike, layout: str
+) -> None:
     if wrong:
         raise ValueError(f"{source}: holds {layout}, which does not fit the backbone of the recipe: {wrong}; {FIX}")
     backbone.load_state_dict(state)
@@ -222,6 +236,22 @@ def _translated(tensors: dict[str, Tensor], ours: dict[str, Tensor], layout: str
         name: tensors[theirs].chunk(2)[".value." in name] if ".kv." in theirs else tensors[theirs]
         for name, theirs in names.items()
     }, ""
+
+
+def _of_timm(tensors: dict[str, Tensor], ours: dict[str, Tensor]) -> tuple[dict[str, Tensor], str]:
+    """Tensors of a network of timm by the names of its backbone, and what does not fit (then the first is empty).
+
+    timm's backbone may write `stages.0` as `stages_0`, and lacks what follows the last map.
+    """
+    names = {name.removeprefix("_backbone.").replace(".", "_"): name for name in ours}
+    parts = {name.removeprefix("_backbone.").split(".")[0].split("_")[0] for name in ours}
+    given = {names.get(name.replace(".", "_"), name): tensor for name, tensor in tensors.items()}
+    # A deeper network has all that a shallower one has: more of a part that the backbone has too is not its end.
+    kept = {name: tensor for name, tensor in given.items() if name in ours or name.split(".")[0] in parts}
+    wrong = differences(
+        {name: tensor.shape for name, tensor in kept.items()}, {name: tensor.shape for name, tensor in ours.items()}
+    )
+    return ({}, wrong) if wrong else (kept, "")
 
 
 def _resnet_name(ours: str) -> str:

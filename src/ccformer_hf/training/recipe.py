@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import yaml
+from transformers.image_utils import IMAGENET_DEFAULT_MEAN, IMAGENET_DEFAULT_STD
 
 from ..data.augmentation import Augmentation, expect
 from ..data.avsbench import ALL_SETTINGS
@@ -29,11 +30,13 @@ class Recipe:
     Args:
         setting: of the data: `"s4"`, `"ms3"`, `"avss"` or `"folder"`.
         size: side (pixels) of the square frames, a multiple of 32.
+        image_mean, image_std: of red, green and blue (0..1) in the frames that `backbone_weights` were trained on; by
+            default ImageNet's.
         alignment: which sound belongs to a frame, see `ccformer_hf.model.timing_ccformer`.
         model: fields of `CCFormerConfig`; the labels follow from the data.
         backbone_weights: ImageNet weights of the backbone: a Hub id, a folder or a file, see
             `ccformer_hf.training.pretrained_weights`.
-        audio_weights: the public `vggish-10086976.pth`.
+        audio_weights: a file with weights of VGGish, such as the public `vggish-10086976.pth`.
         start_from: model folder or Hub id to start from, which brings its own architecture and weights: `model`,
             `backbone_weights` and `audio_weights` are not looked at then. What tells its labels apart is made anew
             where the data has others.
@@ -64,6 +67,8 @@ class Recipe:
 
     setting: str = "avss"
     size: int = 224
+    image_mean: tuple[float, ...] = tuple(IMAGENET_DEFAULT_MEAN)
+    image_std: tuple[float, ...] = tuple(IMAGENET_DEFAULT_STD)
     alignment: str = "frame"
     model: dict[str, Any] = field(default_factory=dict)
     backbone_weights: str | None = None
@@ -91,6 +96,9 @@ class Recipe:
         expect(self.setting in ALL_SETTINGS, "setting", self.setting, f"one of {', '.join(ALL_SETTINGS)}")
         expect(self.size > 0 and self.size % 32 == 0, "size", self.size, "a multiple of 32")
         expect(self.alignment in ALIGNMENTS, "alignment", self.alignment, f"one of {', '.join(ALIGNMENTS)}")
+        for name in ("image_mean", "image_std"):
+            expect(len(getattr(self, name)) == 3, name, getattr(self, name), "three numbers: red, green and blue")
+        expect(min(self.image_std) > 0, "image_std", self.image_std, "more than 0")
         for name in ("epochs", "batch_size", "accumulate", "learning_rate", "max_grad_norm", "validate_every"):
             expect(getattr(self, name) > 0, name, getattr(self, name), "more than 0")
         expect(self.keep_states >= 1, "keep_states", self.keep_states, "1 or more")

@@ -1,0 +1,215 @@
+"""Teaches the audio backbone before a model is trained with it: what an AudioSet tagger hears in mixtures of sounds, and
+what they were mixed from.
+
+    python examples/maintainers/distil_audio.py sources.yaml --teacher teacher.pt --config composed-small --output runs/audio
+
+`--teacher` is a TorchScript file that turns sound at 16 kHz, float32 `(B, 15600)` in -1..1, into logits of its tags `(B, tags)` and
+an embedding `(B, width)`. Writes `audio.safetensors`, which a recipe names as its `audio_weights`, and `audio.json`, how well it names
+sounds of the validation split. The convolutions are followed by batch norms while they learn; these are folded into them at the end.
+"""
+
+import argparse
+import json
+import math
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import torch
+from safetensors.torch import save_file
+from torch import Tensor, nn
+from torch.nn import functional as F
+from torch.utils.data import DataLoader, IterableDataset
+from tqdm import tqdm
+
+from ccformer_hf.data.composing.material import Material, read_material
+from ccformer_hf.data.composing.pairing import draw_spans
+from ccformer_hf.data.composing.sound_mix import mix_sounds
+from ccformer_hf.data.composing.sounds import Recording, SoundFile, gated_loudness
+from ccformer_hf.data.composing.sources import OTHER
+from ccformer_hf.data.noises import NOISES, make_noise
+from ccformer_hf.model.configuration_ccformer import CCFormerConfig
+from ccformer_hf.model.feature_extraction_ccformer import CCFormerFeatureExtractor
+from ccformer_hf.model.timing_ccformer import SAMPLING_RATE, FrameTiming
+from ccformer_hf.model.vggish_ccformer import CCFormerVGGish
+from ccformer_hf.training.recipe import read_recipe
+
+OTHERS = 0.25  # share of the sounds that belong to no class
+NOISE_ALONE = 0.06  # share of the mixtures that are nothing but noise or bleeps
+SOURCES_AT_ONCE = {1: 0.45, 2: 0.35, 3: 0.2}
+SPEEDS = (0.85, 1.18)  # played slower or faster, which changes the pitch too
+FRAMES = 5  # of a mixture, each with 0.96 s of its sound
+VALIDATION_MIXTURES = 300
+
+
+class Mixtures(IterableDataset):
+    """Endless batches of log-mel `(N, 1, 96, 64)`, what sounds in them `(N, classes)` (1, 0 or -1: nobody can tell), and the teacher's
+    tags and embeddings."""
+
+    def __init__(self, material: Material, teacher: str, clips: int, seed: int):
+        self.material, self.teacher, self.clips, self.seed = material, teacher, clips, seed
+
+    def __iter__(self) -> Iterator[tuple[Tensor, Tensor, Tensor, Tensor]]:
+        torch.set_num_threads(1)
+        worker = torch.utils.data.get_worker_info()
+        rng = np.random.default_rng([self.seed, worker.id if worker else 0])
+        teacher = torch.jit.load(self.teacher).eval()
+        extractor, timing = CCFormerFeatureExtractor(silence_threshold=0.0), FrameTiming(sampling_rate=SAMPLING_RATE)
+        starts = timing.sound_start_samples(timing.frame_times(FRAMES))
+        while True:
+            features, labels, sounds = [], [], []
+            for _ in range(self.clips):
+                waveform, classes = draw_mixture(self.material, rng)
+                features.append(torch.as_tensor(extractor(waveform, SAMPLING_RATE)["input_features"])[0])
+                labels.append(classes)
+                padded = np.pad(waveform, (0, timing.example_samples))
+                sounds += [padded[start : start + timing.example_samples] for start in starts]
+            with torch.no_grad():
+                tags, embeddings = teacher(torch.from_numpy(np.stack(sounds)))
+            yield torch.cat(features), torch.from_numpy(np.concatenate(labels)), tags.sigmoid(), embeddings
+
+
+def draw_mixture(material: Material, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
+    """Sound of `FRAMES` seconds, float32, and what sounds in each, `(FRAMES, classes)`."""
+    classes = np.zeros((FRAMES, len(material.sources.classes)), dtype=np.int8)
+    if rng.random() < NOISE_ALONE:
+        return make_noise(str(rng.choice(list(NOISES))), rng, FRAMES), classes
+    count = int(rng.choice(list(SOURCES_AT_ONCE), p=list(SOURCES_AT_ONCE.values())))
+    drawn = list(rng.choice([key for key in material.sounds if key != OTHER], count, replace=False))
+    names = [OTHER if rng.random() < OTHERS else int(name) for name in drawn]
+    kind, spans = draw_spans(count, FRAMES, rng)
+    sounds = [material.sounds[name][rng.integers(len(material.sounds[name]))] for name in names]
+    mix = mix_sounds(kind, spans, [at_some_speed(material, sound, rng) for sound in sounds], None, [], FRAMES, rng)
+    for name, audible in zip(names, mix.audible, strict=True):
+        if name != OTHER:
+            classes[:, name - 1] = np.where(audible == 255, -1, audible)
+    return mix.waveform, classes
+
+
+def at_some_speed(material: Material, sound: SoundFile, rng: np.random.Generator) -> Recording:
+    samples = material.recording(sound).samples
+    speed = np.exp(rng.uniform(*np.log(SPEEDS)))
+    places = np.arange(0, len(samples) - 1, speed)
+    changed = np.interp(places, np.arange(len(samples)), samples).astype(np.int16)
+    return Recording(changed, gated_loudness(changed.astype(np.float32) / 32768))
+
+
+class Student(nn.Module):
+    """The audio backbone with batch norms, and heads on its embedding for classes, tags and the teacher's embedding."""
+
+    def __init__(self, config: CCFormerConfig, classes: int, tags: int, width: int):
+        super().__init__()
+        self.backbone = CCFormerVGGish(config)
+        layers: list[nn.Module] = []
+        for layer in self.backbone.features:
+            layers.append(layer)
+            if isinstance(layer, nn.Conv2d):
+                layers.append(nn.BatchNorm2d(layer.out_channels))
+        self.features = nn.Sequential(*layers)
+        size = config.audio_embed_size
+        self.classes, self.tags, self.embedding = (
+            nn.Linear(size, classes),
+            nn.Linear(size, tags),
+            nn.Linear(size, width),
+        )
+
+    def forward(self, log_mel: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        maps = self.features(log_mel)  # (N, C, 6, 4)
+        embedding = self.backbone.embeddings(maps.permute(0, 2, 3, 1).flatten(1))
+        return self.classes(embedding), self.tags(embedding), self.embedding(embedding)
+
+    @torch.no_grad()
+    def folded(self) -> dict[str, Tensor]:
+        """Weights of the backbone alone, which computes the same as it does with its norms in evaluation."""
+        weights = {name: value.clone() for name, value in self.backbone.state_dict().items()}
+        convolutions = [index for index, layer in enumerate(self.backbone.features) if isinstance(layer, nn.Conv2d)]
+        norms = [layer for layer in self.features if isinstance(layer, nn.BatchNorm2d)]
+        for index, norm in zip(convolutions, norms, strict=True):
+            scale = norm.weight / torch.sqrt(norm.running_var + norm.eps)
+            weight, bias = f"features.{index}.weight", f"features.{index}.bias"
+            weights[weight] *= scale[:, None, None, None]
+            weights[bias] = (weights[bias] - norm.running_mean) * scale + norm.bias
+        return weights
+
+
+def losses(outputs: tuple[Tensor, Tensor, Tensor], classes: Tensor, tags: Tensor, embeddings: Tensor) -> Tensor:
+    known = classes >= 0
+    named = F.binary_cross_entropy_with_logits(outputs[0][known], classes[known].float())
+    tagged = F.binary_cross_entropy_with_logits(outputs[1], tags)
+    alike = 1 - F.cosine_similarity(outputs[2], embeddings).mean()
+    return 10 * named + 30 * tagged + alike
+
+
+@torch.no_grad()
+def scores(student: Student, batches: list[tuple[Tensor, ...]], names: list[str]) -> dict[str, float]:
+    """Average precision of each class over the validation mixtures, and their mean."""
+    student.eval()
+    found = torch.cat([student(batch[0])[0] for batch in batches]).sigmoid()
+    classes = torch.cat([batch[1] for batch in batches])
+    student.train()
+    precision = {}
+    for number, name in enumerate(names):
+        known = classes[:, number] >= 0
+        order = found[known, number].argsort(descending=True)
+        right = classes[known, number][order].float()
+        if right.sum():
+            ranks = torch.arange(1, len(right) + 1)
+            precision[name] = float((right.cumsum(0) / ranks * right).sum() / right.sum())
+    return {"mean": float(np.mean(list(precision.values())))} | precision
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("sources", help="a sources file, as `ccformer data compose` takes it")
+    parser.add_argument("--teacher", required=True, help="TorchScript file of the tagger")
+    parser.add_argument("--config", default="composed-small", help="recipe that says how wide the backbone is")
+    parser.add_argument("--output", type=Path, required=True, help="folder to write to")
+    parser.add_argument("--steps", type=int, default=2000, help="steps of 60 examples (default %(default)s)")
+    parser.add_argument("--learning-rate", type=float, default=2e-3, help="at its highest (default %(default)s)")
+    parser.add_argument("--seed", type=int, default=0)
+    args = parser.parse_args()
+
+    torch.manual_seed(args.seed)
+    material = read_material(args.sources)
+    names = list(material["train"].sources.classes)
+    held_out = iter(Mixtures(material["validation"], args.teacher, 10, 1))
+    batches = [next(held_out) for _ in range(VALIDATION_MIXTURES // 10)]
+    student = Student(
+        CCFormerConfig(**read_recipe(args.config).model), len(names), batches[0][2].shape[1], batches[0][3].shape[1]
+    )
+    student.to(memory_format=torch.channels_last)
+    optimizer = torch.optim.AdamW(student.parameters(), args.learning_rate, weight_decay=0.02)
+    schedule = torch.optim.lr_scheduler.LambdaLR(
+        optimizer, lambda step: min(1, (step + 1) / 50) * (1 + math.cos(math.pi * step / args.steps)) / 2
+    )
+    loader = iter(DataLoader(Mixtures(material["train"], args.teacher, 12, args.seed), batch_size=None, num_workers=1))
+    args.output.mkdir(parents=True, exist_ok=True)
+    begun, bar = time.time(), tqdm(range(args.steps), unit="step")
+    for step in bar:
+        log_mel, *targets = next(loader)
+        loss = losses(student(log_mel.contiguous(memory_format=torch.channels_last)), *targets)
+        optimizer.zero_grad()
+        loss.backward()
+        nn.utils.clip_grad_norm_(student.parameters(), 5.0)
+        optimizer.step()
+        schedule.step()
+        bar.set_postfix(loss=f"{loss.item():.3f}")
+        if (step + 1) % 250 == 0 or step + 1 == args.steps:
+            found = scores(student, batches, names)
+            record = {
+                "step": step + 1,
+                "minutes": (time.time() - begun) / 60,
+                "loss": loss.item(),
+                "average_precision": found,
+            }
+            save_file(
+                {name: value.contiguous() for name, value in student.folded().items()},
+                args.output / "audio.safetensors",
+            )
+            (args.output / "audio.json").write_text(json.dumps(record, indent=2) + "\n")
+            tqdm.write(json.dumps(record))
+
+
+if __name__ == "__main__":
+    main()
