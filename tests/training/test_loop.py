@@ -40,6 +40,7 @@ VALUES = {
     "batch_size": 4,
     "learning_rate": 1e-3,
     "backbone_rate": 1.0,
+    "audio_rate": 1.0,
     "warmup_steps": 2,
     "save_minutes": 0,  # after each step
     "ema_decay": 0.9,
@@ -466,11 +467,12 @@ def test_errors_of_the_command_are_one_line(data, tmp_path, capsys):
 
 
 def test_learning_rate_by_hand():
-    recipe = recipe_from({"warmup_steps": 4, "backbone_rate": 0.1}, "the test")
+    recipe = recipe_from({"warmup_steps": 4, "backbone_rate": 0.1, "audio_rate": 0.2}, "the test")
     rates = [learning_rate_factor(step, 14, 2, recipe, "rest") for step in (0, 3, 4, 9, 14)]
     assert rates == pytest.approx([0.25, 1.0, 1.0, 0.5, 0.0])
     backbone = [learning_rate_factor(step, 14, 2, recipe, "backbone") for step in (0, 1, 2, 9)]
     assert backbone == pytest.approx([0.0, 0.0, 0.075, 0.05])
+    assert [learning_rate_factor(step, 14, 2, recipe, "audio") for step in (1, 2)] == pytest.approx([0.0, 0.15])
 
 
 def test_norms_biases_and_codes_are_not_decayed():
@@ -479,11 +481,19 @@ def test_norms_biases_and_codes_are_not_decayed():
     groups = parameter_groups(model, recipe_from({"weight_decay": 0.05}, "the test"))
     assert sum(len(group["params"]) for group in groups) == len(names)
     found = {(group["part"], group["weight_decay"]): {names[id(p)] for p in group["params"]} for group in groups}
-    assert set(found) == {("backbone", 0.05), ("backbone", 0.0), ("rest", 0.05), ("rest", 0.0)}
+    assert set(found) == {(part, decay) for part in ("backbone", "audio", "rest") for decay in (0.05, 0.0)}
     assert {"model.mtm.layers.0.feed_forward.expand.weight", "model.projections.0.0.weight"} < found["rest", 0.05]
     assert {"model.no_sound", "model.mtm.query_code.weight", "model.mtm.video_query.weight"} < found["rest", 0.0]
     assert {"model.pixel_decoder.level_code.weight", "model.mtm.head.label.bias"} < found["rest", 0.0]
-    assert "model.audio_backbone.features.0.weight" in found["backbone", 0.05]
-    assert "model.audio_backbone.features.0.bias" in found["backbone", 0.0]
+    assert "model.audio_backbone.features.0.weight" in found["audio", 0.05]
+    assert "model.audio_backbone.features.0.bias" in found["audio", 0.0]
     decayed = found["rest", 0.05] | found["backbone", 0.05]
     assert not any(name.endswith(".bias") or "norm" in name for name in decayed)
+
+
+def test_a_backbone_without_a_rate_gets_no_gradient():
+    model = CCFormerForAudioVisualSegmentation(small_config())
+    groups = parameter_groups(model, recipe_from({"backbone_rate": 0, "audio_rate": 0.5}, "the test"))
+    assert {group["part"] for group in groups} == {"audio", "rest"}
+    assert not any(parameter.requires_grad for parameter in model.model.backbone.parameters())
+    assert all(parameter.requires_grad for group in groups for parameter in group["params"])

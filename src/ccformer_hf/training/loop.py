@@ -43,18 +43,26 @@ SMOOTHED = 50  # steps whose mean loss is shown
 
 def parameter_groups(model: CCFormerForAudioVisualSegmentation, recipe: Recipe) -> list[dict[str, Any]]:
     """The backbones and the rest, each in two: matrices and kernels are decayed; norms, biases, tokens and queries are
-    not."""
+    not. A backbone without a learning rate is taken out, and gets no gradient."""
     embeddings = {id(module.weight) for module in model.modules() if isinstance(module, torch.nn.Embedding)}
-    backbones = {id(p) for part in (model.model.backbone, model.model.audio_backbone) for p in part.parameters()}
-    groups = {(part, decayed): [] for part in ("backbone", "rest") for decayed in (True, False)}
+    part_of = {}
+    for part, module in (("backbone", model.model.backbone), ("audio", model.model.audio_backbone)):
+        module.requires_grad_(_rate(recipe, part) > 0)
+        part_of |= {id(parameter): part for parameter in module.parameters()}
+    groups = {(part, decayed): [] for part in ("backbone", "audio", "rest") for decayed in (True, False)}
     for parameter in model.parameters():
-        part = "backbone" if id(parameter) in backbones else "rest"
-        groups[part, parameter.ndim >= 2 and id(parameter) not in embeddings].append(parameter)
+        if parameter.requires_grad:
+            part = part_of.get(id(parameter), "rest")
+            groups[part, parameter.ndim >= 2 and id(parameter) not in embeddings].append(parameter)
     return [
         {"params": parameters, "part": part, "weight_decay": recipe.weight_decay if decayed else 0.0}
         for (part, decayed), parameters in groups.items()
         if parameters
     ]
+
+
+def _rate(recipe: Recipe, part: str) -> float:
+    return {"backbone": recipe.backbone_rate, "audio": recipe.audio_rate, "rest": 1.0}[part]
 
 
 def learning_rate_factor(step: int, steps: int, frozen: int, recipe: Recipe, part: str) -> float:
@@ -63,13 +71,13 @@ def learning_rate_factor(step: int, steps: int, frozen: int, recipe: Recipe, par
     Frozen backbones get no rate rather than no gradient: taking them out would need another distributed set-up for
     each phase, and the phase after it sets what memory is needed anyway.
     """
-    if part == "backbone" and step < frozen:
+    if part != "rest" and step < frozen:
         return 0.0
     if step < recipe.warmup_steps:
         factor = (step + 1) / recipe.warmup_steps
     else:
         factor = 0.5 * (1 + math.cos(math.pi * (step - recipe.warmup_steps) / max(1, steps - recipe.warmup_steps)))
-    return factor * (recipe.backbone_rate if part == "backbone" else 1.0)
+    return factor * _rate(recipe, part)
 
 
 def train(

@@ -48,7 +48,8 @@ class Recipe:
             dropped at random, which is drawn for each part. The contrastive loss sees all parts, which takes one more
             pass through the backbones.
         learning_rate: of AdamW after the warm-up; then along a cosine to 0.
-        backbone_rate: factor of the backbone's learning rate.
+        backbone_rate, audio_rate: factors of the learning rate of the visual and of the audio backbone. 0: it stays as
+            it is, and a step is cheaper, as no gradient passes it.
         frozen_epochs: epochs in which the two backbones do not learn.
         frozen_norms: whether the backbone's batch norms keep their statistics, as pretrained ones should; otherwise
             they normalise by the frames of all processes.
@@ -79,6 +80,7 @@ class Recipe:
     accumulate: int = 1
     learning_rate: float = 1e-4
     backbone_rate: float = 0.1
+    audio_rate: float = 0.1
     frozen_epochs: float = 0.0
     frozen_norms: bool = True
     weight_decay: float = 0.05
@@ -102,7 +104,15 @@ class Recipe:
         for name in ("epochs", "batch_size", "accumulate", "learning_rate", "max_grad_norm", "validate_every"):
             expect(getattr(self, name) > 0, name, getattr(self, name), "more than 0")
         expect(self.keep_states >= 1, "keep_states", self.keep_states, "1 or more")
-        for name in ("backbone_rate", "frozen_epochs", "weight_decay", "warmup_steps", "seed", "save_minutes"):
+        for name in (
+            "backbone_rate",
+            "audio_rate",
+            "frozen_epochs",
+            "weight_decay",
+            "warmup_steps",
+            "seed",
+            "save_minutes",
+        ):
             expect(getattr(self, name) >= 0, name, getattr(self, name), "0 or more")
         expect(0 <= self.ema_decay < 1, "ema_decay", self.ema_decay, "a decay from 0 to below 1, such as 0.999")
 
