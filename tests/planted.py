@@ -1,4 +1,4 @@
-"""What goes wrong while media are read, planted: each runs in the child process of `ccformer_hf.inference.isolation`."""
+"""Faults planted in the reading of media: each runs in the child process of `ccformer_hf.inference.isolation`."""
 
 import ctypes
 import errno
@@ -111,12 +111,12 @@ def crash_in_sounds(path: str, starts: list[float], num_samples: int, rate: int)
 
 
 def no_copying(sound_from: str, pictures: str, target: str, copied: bool) -> Iterator[tuple]:
-    """Stands for `media.mux_with_sound`: the muxer takes no copy of the sound."""
-    from ccformer_hf.inference import video_writer as media
+    """Stands for `video_writer.mux_with_sound`: the muxer takes no copy of the sound."""
+    from ccformer_hf.inference import video_writer
 
     if copied:
         raise OSError(errno.EINVAL, "Invalid argument")
-    yield from media.mux_with_sound(sound_from, pictures, target, copied)
+    yield from video_writer.mux_with_sound(sound_from, pictures, target, copied)
 
 
 def crash_while_muxing(sound_from: str, pictures: str, target: str, copied: bool) -> Iterator[tuple]:

@@ -6,25 +6,25 @@ import threading
 
 import pytest
 
-from ccformer_hf.stop_signals import Stopped, stopped_by_signals
+from ccformer_hf.stop_signals import Stopped, stop_exit_code, stopped_by_signals
 
 pytestmark = pytest.mark.skipif(os.name != "posix", reason="has no such signals")
 CODE = """
 import signal, sys, time
 for name in sys.argv[1:]:
     signal.signal(signal.Signals[name], signal.SIG_IGN)
-from ccformer_hf.stop_signals import Stopped, stopped_by_signals
+from ccformer_hf.stop_signals import Stopped, stop_exit_code, stopped_by_signals
 try:
     with stopped_by_signals():
         print("ready", flush=True)
         time.sleep(60)
 except Stopped as stop:
-    sys.exit(stop.exit_code)
+    sys.exit(stop_exit_code(stop))
 """
 
 
 def ended(number: int, *ignored: str) -> int:
-    """The exit code of a process that got a signal, started with some signals ignored as by a shell's `&` or `nohup`."""
+    """The exit code of a process that got a signal, started with some ignored as by a shell's `&` or `nohup`."""
     with subprocess.Popen([sys.executable, "-c", CODE, *ignored], stdout=subprocess.PIPE, text=True) as process:
         assert process.stdout.readline() == "ready\n"
         process.send_signal(number)
@@ -54,7 +54,8 @@ def test_cleaning_up_is_not_disturbed_and_the_handlers_come_back():
             signal.raise_signal(signal.SIGTERM)
             signal.raise_signal(signal.SIGINT)
             cleaned = True
-    assert cleaned and stop.value.exit_code == 143
+    assert cleaned and stop_exit_code(stop.value) == 143
+    assert stop_exit_code(KeyboardInterrupt()) == 130  # Ctrl-C where no handler of ours is set
     assert [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)] == before
 
 

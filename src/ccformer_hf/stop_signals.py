@@ -10,19 +10,24 @@ SIGNALS = [getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if 
 
 
 class Stopped(KeyboardInterrupt):
-    """A signal asked the process to end; `exit_code` is what a shell tells of that, 130 for Ctrl-C."""
+    """Signal `number` asked the process to end."""
 
-    def __init__(self, number: int):
-        super().__init__(signal.Signals(number).name)
-        self.exit_code = 128 + number
+    def __init__(self, number: int, text: str = ""):
+        super().__init__(text or signal.Signals(number).name)
+        self.number = number
+
+
+def stop_exit_code(stop: KeyboardInterrupt) -> int:
+    """What a shell says of a command that a signal ended: 128 + its number, 130 for Ctrl-C and 143 for SIGTERM."""
+    return 128 + (stop.number if isinstance(stop, Stopped) else signal.SIGINT)
 
 
 @contextmanager
 def stopped_by_signals() -> Iterator[None]:
-    """Raises `Stopped` in the `with` block where one of the signals comes, and then leaves it alone to clean up: more are ignored.
+    """Raises `Stopped` in the `with` block where one of the signals comes; more are ignored while it cleans up.
 
-    A shell starts what runs in the background with SIGINT ignored, and Python leaves it so; here it acts. `nohup` is obeyed: a SIGHUP that is
-    ignored stays ignored. Only the main thread can be stopped; elsewhere nothing is done.
+    A shell starts what runs in the background with SIGINT ignored, and Python leaves it so; here it acts. `nohup` is
+    obeyed: a SIGHUP that is ignored stays ignored. Only the main thread can be stopped; elsewhere nothing is done.
     """
     if threading.current_thread() is not threading.main_thread():
         yield

@@ -48,5 +48,5 @@ def test_a_fault_in_the_sources_is_one_line(tmp_path, capsys):
     told = capsys.readouterr()
     assert (
         told.out == ""
-        and told.err == f"ccformer: error: {path}, line 2: a sources file has no 'sonuds'; did you mean sounds?\n"
+        and f"ccformer: error: {path}, line 2: a sources file has no 'sonuds' (did you mean 'sounds'?)" in told.err
     )

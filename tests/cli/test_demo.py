@@ -1,9 +1,9 @@
-import importlib.util
 import sys
 from types import SimpleNamespace
 
 import pytest
 
+from ccformer_hf.cli import arguments
 from ccformer_hf.cli.main import main
 
 
@@ -14,7 +14,7 @@ def launched(monkeypatch) -> list:
     monkeypatch.setitem(
         sys.modules, "ccformer_hf.demo.app", SimpleNamespace(launch=lambda *given: calls.append(given))
     )
-    monkeypatch.setattr(importlib.util, "find_spec", lambda name: object())
+    monkeypatch.setattr(arguments, "find_spec", lambda name: object())
     return calls
 
 
@@ -25,7 +25,8 @@ def test_arguments_reach_the_page(launched):
 
 
 def test_without_gradio_it_says_how_to_get_it(launched, monkeypatch, capsys):
-    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
+    monkeypatch.setattr(arguments, "find_spec", lambda name: None)
     assert main(["demo"]) == 2
-    assert 'pip install "ccformer-hf[demo]"' in capsys.readouterr().err
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line == 'ccformer: error: `ccformer demo` needs gradio: pip install "ccformer-hf[demo]"'
     assert launched == []

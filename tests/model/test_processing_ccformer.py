@@ -129,10 +129,10 @@ def test_settings_for_one_call(processor):
 @pytest.mark.parametrize(
     ("arguments", "error", "message"),
     [
-        ({"timestmaps": [0.5]}, TypeError, "cannot be called with timestmaps"),
-        ({"images_kwargs": {"sise": 64}}, TypeError, "cannot be called with sise"),
-        ({"audio_kwargs": {"padding": True}}, TypeError, "cannot be called with padding"),
-        ({"videos_kwargs": {"fps": 2}}, TypeError, "cannot be called with fps"),
+        ({"timestmaps": [0.5]}, TypeError, r"cannot be called with 'timestmaps' \(did you mean 'timestamps'\?\)"),
+        ({"images_kwargs": {"sise": 64}}, TypeError, r"cannot be called with 'sise' \(did you mean 'size'\?\)"),
+        ({"audio_kwargs": {"padding": True}}, TypeError, "cannot be called with 'padding'; beside images"),
+        ({"videos_kwargs": {"fps": 2}}, TypeError, "cannot be called with 'fps'; beside images"),
         ({"size": 64, "images_kwargs": {"size": 64}}, ValueError, "size was passed two times"),
         ({"audio": noise(1.0), "sampling_rate": "44.1 kHz"}, ValueError, "sampling_rate is '44.1 kHz'"),
         ({"return_tensors": "tf"}, ValueError, "tf is not a valid TensorType"),

@@ -165,9 +165,9 @@ def assert_same_training(first, second):
     assert steps[0]["losses"] == pytest.approx(steps[1]["losses"], rel=1e-5, abs=1e-5)
     found = weights(second)
     for name, value in weights(first).items():
-        # AdamW makes a step of any gradient: where one is nearly nothing, rounding moves a weight by up to 1e-4 (1 % of
-        # its way; without shared norms 0.08). A key's bias cancels in the softmax: its gradient is rounding alone, full
-        # steps.
+        # AdamW makes a step of any gradient: where one is nearly nothing, rounding moves a weight by up to 1e-4 (1 %
+        # of its way; without shared norms 0.08). A key's bias cancels in the softmax: its gradient is rounding alone,
+        # full steps.
         if not name.endswith("key.bias"):
             torch.testing.assert_close(found[name], value, rtol=0, atol=3e-4, msg=name)
 
@@ -246,7 +246,10 @@ def test_norms_that_train_see_their_part_and_it_is_told(data, in_one, tmp_path, 
 
 def test_a_run_says_where_it_runs_and_what_its_batch_is_made_of(in_two):
     lines = in_two[1].splitlines()
-    told = "training on cpu, 2 process(es), mixed precision no; batch_size 6 = 2 process(es) x {} accumulated part(s) x {} clip(s); 3 steps"
+    told = (
+        "training on cpu, 2 process(es), mixed precision no; "
+        "batch_size 6 = 2 process(es) x {} accumulated part(s) x {} clip(s); 3 steps"
+    )
     assert told.format(1, 3) in lines and told.format(3, 1) in lines
     assert not any("warning" in line for line in lines)
 
@@ -307,7 +310,7 @@ def test_a_stopped_run_goes_on_bit_for_bit(data, tmp_path, uninterrupted, number
     if number == signal.SIGKILL:
         assert process.exitcode == -signal.SIGKILL
     elif process.exitcode != 0:  # it may have been done already
-        assert process.exitcode == 130 and "--resume goes on from" in printed.read_text()
+        assert process.exitcode == 128 + number and "--resume goes on from" in printed.read_text()
     last = kept_states(tmp_path / "run")[-1]
     again = finish(start(scripted, tmp_path, data, "--resume", output=printed), printed)
     assert f"going on from {tmp_path / 'run' / 'states' / last}: " in again
@@ -325,7 +328,7 @@ def test_states_hold_tensors_and_text_alone(uninterrupted):
 
 
 def test_states_are_saved_by_the_clock(data, tmp_path, monkeypatch):
-    """A clock that goes on by a minute each time it is looked at: every few steps, not each."""
+    """A clock that goes on by a minute each time it is read: every few steps, not each."""
     saved, write, clock = [], TrainingState.write, itertools.count(step=60)
     monkeypatch.setattr(
         TrainingState, "write", lambda state, *args: (saved.append(state.progress.step), write(state, *args))

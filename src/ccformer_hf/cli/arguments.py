@@ -1,4 +1,4 @@
-"""What the commands of `ccformer` share: the types of their arguments, and how an error is printed."""
+"""What the commands of `ccformer` share: types of arguments, a check of what is installed, how an error is printed."""
 
 import argparse
 import math
@@ -9,15 +9,30 @@ from importlib.util import find_spec
 SETTINGS = ("s4", "ms3", "avss", "folder")  # as in `data.avsbench`, which is too heavy to import for --help
 
 
-def needs_train_extra(command: str, *modules: str) -> None:
-    """Refuses to go on where one of these modules, which the extra `train` installs, is missing.
+def needs_extra(extra: str, command: str, *modules: str) -> None:
+    """Refuses to go on where one of these modules, which an extra of the package installs, is missing.
 
     Raises:
         ValueError: names what is missing and how to install it.
     """
     absent = [name for name in modules if find_spec(name) is None]
     if absent:
-        raise ValueError(f'`{command}` needs {" and ".join(absent)}: pip install "ccformer-hf[train]"')
+        raise ValueError(f'`{command}` needs {" and ".join(absent)}: pip install "ccformer-hf[{extra}]"')
+
+
+def add_device(parser: argparse.ArgumentParser) -> None:
+    """Adds `--device`, as `inference.loading.load` takes it."""
+    parser.add_argument(
+        "--device", choices=("auto", "cpu", "cuda"), default="auto", help="default: a GPU where there is one"
+    )
+
+
+def quiet_transformers() -> None:
+    """No notes and no progress bars of transformers between the lines of a command."""
+    from transformers.utils import logging
+
+    logging.set_verbosity_error()
+    logging.disable_progress_bar()
 
 
 def tell_error(error: BaseException, exit_code: int = 2) -> int:
@@ -27,8 +42,7 @@ def tell_error(error: BaseException, exit_code: int = 2) -> int:
 
 
 def tell(kind: str, text: str) -> None:
-    """Prints an `"error"` or a `"warning"` on one line; what does not print in it (of a file's name, maybe), as an
-    escape sequence."""
+    """Prints an `"error"` or a `"warning"` on one line; unprintable characters (of file names) are escaped."""
     line = " ".join(text.split())
     line = "".join(char if char.isprintable() else char.encode("unicode_escape").decode() for char in line)
     print(f"ccformer: {kind}: {line}", file=sys.stderr)

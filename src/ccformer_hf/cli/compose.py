@@ -2,7 +2,7 @@
 
 import argparse
 
-from .arguments import at_least, needs_train_extra
+from .arguments import at_least, needs_extra
 
 
 def add_compose(actions) -> None:
@@ -15,8 +15,8 @@ def add_compose(actions) -> None:
         "LVIS, VOC, cut-outs, a folder, a table) and of sounds (ESC-50, VGGSound, FSD, folders, a table) and says "
         "which of their names are which class; examples/sources/compose-*.yaml are such files, "
         "`ccformer_hf/data/composing/sources.py` describes them.",
-        epilog="examples:\n  ccformer data compose sources.yaml                  look into every picture and sound, "
-        "and count them\n"
+        epilog="examples:\n  ccformer data compose sources.yaml                  read every picture and sound, and "
+        "count them\n"
         "  ccformer data compose sources.yaml -o mine --clips 2000 --seed 1\n\n"
         "To train without writing anything, name the file as the data: every clip is then composed as it is needed:\n"
         "  ccformer train --config composed-resnet50 --data sources.yaml --output runs/mine",
@@ -28,7 +28,7 @@ def add_compose(actions) -> None:
         "-o",
         "--output",
         metavar="DIR",
-        help="folder to make, as of your own clips (default: only look into the sources)",
+        help="folder to make, as of your own clips (default: only check the sources)",
     )
     add(
         "--clips",
@@ -42,18 +42,18 @@ def add_compose(actions) -> None:
 
 
 def _compose(options: argparse.Namespace) -> int:
-    needs_train_extra("ccformer data compose", "datasets")
+    needs_extra("train", "ccformer data compose", "datasets")
     from ..data.composing.rows import write_composed_set
 
     if options.output is None:
-        return _look_into(options.sources)
+        return _check_sources(options.sources)
     counts = write_composed_set(options.sources, options.output, options.clips, options.seed, options.workers)
-    told = ", ".join(f"{count} {split}" for split, count in counts.items())
-    print(f"{sum(counts.values())} clips ({told}; seed {options.seed}) are in {options.output}")
+    per_split = ", ".join(f"{count} {split}" for split, count in counts.items())
+    print(f"{sum(counts.values())} clips ({per_split}; seed {options.seed}) are in {options.output}")
     return 0
 
 
-def _look_into(path: str) -> int:
+def _check_sources(path: str) -> int:
     from ..data.composing.material import read_material, unusable_files
 
     found = read_material(path)

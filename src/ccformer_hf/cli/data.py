@@ -2,7 +2,7 @@
 
 import argparse
 
-from .arguments import SETTINGS, at_least, needs_train_extra
+from .arguments import SETTINGS, at_least, needs_extra
 from .compose import add_compose
 
 
@@ -47,8 +47,8 @@ def add_data(commands) -> None:
 def _add_check(actions) -> None:
     check = actions.add_parser(
         "check",
-        help="look for missing, unreadable and odd files",
-        description="Looks into every file of AVSBench's folders, of your own clips, or of converted shards, without "
+        help="find missing, unreadable and odd files",
+        description="Checks every file of AVSBench's folders, of your own clips, or of converted shards, without "
         "decoding it, and says what is missing, unreadable or odd, and how to fix it.",
         epilog="exit code: 0 all is fine (notes do not count), 1 something is missing, unreadable or odd, 2 the "
         "folder is wrong\n\n"
@@ -125,7 +125,7 @@ def _check_data(options: argparse.Namespace) -> int:
 
 
 def _convert_data(options: argparse.Namespace) -> int:
-    needs_train_extra("ccformer data convert", "datasets")
+    needs_extra("train", "ccformer data convert", "datasets")
     from ..data.convert import convert
     from ..hub import check_repo_id, publish
 

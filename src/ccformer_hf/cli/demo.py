@@ -2,6 +2,8 @@
 
 import argparse
 
+from .arguments import needs_extra, quiet_transformers
+
 DEMO_EXAMPLES = """\
 examples:
   ccformer demo                          the checkpoint that ships with the package, at http://127.0.0.1:7860
@@ -31,15 +33,9 @@ def add_demo(commands) -> None:
 
 
 def _demo(options: argparse.Namespace) -> int:
-    from importlib.util import find_spec
-
-    if find_spec("gradio") is None:
-        raise OSError('the demo needs Gradio, which is not installed; pip install "ccformer-hf[demo]"')
-    from transformers.utils import logging
-
+    needs_extra("demo", "ccformer demo", "gradio")
     from ..demo.app import launch
 
-    logging.set_verbosity_error()
-    logging.disable_progress_bar()
+    quiet_transformers()
     launch(options.model, options.host, options.port)
     return 0

@@ -4,7 +4,7 @@ import argparse
 import shlex
 from pathlib import Path
 
-from .arguments import SETTINGS, at_least, needs_train_extra
+from .arguments import SETTINGS, add_device, at_least, needs_extra, quiet_transformers
 
 EVALUATE_EXAMPLES = """\
 examples:
@@ -29,15 +29,9 @@ def add_evaluate(commands) -> None:
     )
     add = evaluate.add_argument
     add("model", metavar="MODEL", help="model folder, Hub id, or ccformer-tiny, which ships with the package")
-    add(
-        "--data", required=True, metavar="ROOT", help="folder of the official download, of `data convert`, or your own"
-    )
-    add(
-        "--setting",
-        required=True,
-        choices=SETTINGS,
-        help="which set of AVSBench, or your own clips",
-    )
+    data_help = "folder of the official download, of `data convert`, or your own"
+    add("--data", required=True, metavar="ROOT", help=data_help)
+    add("--setting", required=True, choices=SETTINGS, help="which set of AVSBench, or your own clips")
     add("--split", default="test", choices=("train", "val", "validation", "test"), help="(default: %(default)s)")
     add("--robust", action="store_true", help="AVSBench-Robust: silence, white noise, off-screen sound; 4 x the time")
     add("-o", "--output", metavar="FILE", help="JSON file (default: ccformer-evaluation/<setting>-<split>.json)")
@@ -52,22 +46,20 @@ def add_evaluate(commands) -> None:
     )
     add("--batch-size", type=at_least(1), default=1, help="clips the model sees at a time (default: %(default)s)")
     add("--workers", type=at_least(0), default=2, help="processes that read clips ahead (default: %(default)s)")
-    add("--device", choices=("auto", "cpu", "cuda"), default="auto", help="default: a GPU where there is one")
+    add_device(evaluate)
     evaluate.set_defaults(run=_evaluate)
 
 
 def _evaluate(options: argparse.Namespace) -> int:
-    needs_train_extra("ccformer evaluate", "datasets", "accelerate")
+    needs_extra("train", "ccformer evaluate", "datasets", "accelerate")
     from accelerate import PartialState
-    from transformers.utils import logging
 
     from ..data.loading import load_setting
     from ..evaluation.evaluate import evaluate_avsbench, process_device
     from ..evaluation.report import check_output, save_pictures, table, write_results
     from ..inference.loading import load
 
-    logging.set_verbosity_error()
-    logging.disable_progress_bar()
+    quiet_transformers()
     split = "validation" if options.split == "val" else options.split
     output = Path(options.output or f"ccformer-evaluation/{options.setting}-{split}.json")
     check_output(output)
@@ -98,17 +90,8 @@ def _evaluate(options: argparse.Namespace) -> int:
 
 
 def _command(options: argparse.Namespace, split: str) -> str:
-    words = [
-        "ccformer",
-        "evaluate",
-        options.model,
-        "--data",
-        options.data,
-        "--setting",
-        options.setting,
-        "--split",
-        split,
-    ]
+    words = ["ccformer", "evaluate", options.model, "--data", options.data]
+    words += ["--setting", options.setting, "--split", split]
     for name in ("size", "group_size", "batch_size", "device"):
         words += [f"--{name.replace('_', '-')}", str(getattr(options, name))]
     return shlex.join(words + (["--robust"] if options.robust else []))

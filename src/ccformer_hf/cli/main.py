@@ -6,7 +6,7 @@ import sys
 from collections.abc import Sequence
 
 from .. import __version__
-from ..stop_signals import Stopped, stopped_by_signals
+from ..stop_signals import stop_exit_code, stopped_by_signals
 from .arguments import tell_error
 from .data import add_data
 from .demo import add_demo
@@ -15,14 +15,12 @@ from .publish import add_publish
 from .segment import add_segment
 from .train import add_train
 
-STOPPED = 130  # exit code of a shell command that was stopped by Ctrl-C
-
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Runs the command and returns its exit code.
 
-    0: all done. 1: some of several videos failed. 2: all of them, or the command. 130: Ctrl-C; 143: SIGTERM; 129:
-    SIGHUP.
+    0: all done. 1: some of several videos failed. 2: all of them, or the command. 128 + the number of the signal that
+    stopped it, in every command: 130 Ctrl-C, 143 SIGTERM, 129 SIGHUP.
     """
     for stream in (sys.stdout, sys.stderr):  # no name of a file or class is to end the command where it is printed
         if isinstance(stream, io.TextIOWrapper):  # a caller may have put something else in its place
@@ -33,7 +31,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             return options.run(options)
     except KeyboardInterrupt as stop:
         print("\nccformer: stopped; nothing half done was left behind", file=sys.stderr)
-        return stop.exit_code if isinstance(stop, Stopped) else STOPPED
+        return stop_exit_code(stop)
     except (OSError, ValueError) as error:
         return tell_error(error)
 

@@ -2,6 +2,8 @@
 
 import argparse
 
+from .arguments import quiet_transformers
+
 PUBLISH_EXAMPLES = """\
 examples:
   ccformer publish runs/mine me/my-model --dry-run                 the files that would go up; needs no login
@@ -11,9 +13,10 @@ examples:
   ccformer publish avsbench-parquet me/avsbench --dataset
   ccformer publish space me/my-space --space
 
-Log in once with `hf auth login`, or set HF_TOKEN. Everything goes up in one commit: a new repository is private until all is there, and
-after a stop the same command completes it. With a model go its settings, its processor, its code and a card made from the run, with the
-run's pictures (those in RUN/pictures show clips; remove the folder to leave them out), and nothing else of the run.
+Log in once with `hf auth login`, or set HF_TOKEN. Everything goes up in one commit: a new repository is private until
+all is there, and after a stop the same command completes it. With a model go its settings, its processor, its code and
+a card made from the run, with the run's pictures (those in RUN/pictures show clips; remove the folder to leave them
+out), and nothing else of the run.
 """
 
 
@@ -56,12 +59,9 @@ def add_publish(commands) -> None:
 def _publish(options: argparse.Namespace) -> int:
     if options.license and (options.dataset or options.space):
         options.parser.error("argument --license: is for models; the README.md of a data set or a Space names its own")
-    from transformers.utils import logging
-
     from ..hub import address, check_repo_id, files_to_upload, made_ready, push_folder
 
-    logging.set_verbosity_error()
-    logging.disable_progress_bar()
+    quiet_transformers()
     repo_type = "dataset" if options.dataset else "space" if options.space else "model"
     check_repo_id(options.repo_id)
     with made_ready(options.folder, options.repo_id, repo_type, options.license) as folder:

@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
 
-from .arguments import at_least, rate_or_all, share, tell, tell_error
+from .arguments import add_device, at_least, quiet_transformers, rate_or_all, share, tell, tell_error
 
 BUILT_IN_MODEL = "ccformer-tiny"
 EXAMPLE_CLIP = Path(__file__).parents[1] / "checkpoints" / "example.mp4"
@@ -30,7 +30,8 @@ The folder is called like the video: clip. A result of the same video in it is r
 video of that name was there first, it is called clip.mp4, else clip.mp4 (2), ...
 
 A video that cannot be read, or that crashes its reader, is reported, and the next one follows.
-exit code: 0 all done; 1 some of several videos failed; 2 all failed, or wrong arguments; 130 stopped by Ctrl-C
+exit code: 0 all done; 1 some of several videos failed; 2 all failed, or wrong arguments; 128 + the number of the
+signal that stopped it: 130 Ctrl-C, 143 SIGTERM
 """
 
 
@@ -51,7 +52,7 @@ def add_segment(commands) -> None:
     )
     add("--fps", type=rate_or_all, default=1.0, help="frames sampled per second, or all (default: 1)")
     add("--threshold", type=share, default=0.5, help="0..1, higher marks less (default: %(default)g)")
-    add("--device", choices=("auto", "cpu", "cuda"), default="auto", help="default: a GPU where there is one")
+    add_device(segment)
     add(
         "--format",
         dest="formats",
@@ -119,12 +120,9 @@ def _media_warnings_printed() -> Iterator[None]:
 
 
 def _load(options: argparse.Namespace):
-    from transformers.utils import logging
-
     from ..inference.loading import load, trained_on
 
-    logging.set_verbosity_error()
-    logging.disable_progress_bar()
+    quiet_transformers()
     model, processor = load(options.model, options.device)
     if options.model == BUILT_IN_MODEL:
         classes = ", ".join(name for class_id, name in model.config.id2label.items() if class_id)

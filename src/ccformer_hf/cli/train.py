@@ -5,7 +5,8 @@ import os
 import shlex
 from pathlib import Path
 
-from .arguments import at_least, needs_train_extra, tell_error
+from ..stop_signals import stop_exit_code
+from .arguments import at_least, needs_extra, tell_error
 
 # Listed here without importing `training.recipe`, so that --help answers at once.
 RECIPE_NAMES = sorted(path.stem for path in Path(__file__).parents[1].glob("training/recipes/*.yaml"))
@@ -64,7 +65,7 @@ def add_train(commands) -> None:
 
 
 def _train(options: argparse.Namespace) -> int:
-    needs_train_extra("ccformer train", "datasets", "accelerate")
+    needs_extra("train", "ccformer train", "datasets", "accelerate")
     from accelerate import PartialState
     from accelerate.utils import set_seed
 
@@ -100,7 +101,7 @@ def _train(options: argparse.Namespace) -> int:
     except FloatingPointError as error:
         return tell_error(error)
     except TrainingStopped as stop:
-        return tell_error(stop, exit_code=130)
+        return tell_error(stop, stop_exit_code(stop))
     if options.push_to_hub and PartialState().is_main_process:
         print(f"uploaded to {publish(options.output, options.push_to_hub)}")
     print(f"{progress.step} steps; best validation mIoU {progress.best}; {options.output}")

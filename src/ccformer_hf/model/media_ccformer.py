@@ -77,8 +77,7 @@ class MediaError(ValueError):
 
 
 class MediaWarning(UserWarning):
-    """A media file of which a part cannot be used; one line that says which and what. Issued through Python's
-    `warnings`."""
+    """A part of a media file cannot be used: one line that says which and why, through Python's `warnings`."""
 
 
 @dataclass(frozen=True)
@@ -130,15 +129,13 @@ class SampledFrames:
 
     @property
     def ends(self) -> np.ndarray:
-        """Until when (s) each frame stands for the clip, `(T,)`: the start of the next one; of the last, the end of
-        the clip."""
+        """Until when (s) each frame stands for the clip, `(T,)`: the next one's start; of the last, the clip's end."""
         return np.append(self.starts[1:], self.end)
 
 
 @dataclass(frozen=True)
 class Clip:
-    """A short clip in memory: `frames` (T, H, W, 3) uint8 RGB, `timestamps` (T,) s, `waveform` (S,) float32 mono or
-    None."""
+    """A clip in memory: `frames` (T, H, W, 3) uint8 RGB, `timestamps` (T,) s, `waveform` (S,) float32 mono or None."""
 
     frames: np.ndarray
     timestamps: np.ndarray
@@ -198,8 +195,7 @@ def open_media(path: FilePath) -> "av.container.InputContainer":
 
 
 def shown_path(path: FilePath) -> str:
-    """A file's name for a message: one line that can be printed, whatever bytes the name holds (what is not UTF-8, as
-    `\\xe9`)."""
+    """A file's name in one printable line, whatever bytes it holds; those that are not UTF-8 as `\\xe9`."""
     name = os.fsencode(path).decode("utf-8", "backslashreplace")
     return "".join(c if c.isprintable() else c.encode("unicode_escape").decode("ascii") for c in name)
 
@@ -261,7 +257,7 @@ def _clock_of(file: str, version: tuple[int, int, int]) -> Clock:
 
 
 def probe(path: FilePath, need_video: bool = True) -> MediaInfo:
-    """What is in a media file: looks at all packets, decodes its first picture and its first sound.
+    """What is in a media file: reads all packets, decodes its first picture and its first sound.
 
     What is wrong with it, and can be lived with, comes as a `MediaWarning`: a clock that jumps, pictures that end
     early, sound that cannot be decoded (then `has_audio` is false).
@@ -389,8 +385,7 @@ def iter_frames_at(path: FilePath, times: Iterable[float]) -> Iterator[np.ndarra
 
 
 class SoundReader:
-    """The sound of a clip as mono samples, placed by its timestamps on the clip's clock: within 30 ms of them, all
-    along.
+    """The sound of a clip as mono samples, placed by its timestamps on the clip's clock, within 30 ms.
 
     Where the timestamps leave a hole there is silence; where pieces of sound overlap, their average is heard. Samples
     that are not numbers are silent, and a `MediaWarning` says so. Reads the file once, forwards: the start
@@ -401,15 +396,12 @@ class SoundReader:
         path: a media file with sound.
         rate: samples per second wanted; FFmpeg's resampler makes them.
 
-    Attributes:
-        damaged: whether samples so far had to be silenced.
-
     Raises:
         MediaError: where the file cannot be read or has no sound.
     """
 
     def __init__(self, path: FilePath, rate: int = 16000):
-        self.path, self.rate, self.damaged = path, rate, False
+        self.path, self.rate = path, rate
         clock = clock_of(path)
         self._container = open_media(path)
         _, audio = best_streams(self._container)
@@ -512,7 +504,6 @@ class SoundReader:
             samples = frame.to_ndarray().reshape(-1, frame.layout.nb_channels)  # (S, C)
             sound = np.abs(samples) <= LOUDEST
             if not sound.all():
-                self.damaged = True
                 _warn(self.path, SILENCED)
                 samples = np.where(sound, samples, 0)
             yield samples.mean(axis=1, dtype=np.float32)
@@ -545,8 +536,7 @@ def read_clip(path: FilePath, fps: float | str = 1.0, sampling_rate: int = 16000
 def decode_stream(
     container: "av.container.InputContainer", stream: "av.stream.Stream", clock: Clock
 ) -> Iterator["av.frame.Frame"]:
-    """Every frame that can be decoded, its `pts` on the clip's clock in ticks of the stream; broken packets are left
-    out.
+    """Every frame that can be decoded, its `pts` in ticks on the clip's clock; broken packets are left out.
 
     Args:
         container: opened, nothing read from it yet.
@@ -566,8 +556,7 @@ def decode_stream(
 
 
 def packets_of(container: "av.container.InputContainer", *streams: "av.stream.Stream") -> Iterator["av.Packet"]:
-    """All packets of some streams, as far as the file can be read. Empty ones among them mean that a picture goes
-    on."""
+    """All packets of some streams, as far as the file can be read; an empty one means that a picture goes on."""
     try:
         for packet in container.demux(*streams):
             # At the end PyAV adds empty ones of its own.

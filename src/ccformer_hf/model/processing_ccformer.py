@@ -17,7 +17,7 @@ from PIL import Image
 from transformers import BatchFeature, ProcessorMixin
 from transformers.processing_utils import ImagesKwargs, ProcessingKwargs, Unpack
 
-from .argument_names_ccformer import refuse_misspelt
+from .argument_names_ccformer import refuse_misspelt, unknown_names
 from .configuration_ccformer import IGNORE_LABEL
 from .feature_extraction_ccformer import CCFormerFeatureExtractor, Waveform, is_batch_of_sounds, naming_clip, per_clip
 from .image_processing_ccformer import CCFormerImageProcessor
@@ -67,7 +67,7 @@ class AudioVisualProcessor(ProcessorMixin):
         image_processor: `CCFormerImageProcessor`; left out: one with its defaults.
         feature_extractor: `CCFormerFeatureExtractor`, which also holds the alignment rule; left out: one with its
             defaults.
-        fps: frames looked at per second, for video files and for frames given without their fps or timestamps.
+        fps: frames sampled per second, for video files and for frames given without their fps or timestamps.
 
     Raises:
         ValueError: for an fps that is not positive.
@@ -127,7 +127,7 @@ class AudioVisualProcessor(ProcessorMixin):
                 clips: a list of those.
             label_mask: one bool per frame, False where it is not annotated; left out: all are.
             **kwargs: `fps`, frames per second, one for all or one per clip: at which the given frames were taken, or
-                at which a video file is looked at (`"all"`: every frame); left out: the processor's. `sampling_rate`,
+                at which a video file is sampled (`"all"`: every frame); left out: the processor's. `sampling_rate`,
                 samples per second of `audio`, one for all or one per clip, needed where there is `audio`.
                 `return_tensors`, `"pt"` (the default), `"np"` or None. Settings of the image processor for this call
                 only, such as `size`. As in any processor of transformers these may also come as `images_kwargs={...}`
@@ -264,14 +264,15 @@ class AudioVisualProcessor(ProcessorMixin):
         parts = AudioVisualProcessorKwargs.__annotations__
         ours = {part: set(parts[part].__annotations__) for part in ("images_kwargs", "audio_kwargs", "videos_kwargs")}
         # The library warns of some of these, and passes over others.
-        unknown = set(kwargs).difference(parts, ["common_kwargs"], *ours.values())
-        for part, known in ours.items():
-            unknown |= set(kwargs.get(part, ())) - known
+        known = {"images", "audio", "timestamps", "segmentation_maps", "label_mask", "fps", "common_kwargs"}
+        given = [(kwargs, known.union(parts, *ours.values()))]
+        given += [(kwargs.get(part, ()), known_there) for part, known_there in ours.items()]
+        unknown = ", ".join(filter(None, (unknown_names(names, known_there) for names, known_there in given)))
         if unknown:
             raise TypeError(
-                f"AudioVisualProcessor cannot be called with {', '.join(sorted(unknown))}; beside images, audio, "
-                "timestamps, segmentation_maps and label_mask it takes fps, sampling_rate, return_tensors and the "
-                "settings of its image processor"
+                f"AudioVisualProcessor cannot be called with {unknown}; beside images, audio, timestamps, "
+                "segmentation_maps and label_mask it takes fps, sampling_rate, return_tensors and the settings of its "
+                "image processor"
             )
         merged = self._merge_kwargs(AudioVisualProcessorKwargs, **kwargs)
         return merged["images_kwargs"], merged["audio_kwargs"].get("sampling_rate"), fps

@@ -31,6 +31,7 @@ from ..model.loss_ccformer import FramePairs
 from ..model.modeling_ccformer import CCFormerForAudioVisualSegmentation
 from ..model.processing_ccformer import AudioVisualProcessor
 from ..model_card import model_card, package_commit
+from ..stop_signals import Stopped
 from .batch_norms import share_batch_norms, training_batch_norms, uncounted
 from .ema import ExponentialMovingAverage
 from .recipe import Recipe
@@ -42,8 +43,10 @@ SMOOTHED = 50  # steps whose mean loss is shown
 
 
 def parameter_groups(model: CCFormerForAudioVisualSegmentation, recipe: Recipe) -> list[dict[str, Any]]:
-    """The backbones and the rest, each in two: matrices and kernels are decayed; norms, biases, tokens and queries are
-    not. A backbone without a learning rate is taken out, and gets no gradient."""
+    """The backbones and the rest, each in two: matrices and kernels decay; norms, biases, tokens, queries do not.
+
+    A backbone whose rate is 0 is in none.
+    """
     embeddings = {id(module.weight) for module in model.modules() if isinstance(module, torch.nn.Embedding)}
     part_of = {}
     for part, module in (("backbone", model.model.backbone), ("audio", model.model.audio_backbone)):
@@ -200,16 +203,18 @@ def train(
     return state.progress
 
 
-class TrainingStopped(KeyboardInterrupt):
+class TrainingStopped(Stopped):
     """SIGTERM or Ctrl-C, after the state was saved; the text says how to go on."""
 
 
 class StopSignals:
-    """Remembers SIGTERM and Ctrl-C, so that the step at hand is finished and the state saved; a second Ctrl-C stops at
-    once."""
+    """Remembers SIGTERM and Ctrl-C, so that the state is saved after the current step; a second Ctrl-C stops at once.
+
+    `number` is that of the signal, None where none came.
+    """
 
     def __init__(self):
-        self.asked = False
+        self.number: int | None = None
 
     def __enter__(self) -> "StopSignals":
         self._before = {number: signal.signal(number, self._ask) for number in (signal.SIGTERM, signal.SIGINT)}
@@ -220,9 +225,9 @@ class StopSignals:
             signal.signal(number, handler)
 
     def _ask(self, number: int, frame: object) -> None:
-        if self.asked and number == signal.SIGINT:
+        if self.number is not None and number == signal.SIGINT:
             raise KeyboardInterrupt
-        self.asked = True
+        self.number = number
 
 
 @dataclass
@@ -310,7 +315,7 @@ class _Loop:
             parts = next(steps_to_come)
             waited += time.perf_counter() - start
             due = main and time.perf_counter() - saved >= 60 * self.recipe.save_minutes
-            found, stop, save = self.step(parts, stopped.asked, due)
+            found, stop, save = self.step(parts, stopped.number is not None, due)
             self._show(bar, found, waited / (time.perf_counter() - begun), begun, begun_at)
             last = progress.step == steps
             validate = validation is not None and (progress.step % validate_every == 0 or last)
@@ -324,8 +329,9 @@ class _Loop:
             if stop and not last:
                 bar.close()
                 raise TrainingStopped(
+                    stopped.number or signal.SIGTERM,  # None: another process got the signal, and all stop
                     f"stopped at step {progress.step} of {steps}; --resume goes on from "
-                    f"{self.run_folder.newest_state()}"
+                    f"{self.run_folder.newest_state()}",
                 )
         bar.close()
         with self.state.ema.swapped_in():  # what was validated is what is kept
@@ -392,16 +398,14 @@ class _Loop:
         return values, stop, save
 
     def _seed(self, part: int) -> None:
-        """What dropout draws depends on seed, step and part alone: the same after a stop, and whichever process has
-        the part."""
+        """Seeds dropout by seed, step and part alone: the same after a stop, and whichever process has the part."""
         part += self.accelerator.process_index * self.recipe.accumulate
         seed = np.random.SeedSequence([self.recipe.seed, self.progress.step, part])
         torch.manual_seed(int(seed.generate_state(1)[0]))
 
     @torch.no_grad()
     def _frame_pairs(self, parts: list[dict[str, torch.Tensor]]) -> tuple[FramePairs, ...]:
-        """What the contrastive loss of each part needs to know of the others (*lineage*: GradCache); nothing where
-        there is one."""
+        """What the contrastive loss of a part has to know of the others (*lineage*: GradCache); empty for one part."""
         if len(parts) == 1 or not self.network.config.contrastive_weight:
             return ()
         pairs = []
@@ -412,8 +416,7 @@ class _Loop:
         return tuple(pairs)
 
     def _check_finite(self, loss: torch.Tensor, parts: list[dict[str, torch.Tensor]]) -> None:
-        """Stops all processes before a loss that is no number reaches the weights, and keeps the batch that made
-        it."""
+        """Stops all processes before a loss that is not finite reaches the weights, and keeps the batch of it."""
         whole = self.accelerator.reduce(loss, "mean")
         if torch.isfinite(whole):
             return
@@ -474,8 +477,7 @@ class _Loop:
         self.accelerator.wait_for_everyone()
 
     def _write_card(self, folder: Path) -> None:
-        """The card of the weights of this step, and the record it is made from; scores only if these weights were
-        validated."""
+        """Writes the card of the current weights and its record; with scores only if these weights were validated."""
         progress = self.progress
         validated = progress.validations and progress.validations[-1]["step"] == progress.step
         scores = progress.validations[-1] if validated else {}
@@ -535,8 +537,10 @@ class _Loop:
 
 
 def several_were_asked_for(environment: Mapping[str, str]) -> bool:
-    """Whether a launcher's variables speak of several processes: `accelerate launch --cpu --num_processes 2` sets an
-    address at which they would meet, but starts one, without a word."""
+    """Whether the launcher was asked for several processes, by the variables it sets.
+
+    `accelerate launch --cpu --num_processes 2` sets an address for them to meet at, but starts one, without a word.
+    """
     return int(environment.get("WORLD_SIZE", 1 + ("MASTER_ADDR" in environment))) > 1
 
 

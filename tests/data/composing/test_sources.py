@@ -34,7 +34,10 @@ def test_classes_may_lie_in_a_file(tmp_path):
 @pytest.mark.parametrize(
     ("text", "told"),
     [
-        ("classes: [cat]\npicures: []", "line 2: a sources file has no 'picures'; did you mean pictures?"),
+        (
+            "classes: [cat]\npicures: []",
+            "line 2: a sources file has no 'picures' (did you mean 'pictures'?); expected",
+        ),
         ("classes: [cat, cat]", "line 1: classes is ('cat', 'cat'); expected 1 to 254 different names"),
         ("classes: [cat, other]", "none of them background, other or bed"),
         ("size: 64", "line 1: classes is None; expected a text or a list"),
@@ -48,7 +51,7 @@ def test_classes_may_lie_in_a_file(tmp_path):
         ("classes: [cat]\nsounds:\n- {format: folders, path: here, split: trian}", "line 3: split is 'trian'"),
         (
             "classes: [cat]\nsounds:\n- format: folders\n  path: here\n  map: {cta: meow}",
-            "line 5: map names 'cta', which is none of our classes; did you mean cat?",
+            "line 5: map has no class 'cta' (did you mean 'cat'?); expected one of `classes`",
         ),
         (
             "classes: [cat]\nsounds:\n- {format: folders, path: here, map: [cat]}",

@@ -44,6 +44,7 @@ from typing import Any
 
 import yaml
 
+from ...model.argument_names_ccformer import unknown_names
 from ..avsbench import SPLITS
 
 OTHER, BED, BACKGROUND = "other", "bed", "background"
@@ -129,8 +130,9 @@ class Source:
 
 @dataclass(frozen=True)
 class Rule:
-    """One entry of `never_together`: `sounds` are not heard from off screen where one of `photographs_of` or `in_view`
-    is.
+    """One entry of `never_together`.
+
+    `sounds` are not heard from off screen where one of `photographs_of` or `in_view` is.
     """
 
     sounds: frozenset[str]
@@ -236,10 +238,10 @@ class _Reading:
 
     def refuse_unknown(self, values: _Mapping, known: tuple[str, ...], what: str) -> None:
         for name in values:
-            if name not in known:
-                near = difflib.get_close_matches(name, known, n=1)
-                cure = f"did you mean {near[0]}?" if near else f"expected one of {', '.join(known)}"
-                raise self.problem(values.lines[name], f"{what} has no {name!r}; {cure}")
+            unknown = unknown_names([name], known)
+            if unknown:
+                expected = ", ".join(known)
+                raise self.problem(values.lines[name], f"{what} has no {unknown}; expected one of {expected}")
 
     def classes(self) -> tuple[str, ...]:
         given, line = self.values.get("classes"), self.values.lines.get("classes", 1)
@@ -294,10 +296,9 @@ class _Reading:
         if not isinstance(given, _Mapping) and given:
             raise self.problem(line, f"map is {given!r:.100}; expected {{our class: its name there, ...}}")
         for ours in given:
-            if ours not in classes:
-                near = difflib.get_close_matches(ours, classes, n=1)
-                cure = f"did you mean {near[0]}?" if near else "expected one of `classes`"
-                raise self.problem(given.lines[ours], f"map names {ours!r}, which is none of our classes; {cure}")
+            unknown = unknown_names([ours], classes)
+            if unknown:
+                raise self.problem(given.lines[ours], f"map has no class {unknown}; expected one of `classes`")
         return {ours: self.texts(theirs, f"map of {ours}", given.lines[ours]) for ours, theirs in given.items()}
 
     def rule(self, entry: _Mapping, classes: tuple[str, ...]) -> Rule:
