@@ -1,5 +1,4 @@
-"""Prints how well a model does on synthetic clips of seeds it was never trained on, and whether it is the sound that
-decides.
+"""Prints a model's scores on synthetic clips never trained on, and whether it is the sound that decides.
 
 python examples/sound_decides.py                                   # the checkpoint inside the package
 python examples/sound_decides.py --model runs/tiny/last --clips 50

@@ -1,4 +1,7 @@
-"""The Space: the same page as `ccformer demo`. Its checkpoint is `CCFORMER_MODEL`, a Hub id, or the one inside the package."""
+"""The Space: the same page as `ccformer demo`, with the model that the variable `CCFORMER_MODEL` names, a Hub id.
+
+Without it: the checkpoint inside the package.
+"""
 
 from ccformer_hf.demo.app import launch
 

@@ -11,7 +11,8 @@ from small_model import save_small_model
 
 from ccformer_hf.inference.loading import load
 
-MARKERS = "accelerate_tests flash_attn_test flash_attn_3_test flash_attn_4_test is_pipeline_test is_training_test order slow torch_compile_test"
+MARKERS = """accelerate_tests flash_attn_test flash_attn_3_test flash_attn_4_test is_pipeline_test is_training_test
+order slow torch_compile_test"""
 
 
 def pytest_configure(config: pytest.Config):

@@ -1,7 +1,7 @@
 """Folders with as many clips as the real AVSBench, made of links to a handful of tiny files.
 
-The real tables name the clips, so their traps are in it: uids that start with `-` or `_`, `off-the-screen`, `h orse`, 14 clips of s4
-with four frames, test frames where nothing sounds, and ms3's frames that know no split.
+The real tables name the clips, so their traps are in it: uids that start with `-` or `_`, `off-the-screen`, `h orse`,
+14 clips of s4 with four frames, test frames where nothing sounds, and ms3's frames that know no split.
 """
 
 import csv
@@ -33,7 +33,8 @@ TABLES = {
 def write_full_size_folder(metadata_folder: Path, root: Path) -> Path:
     """Writes all three settings with the clips of the real tables: 4932 of s4, 424 of ms3, 11356 of avss.
 
-    Every picture and sound is a hard link to one of a few files in `root/.prototypes`, an avss clip a symbolic link to a folder there.
+    Every picture and sound is a hard link to one of a few files in `root/.prototypes`, an avss clip a symbolic link to
+    a folder there.
     """
     root = Path(root).resolve()
     for name, folder in TABLES.items():

@@ -1,6 +1,7 @@
-"""A Hub on the loopback address: enough of the Hugging Face Hub's HTTP interface to create repositories, upload and download.
+"""A Hub on the loopback address: enough of the Hugging Face Hub's HTTP interface to create, upload and download.
 
-Everything is kept in memory. The tests point `HF_ENDPOINT` of a subprocess at it, as `huggingface_hub` reads that at import.
+Everything is kept in memory. The tests point `HF_ENDPOINT` of a subprocess at it, as `huggingface_hub` reads that at
+import.
 """
 
 import base64
@@ -27,9 +28,8 @@ class Repository:
     private: bool
     history: list[str] = field(default_factory=list)  # what was done, such as "private", "commit main", "public"
     refs: dict[str, str] = field(default_factory=dict)
-    trees: dict[str, dict[str, tuple[str, bytes]]] = field(
-        default_factory=dict
-    )  # commit: path: ("regular" or "lfs", content)
+    # commit: path: ("regular" or "lfs", content)
+    trees: dict[str, dict[str, tuple[str, bytes]]] = field(default_factory=dict)
 
     def commit(self, tree: dict[str, tuple[str, bytes]], branch: str = "main") -> str:
         """Adds a commit and moves the branch to it."""
@@ -48,8 +48,8 @@ class Repository:
 class Hub:
     """What the server holds, and its address. Every token may write, but for those in `readers`.
 
-    `failing` says which calls are answered by an error, as (pattern of "METHOD path", status, how often); status 0 cuts the
-    connection.
+    `failing` says which calls are answered by an error, as (pattern of "METHOD path", status, how often); status 0
+    cuts the connection.
     """
 
     address: str = ""

@@ -35,7 +35,7 @@ def clip() -> dict:
 
 
 def summary(source: str, video: str, **options) -> dict:
-    """What every class and the pipeline make of a model's folder or Hub id; `options` go to every `from_pretrained`."""
+    """What every class and the pipeline make of a model's folder or Hub id; `options` go to each `from_pretrained`."""
     names = ["AutoConfig", "AutoModel", "AutoModelForSemanticSegmentation"]
     names += ["AutoProcessor", "AutoFeatureExtractor", "AutoImageProcessor"]
     loaded = {name: getattr(transformers, name).from_pretrained(source, **options) for name in names}

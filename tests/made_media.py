@@ -11,7 +11,7 @@ import numpy as np
 
 
 def grey_level(index: int) -> int:
-    """Level of the index-th frame of a `VideoTrack`: ten levels 20 apart, so that a frame is known after lossy coding."""
+    """Level of the index-th frame of a `VideoTrack`: ten levels 20 apart, to be recognised after lossy coding."""
     return 30 + 20 * (index % 10)
 
 
@@ -79,12 +79,12 @@ def write_media(path: Path, *tracks: VideoTrack | SoundTrack) -> Path:
 
 
 def set_display_matrix(path: Path, matrix: tuple[int, int, int, int], track: int = 0) -> None:
-    """Overwrites a, b, c, d (whole numbers) of the track-th `tkhd` box of an MP4, as phones do to say how it was held."""
+    """Overwrites a, b, c, d (whole numbers) of the track-th `tkhd` box of an MP4: how the phone was held."""
     content = bytearray(path.read_bytes())
     at = -1
     for _ in range(track + 1):
         at = content.index(b"tkhd", at + 1)
-    # Version 0: name 4, version and flags 4, times and id 20, reserved 8, layer .. reserved 8, then 9 numbers of 4 bytes.
+    # Version 0: name 4, version and flags 4, times and id 20, reserved 8, layer .. reserved 8, then 9 numbers of 4.
     start = at + 4 + 4 + 20 + 8 + 8
     a, b, c, d = (int(value * 65536).to_bytes(4, "big", signed=True) for value in matrix)
     zero = bytes(4)
@@ -168,7 +168,7 @@ def make_video(path: Path, seconds: float, *, fps: float = 10, sound: bool = Tru
 
 
 def set_matroska_crop(path: Path, left: int, top: int) -> None:
-    """Writes how much of a picture is not to be shown into the Matroska file of a small `VideoTrack` (each below 128 pixels)."""
+    """Writes cropping, each below 128 pixels, into the Matroska file of a small `VideoTrack`."""
     content = path.read_bytes()
     # Video (10 bytes long), FlagAlpha or the like after it, and 11 bytes of nothing, eight of which are taken.
     at = content.index(bytes.fromhex("e08a"), content.index(bytes.fromhex("1654ae6b")))
@@ -180,7 +180,7 @@ def set_matroska_crop(path: Path, left: int, top: int) -> None:
 
 
 def set_clean_aperture(path: Path, width: int, height: int, right: int, down: int) -> None:
-    """Adds a `clap` box to the first track of an MP4 with its index at the end: size of what is shown, offset of its middle."""
+    """Adds a `clap` box to the first track of an MP4 with its index at the end: size shown, offset of its middle."""
     content = path.read_bytes()
     entry = content.index(b"stsd") + 12
     end = entry + int.from_bytes(content[entry : entry + 4], "big")

@@ -1,4 +1,4 @@
-"""Tiny pictures and sounds of three classes, and the sources file that names them: enough to compose clips in milliseconds."""
+"""Tiny pictures and sounds of three classes, and the sources file that names them: clips in milliseconds."""
 
 import wave
 from pathlib import Path
@@ -50,7 +50,7 @@ def scene(
 
 
 def write_sources(root: Path, **changes) -> Path:
-    """Four cut-outs and five sounds of each class, two scenes each of cat and dog, backgrounds, all in every split by file name."""
+    """Cut-outs and sounds of each class, scenes of cat and dog, and backgrounds; the folder names give the split."""
     for number, name in enumerate(CLASSES, 1):
         for copy in range(6):
             split = ("train", "train", "train", "train", "validation", "test")[copy]

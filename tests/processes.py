@@ -28,7 +28,7 @@ def finish(process: multiprocessing.Process, output: Path, code: int = 0, second
 
 
 def in_two_processes(function: Callable, *arguments, folder: Path) -> str:
-    """Runs `function` in two processes that `accelerate` and torch take for one training; gives what the first one printed."""
+    """Runs `function` in two processes that are one training to `accelerate` and torch; what the first one printed."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         meeting = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(free.getsockname()[1]), "WORLD_SIZE": "2"}

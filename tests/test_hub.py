@@ -1,4 +1,4 @@
-"""Publishing with the real client of the Hub, in processes of their own: it reads the address of the Hub when it is imported."""
+"""Publishing with the real client of the Hub, in processes of their own: it reads the Hub's address at import."""
 
 import json
 import os

@@ -39,7 +39,7 @@ assert "audio-visual-segmentation" in PIPELINE_REGISTRY.get_supported_tasks()
 
 
 def run_command(*arguments: str) -> tuple[subprocess.CompletedProcess, float]:
-    """The command in a fresh process, and its seconds of computing: on a busy machine those by the clock say little."""
+    """The command in a fresh process, and its CPU seconds: on a busy machine those by the clock say little."""
     before = resource.getrusage(resource.RUSAGE_CHILDREN)
     done = subprocess.run(
         [sys.executable, "-m", "ccformer_hf", *arguments], capture_output=True, text=True, env=os.environ

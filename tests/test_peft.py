@@ -51,7 +51,7 @@ def test_adapters_are_saved_and_loaded(adapted, tmp_path):
 
 
 def test_adapters_train_with_gradient_checkpointing_of_the_old_kind():
-    """It drops the gradient where no input of a layer requires one, as in a frozen model; the input embeddings see to that."""
+    """It drops the gradient where no input of a layer requires one, as in a frozen model; the input embeddings do."""
     model = small_model()
     model.gradient_checkpointing_enable({"use_reentrant": True})
     model = peft.get_peft_model(model, peft.LoraConfig(r=2, target_modules=PROJECTIONS)).train()

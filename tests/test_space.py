@@ -14,8 +14,9 @@ PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
 # What the Hub's reference of Space settings knows.
 KEYS = set(
     """title emoji colorFrom colorTo sdk sdk_version python_version app_file app_port base_path fullWidth header
-    short_description models datasets tags thumbnail pinned license hf_oauth hf_oauth_expiration_minutes hf_oauth_scopes
-    disable_embedding startup_duration_timeout custom_headers preload_from_hub suggested_hardware suggested_storage""".split()
+    short_description models datasets tags thumbnail pinned license hf_oauth hf_oauth_expiration_minutes
+    hf_oauth_scopes disable_embedding startup_duration_timeout custom_headers preload_from_hub suggested_hardware
+    suggested_storage""".split()
 )
 COLOURS = {"red", "yellow", "green", "blue", "indigo", "purple", "pink", "gray"}
 

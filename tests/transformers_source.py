@@ -1,14 +1,16 @@
-"""The common tests of transformers, taken from its source distribution: the yardstick for whoever calls a class "like those of the library".
+"""The common tests of transformers, taken from its source distribution: what its own classes have to pass.
 
-`common_tests("test_modeling_common")` gives that module of the version that is installed. pip fetches the distribution once, into a cache.
-It carries `tests/*.py` but no folder below; what its modules read from the rest of the repository is stood in for:
+`common_tests("test_modeling_common")` gives that module of the version that is installed. pip fetches the distribution
+once, into a cache. It carries `tests/*.py` but no folder below; what its modules read from the rest of the repository
+is stood in for:
 
 - `ExportTesterMixin`: our exports have tests of their own;
 - `GenerationTesterMixin`: CCFormer generates no text;
 - `config_common_kwargs`: the test that reads it passes over configs with a backbone's in them;
 - `tiny_model_summary.json`, the tiny models on the Hub: ours is not among them;
 - `url_to_local_path`, which finds the library's own downloads: there are none, an address stays what it is;
-- `src/transformers/__init__.py`, which test_pipeline_mixin runs to reach the library: empty, so that it gets the one installed.
+- `src/transformers/__init__.py`, which test_pipeline_mixin runs to reach the library: empty, so that it gets the one
+  installed.
 """
 
 import hashlib
@@ -46,7 +48,7 @@ def cache_folder() -> Path:
 
 
 def fetch(folder: Path) -> None:
-    """Makes the package of common tests in `folder`, whole or not at all. Raises CalledProcessError where pip cannot."""
+    """Makes the package of common tests in `folder`, whole or not at all; CalledProcessError where pip cannot."""
     folder.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=folder.parent) as name:
         temporary = Path(name)

@@ -1,12 +1,10 @@
-"""Puts a trained model into the package: weights and settings, its scores on clips never seen, and the card that
-states them.
+"""Puts a trained model into the package, with its scores on clips it was never trained on and its model card.
 
     python examples/maintainers/ship_checkpoint.py runs/tiny
-    python examples/maintainers/ship_checkpoint.py            # scores the one that is there anew
+    python examples/maintainers/ship_checkpoint.py            # scores the checkpoint that is there again
 
-Writes `src/ccformer_hf/checkpoints/ccformer-tiny/` and the same card as `MODEL_CARD.md`. The code files that lie in a
-run's folder stay
-behind: inside the package they are there already.
+Writes `src/ccformer_hf/checkpoints/ccformer-tiny/`, and the same card as `MODEL_CARD.md`. The code files that lie in
+a run's folder are not copied: the package has them already.
 """
 
 import argparse
@@ -26,12 +24,12 @@ ROOT = Path(__file__).resolve().parents[2]
 TARGET = ROOT / "src" / "ccformer_hf" / "checkpoints" / BUILT_IN_MODEL
 TRAINED_ON = "synthetic clips (drawn objects with synthesised sounds), made by `ccformer data make`"
 ABOUT = """\
-This is the checkpoint inside `ccformer-hf`: a real, trained model and an honest demonstration of the whole method. It knows these drawn
-classes only, **not the real world**."""
+This is the checkpoint inside `ccformer-hf`: a real, trained model and an honest demonstration of the whole method.
+It knows these drawn classes only, **not the real world**."""
 SCORED = """\
 Synthetic clips of seed {seed}, which is not trained on, {clips} of each setting, scored at 224 x 224.
-`python examples/sound_decides.py` prints this table. How it does on AVSBench is unknown: it was never run on it, and has none of its
-classes."""
+`python examples/sound_decides.py` prints this table. How it does on AVSBench is unknown: it was never run on it, and
+has none of its classes."""
 COMMANDS = """\
 ccformer data make synthetic --setting folder --clips 3600
 export OMP_NUM_THREADS=1 ACCELERATE_USE_CPU=true
@@ -69,9 +67,8 @@ def ship(run: Path, clips: int, seed: int, note: str | None) -> None:
     folder = model_folder(run)
     model, processor = load(folder, "cpu")
     scores = asdict(evaluate_synthetic(model, processor, clips, seed))
-    known = (
-        read_record(folder) or ModelRecord()
-    )  # of the training; runs from before there were records have a recipe only
+    # Of the training; runs from before there were records have a recipe only.
+    known = read_record(folder) or ModelRecord()
     recipe_file = folder.parent / "recipe.json"
     record = ModelRecord(
         trained_on=TRAINED_ON,

@@ -1,7 +1,7 @@
 """Audio-visual segmentation with CCFormer: which pixels of a video are making the sound.
 
-Nothing heavy is imported before it is asked for: `import ccformer_hf` takes milliseconds, the first public name seconds. With the
-package imported, the Auto classes and `pipeline` of transformers know CCFormer, see `registration`.
+Nothing heavy is imported before it is asked for: `import ccformer_hf` takes milliseconds, the first public name
+seconds. With the package imported, the Auto classes and `pipeline` of transformers know CCFormer, see `registration`.
 """
 
 from importlib import import_module

@@ -23,9 +23,7 @@ def temporary_name(target: Path) -> Path:
 
 @contextmanager
 def atomic_file(path: str | os.PathLike) -> Iterator[Path]:
-    """Gives a temporary name beside `path`; what was written there gets its own name where nothing failed, else is
-    removed.
-    """
+    """Gives a temporary name beside `path`: renamed to `path` at the end where nothing failed, else removed."""
     path = Path(path)
     temporary = temporary_name(path)
     try:
@@ -96,9 +94,7 @@ def _remove_leftovers(target: Path) -> None:
 
 
 def replace_folder(new: Path, target: Path) -> None:
-    """Moves `new` to `target`. A folder cannot be replaced in one step: the old one steps aside first, see
-    `put_back`.
-    """
+    """Moves `new` to `target`. A folder cannot be replaced in one step: the old one moves away first (`put_back`)."""
     old = _aside(target)
     shutil.rmtree(old, ignore_errors=True)
     if target.exists():

@@ -1,4 +1,4 @@
-"""Makes the package's classes known to transformers: `AutoModel`, `AutoProcessor`, `pipeline` and the rest then find them.
+"""Registers the package's classes with transformers, so that `AutoModel`, `AutoProcessor` and `pipeline` find them.
 
 Importing this module is all there is to do; `import ccformer_hf` sees to it. Registering also makes every
 `save_pretrained` ship the code with the weights, so that the result loads with `trust_remote_code=True` where this

@@ -190,7 +190,7 @@ def _refusal(error: BaseException, repo_id: str) -> OSError:
     status = error.response.status_code if isinstance(error, HfHubHTTPError) else None
     if isinstance(error, OfflineModeIsEnabled):
         meaning, help_ = (
-            "huggingface_hub is told to stay offline",
+            "huggingface_hub is set to stay offline",
             "unset HF_HUB_OFFLINE and run the same command again",
         )
     elif isinstance(error, LocalTokenNotFoundError) or status == 401:
@@ -247,8 +247,7 @@ def _stage_model(source: Path, target: Path, repo_id: str, license: str) -> None
 
 
 def _copy_pictures(run: Path, record: ModelRecord, target: Path) -> list[str]:
-    """Puts a run's pictures beside the card. Predictions on AVSBench stay behind: its frames are not to be given
-    on."""
+    """Puts a run's pictures beside the card, but no predictions on AVSBench: its frames may not be passed on."""
     pictures = [run / "report.png"]
     if record.dataset not in SETTINGS:
         pictures += sorted((run / "pictures").glob("*.png"))
@@ -286,8 +285,7 @@ def _check_space(folder: Path) -> None:
 
 
 def _stage_space(source: Path, target: Path) -> None:
-    """A Space, and this package beside its `app.py` where that imports it: on the Hub there is nothing else to install
-    it from."""
+    """A Space, with this package beside an `app.py` that imports it: the Hub cannot install it from elsewhere."""
     leave = shutil.ignore_patterns("__pycache__", "*.pyc", ".*")
     shutil.copytree(source, target, ignore=leave, dirs_exist_ok=True)
     package = Path(__file__).parent

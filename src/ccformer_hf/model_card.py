@@ -1,4 +1,4 @@
-"""The model card: what a model's folder keeps of how it was made, told to readers and to the Hub."""
+"""The model card, for readers and for the Hub, and the record in a model's folder that it is made from."""
 
 import json
 import os
@@ -42,8 +42,9 @@ CARD = """\
 
 # {title}
 
-A CCFormer of {parameters:.2f} million parameters ({megabytes:.1f} MB) for audio-visual segmentation: which pixels of a video are making the
-sound. It sees frames of {height} x {width}, one per second, each with its second of sound. Trained on {trained_on}.
+A CCFormer of {parameters:.2f} million parameters ({megabytes:.1f} MB) for audio-visual segmentation: which pixels of a
+video are making the sound. It sees frames of {height} x {width}, one per second, each with its second of sound.
+Trained on {trained_on}.
 
 Classes: {classes}
 {about}
@@ -69,8 +70,8 @@ Classes: {classes}
 """
 
 LIMITS = (
-    "One frame per second is looked at unless told otherwise (`--fps`).",
-    "Two objects of one class cannot be told apart by their sound.",
+    "One frame per second is sampled, unless `--fps` says otherwise.",
+    "Two objects of one class cannot be distinguished by their sound.",
     "A class is marked where it is seen, also while another of the same class sounds off screen.",
     "It knows the classes above and no others: noise, or a sound of another class, may be laid on something visible.",
 )
@@ -100,7 +101,7 @@ from ccformer_hf import segment_video
 segment_video("clip.mp4", "results", model="{name}")
 ```
 
-With `transformers` alone, by the code that lies beside the weights (it wants PyAV, SciPy and torchaudio too: `pip install av scipy torchaudio`):
+With `transformers` alone, by the code that lies beside the weights (it needs `pip install av scipy torchaudio`):
 
 ```python
 from transformers import pipeline
@@ -178,8 +179,7 @@ def read_record(folder: str | os.PathLike) -> ModelRecord | None:
 
 
 def package_commit() -> str:
-    """Commit of ccformer-hf's repository whose code is running, with "and changes" where files differ; "" where
-    unknown."""
+    """Commit of ccformer-hf whose code is running, with "and changes" where files differ from it; "" where unknown."""
     here = Path(__file__).parent
 
     def git(*words: str) -> str:
@@ -187,9 +187,7 @@ def package_commit() -> str:
         return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
 
     try:
-        git(
-            "ls-files", "--error-unmatch", "__init__.py"
-        )  # fails in somebody else's repository, with this installed in it
+        git("ls-files", "--error-unmatch", "__init__.py")  # fails where this is installed in another repository
         return git("rev-parse", "HEAD") + (" and changes" if git("status", "--porcelain", "-uno", "--", ".") else "")
     except (OSError, subprocess.CalledProcessError):
         pass
@@ -217,10 +215,7 @@ def model_card(
     record = record or ModelRecord()
     title = name.rsplit("/", 1)[-1]
     size = processor.image_processor.size
-    tensors = [
-        *model.parameters(),
-        *model.buffers(),
-    ]  # not state_dict(), which under FSDP all processes have to ask for
+    tensors = [*model.parameters(), *model.buffers()]  # not state_dict(), under FSDP a call of all processes
     shown = "\n\n".join(f"![{Path(path).stem}]({quote(path)})" for path in pictures)
     return CARD.format(
         header=_header(record, title),

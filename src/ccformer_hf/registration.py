@@ -1,7 +1,7 @@
 """Imports `auto` as soon as transformers is imported, by whomever (ours).
 
-`import ccformer_hf` alone would have to import transformers and PyTorch to register the Auto classes: seconds, for every
-`ccformer --help` too. Where nobody imports transformers, nobody misses them.
+To register the Auto classes, `import ccformer_hf` alone would have to import transformers and PyTorch: seconds, for
+every `ccformer --help` too. Where nobody imports transformers, nobody misses them.
 """
 
 import sys
@@ -22,7 +22,7 @@ def register_with_transformers() -> None:
 
 
 class _AfterTransformers:
-    """Import hook: watches transformers and the modules of this package, and imports `auto` after the outermost of them.
+    """Import hook: imports `auto` after transformers, or after the outermost module of this package that imports it.
 
     Not before: a module of this package may be what imports transformers, and `auto` needs it whole.
     """

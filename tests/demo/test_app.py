@@ -1,5 +1,4 @@
-"""The page as its users have it: a server of its own, asked through its interface for programs and by a real
-browser."""
+"""The page as its users have it: a server of its own, used by programs and by a real browser."""
 
 import http.client
 import json

@@ -51,9 +51,7 @@ def with_column(clips, name: str, values: list):
 
 
 def by_hand(loaded, row) -> tuple[np.ndarray, np.ndarray]:
-    """Probabilities `(T, K, S, S)` and label maps `(T, S, S)` of a row, with nothing but the processor and
-    the model.
-    """
+    """Probabilities `(T, K, S, S)` and label maps `(T, S, S)` of a row, by nothing but processor and model."""
     model, processor = loaded
     inputs = processor(row["frames"], audio=row["sound"]["waveform"], sampling_rate=row["sound"]["sampling_rate"])
     with torch.inference_mode():
@@ -91,9 +89,8 @@ def test_semantic_scores_are_those_computed_by_hand_with_padding(loaded, sets):
         predicted = ids[scores.argmax(1)]
         level.add(predicted, labels)
         lengths.append(len(labels))
-        filling = np.zeros(
-            (10 - len(labels), SIZE, SIZE), dtype=np.uint8
-        )  # a padded frame is background, said and true
+        # A padded frame is background, predicted and true.
+        filling = np.zeros((10 - len(labels), SIZE, SIZE), dtype=np.uint8)
         for metric in (reference, corrected):
             metric.add(np.concatenate([predicted, filling]), np.concatenate([labels, filling]))
     assert set(lengths) == {5, 10}

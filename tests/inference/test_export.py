@@ -1,5 +1,4 @@
-"""What `examples/export_model.py` writes gives what the model gives, at sizes, lengths and masks it was not made
-with."""
+"""The files of `examples/export_model.py` compute what the model does, at other sizes, lengths and masks too."""
 
 import os
 import re
@@ -24,8 +23,7 @@ CASES = [(1, 1, 64, 96), (2, 3, 128, 64), (1, 7, 128, 128), "synthetic clip"]
 
 @pytest.fixture(scope="module")
 def example(tmp_path_factory) -> tuple[Path, str]:
-    """Folder of the exported built-in checkpoint, and what the example printed. Exporting takes most of this module's
-    time."""
+    """Folder of the exported built-in checkpoint, and what the example printed; most of this module's time."""
     folder = tmp_path_factory.mktemp("exported")
     result = subprocess.run(
         [sys.executable, str(EXAMPLE), "--output", str(folder), "--clips", "2"],

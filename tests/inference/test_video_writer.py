@@ -254,9 +254,8 @@ def test_broken_packets_of_the_sound_are_told(tmp_path):
     source.write_bytes(content)
     out, (told,) = written(tmp_path, source)
     assert probe(out).has_audio
-    assert (
-        told == f"{source}: broken packets of its sound were left out of the video: 1"
-    )  # the other one is passed over
+    # One alone: the other is passed over.
+    assert told == f"{source}: broken packets of its sound were left out of the video: 1"
 
 
 @pytest.mark.skipif(not os.path.exists("/dev/full"), reason="no /dev/full, which stands for a full disk")

@@ -16,9 +16,7 @@ def row(*marked: int, size: int = 8) -> np.ndarray:
 
 
 def plain_reference(batches, empty_groups="zero") -> tuple[float, float]:
-    """avsbench.md 7.1 and 7.2 word by word: M_J and M_F of `[(scores, target), ...]`, one pair of tensors
-    per batch.
-    """
+    """M_J and M_F of `[(scores, target), ...]`, one pair of tensors per batch, as avsbench.md 7.1 and 7.2 say."""
     ious, f_maxima = [], []
     for y, g in batches:
         frame_ious, curves = [], []

@@ -11,7 +11,7 @@ common = common_tests("test_image_processing_common")
 
 
 class Pictures(common.ImageProcessingTester):
-    """Small pictures, and settings other than the defaults. All is said here: versions differ in what the base class sets up."""
+    """Small pictures, and settings other than the defaults: all of them, as the base class's vary by version."""
 
     batch_size = 7
     num_channels = 3

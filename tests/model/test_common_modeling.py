@@ -25,8 +25,8 @@ class CCFormerModelTester:
     num_hidden_layers = 2
     num_attention_heads = 2
     hidden_size = 16
-    # Frame queries: few, for a mask logit near 0 that bfloat16 rounds to the other side changes what a query may look at, and
-    # then eager attention and SDPA differ by more than rounding.
+    # Frame queries: few, for a mask logit near 0 that bfloat16 rounds to the other side changes what a query may
+    # attend to, and then eager attention and SDPA differ by more than rounding.
     seq_length = 3
     key_length = 2  # cells of stride 32, which the first decoder layer reads
 
@@ -49,14 +49,14 @@ class CCFormerModelTest(modeling.ModelTesterMixin, unittest.TestCase):
         for patch in (
             # The list by which the tests tell a bare model, which has no loss, from one with a head.
             mock.patch.dict(MODEL_MAPPING_NAMES, {"ccformer": "CCFormerModel"}),
-            # Writes the epsilons of other models into the config; ours has none, and refuses unknown fields when loaded.
+            # Writes the epsilons of other models into the config; ours has none, and refuses unknown fields.
             mock.patch.object(modeling, "set_config_for_less_flaky_test", lambda config: None),
         ):
             patch.start()
             self.addCleanup(patch.stop)
 
     def subTest(self, *args, **kwargs):
-        """No report of each of the thousands of subtests: they take pytest long. The first that fails ends the test."""
+        """No report of each of the thousands of subtests: they take long. The first that fails ends the test."""
         return contextlib.nullcontext()
 
     def _prepare_for_class(self, inputs_dict, model_class, return_labels=False):

@@ -1,8 +1,8 @@
 """The processor under the common tests of transformers.
 
-Not run, because CCFormer has nothing for them to test: test_video_processing_common (no video processor, which would make torchvision
-mandatory: frames are pictures to the processor) and test_pipeline_mixin (it runs the library's own tasks on its own tiny models of the
-Hub; `audio-visual-segmentation` is not among them and has tests of its own).
+Not run, because CCFormer has nothing for them to test: test_video_processing_common (no video processor, which would
+make torchvision mandatory: frames are pictures to the processor) and test_pipeline_mixin (it runs the library's own
+tasks on its own tiny models of the Hub; `audio-visual-segmentation` is not among them and has tests of its own).
 """
 
 import unittest
@@ -24,7 +24,7 @@ class TestAudioVisualProcessor(common.ProcessorTesterMixin, unittest.TestCase):
     processor_class = AudioVisualProcessor
 
     def setUp(self):
-        # The tests give sound without its rate, which the feature extractor refuses: a default, as a processor can have one.
+        # The tests give sound without its rate, which the feature extractor refuses: a default instead.
         self.enterContext(mock.patch.dict(AudioVisualProcessorKwargs._defaults, audio_kwargs={"sampling_rate": RATE}))
 
     @classmethod

@@ -63,7 +63,7 @@ def fixed_points(monkeypatch):
     monkeypatch.setattr(loss_ccformer.torch, "rand", same_points_for_all)
 
 
-# ------------------------------------------------------------------------------------------------------------------- targets
+# ------------------------------------------------------------------------------------------------------------- targets
 def test_frame_targets_by_hand():
     labels = torch.tensor([[[0, 2], [2, 255]], [[3, 1], [0, 0]], [[0, 0], [0, 255]]])
     ids, masks = frame_targets(labels, num_labels=4)
@@ -100,7 +100,7 @@ def test_sample_reads_x_then_y():
     assert sample(maps, points[:, :2], "nearest").flatten().tolist() == [1.0, 5.0]
 
 
-# ------------------------------------------------------------------------------------------------------------------- matching
+# ------------------------------------------------------------------------------------------------------------ matching
 def slow_cost(class_queries_logits, masks_queries_logits, label, mask, valid, points, config) -> float:
     """Cost of one query for one target, written out point by point."""
     weight = sample(valid[None], points)[0, 0].round()
@@ -190,7 +190,7 @@ def test_without_scipy_the_error_names_the_remedy(monkeypatch):
         match(torch.zeros(1, 1, 4), torch.zeros(1, 1, 4, 4), *targets(squares({})), loss_config())
 
 
-# --------------------------------------------------------------------------------------------------------------------- losses
+# -------------------------------------------------------------------------------------------------------------- losses
 def perfect(labels: torch.Tensor, num_labels: int = 4, queries: int = 5, sure: float = 20.0):
     """Logits that say exactly `labels`, query q the label q."""
     class_queries_logits = torch.zeros(len(labels), queries, num_labels)
@@ -323,7 +323,7 @@ def test_every_prediction_is_supervised_and_only_used_frames_count(fixed_points)
     assert {name: float(v) for name, v in again.items()} == {name: float(v) for name, v in once.items()}
 
 
-# ------------------------------------------------------------------------------------------------------------------------ BCL
+# ----------------------------------------------------------------------------------------------------------------- BCL
 def slow_contrastive_loss(audio, picture, clips, temperature) -> float:
     total = 0.0
     for first, second in ((audio, picture), (picture, audio)):
@@ -383,7 +383,7 @@ def test_mask_pool_by_hand():
     assert pooled.tolist() == [[pytest.approx((1 * 1.0 + 0.25 * 2.0) / 1.25)]]
 
 
-# -------------------------------------------------------------------------------------------------------------- two processes
+# ------------------------------------------------------------------------------------------------------- two processes
 def batch_of_two_processes():
     """Four frames with targets of 2, 1, 0 and 0 objects: three for the first process, one for the second."""
     torch.manual_seed(0)
@@ -461,9 +461,9 @@ def test_masks_are_read_in_float32():
     assert float(losses["mask"]) == pytest.approx(F.softplus(torch.zeros(())).item())
 
 
-# ------------------------------------------------------------------------------------------------------- parts of one step
+# --------------------------------------------------------------------------------------------------- parts of one step
 def test_parts_of_a_step_add_up_to_the_whole():
-    """With the counts of the whole step and one seed, the losses of its parts add up, though parts may have no target at all."""
+    """With the counts of the whole step and one seed, the losses of its parts add up, also of one without a target."""
     torch.manual_seed(0)
     labels = squares(
         {1: (slice(0, 8), slice(0, 4))}, {}, {2: (slice(4, 16), slice(2, 6)), 3: (slice(0, 3), slice(0, 7))}

@@ -25,7 +25,7 @@ def seeded_loss(model, **batch) -> torch.Tensor:
     return model(**batch).loss
 
 
-# ------------------------------------------------------------------------------------------------------------------ training
+# ------------------------------------------------------------------------------------------------------------ training
 @pytest.mark.parametrize(
     "changes", [{}, {"use_eim": False}, {"use_video_queries": False}, {"contrastive_weight": 0}, {"decoder_layers": 1}]
 )
@@ -115,7 +115,7 @@ def test_gradient_checkpointing_changes_no_gradient():
         torch.testing.assert_close(gradients[1][name], gradient, rtol=1e-5, atol=1e-7, msg=name)
 
 
-# ----------------------------------------------------------------------------------------------------------- padding, silence
+# ---------------------------------------------------------------------------------------------------- padding, silence
 def test_a_padded_clip_gives_what_it_gives_alone():
     model = small_model()
     batch = random_inputs(clips=2, frames=4)
@@ -187,7 +187,7 @@ def test_frames_talk_through_eim_and_video_queries_only(changes):
     assert talk > 1e-7 if len(changes) == 1 else talk < 1e-12
 
 
-# --------------------------------------------------------------------------------------------------------------------- shapes
+# -------------------------------------------------------------------------------------------------------------- shapes
 @pytest.mark.parametrize(("frames", "height", "width"), [(1, 64, 64), (7, 32, 96), (23, 32, 32), (2, 160, 64)])
 def test_any_length_and_any_multiple_of_32(frames, height, width):
     output = small_model()(**random_inputs(1, frames, height, width))
@@ -248,7 +248,7 @@ def test_the_batch_is_left_untouched():
     assert all(torch.equal(batch[name], before[name]) for name in before)
 
 
-# ------------------------------------------------------------------------------------------------------ transformers' manners
+# ----------------------------------------------------------------------------------------------- transformers' manners
 def test_eager_and_sdpa_agree():
     # Asked for by name, "sdpa" goes to the backbone too, and ResNet has none; it is the default of the rest.
     models = [
@@ -412,7 +412,7 @@ def test_bfloat16_and_autocast_are_finite_and_near():
         assert (output.logits.float().exp() - exact)[inputs["frame_mask"]].abs().max() < 0.1
 
 
-# ------------------------------------------------------------------------------------------------------------------ backbones
+# ----------------------------------------------------------------------------------------------------------- backbones
 BACKBONES = {
     "resnet50": {"model_type": "resnet"},
     "pvt_v2_b0": {"model_type": "pvt_v2"},
@@ -469,7 +469,7 @@ def test_the_published_sizes_of_the_backbones():
     assert sizes == pytest.approx([23.5, 81.4], abs=0.1)
 
 
-# ----------------------------------------------------------------------------------------------------------------------- cost
+# ---------------------------------------------------------------------------------------------------------------- cost
 def flops(call) -> int:
     with FlopCounterMode(display=False) as counter:
         call()
@@ -487,11 +487,11 @@ def test_the_work_beyond_the_backbones():
     assert 1 < whole / floor < 1.4
 
 
-# ------------------------------------------------------------------------------------------------------------------ magnitude
+# ----------------------------------------------------------------------------------------------------------- magnitude
 @pytest.mark.parametrize("factor", [1, 1000])
 @torch.no_grad()
 def test_no_weights_can_make_sound_or_picture_grow_in_eim(factor):
-    """Both are multiplied by each other, the sound at every scale anew: each step ends in a norm that has no weights."""
+    """They are multiplied by each other, the sound at each scale again: each step ends in a norm without weights."""
     model = small_model().model
     for parameter in model.eim.parameters():
         parameter.mul_(factor)
@@ -514,7 +514,7 @@ def test_half_precision_survives_strong_fusion():
     assert rounded.isfinite().all() and (rounded.exp() - exact).abs().max() < 0.1
 
 
-# --------------------------------------------------------------------------------------------------------------------- masks
+# --------------------------------------------------------------------------------------------------------------- masks
 def test_resized_features_give_the_resized_mask():
     """The decoder's attention masks come from resized features: resizing and the product commute."""
     torch.manual_seed(0)
@@ -538,7 +538,7 @@ def test_queries_look_only_inside_their_masks():
     assert attention[~allowed].max() == 0 and attention[allowed].min() > 0
 
 
-# --------------------------------------------------------------------------------------------------------------- join_queries
+# -------------------------------------------------------------------------------------------------------- join_queries
 def test_join_queries_of_one_query_is_mask2formers_map():
     torch.manual_seed(0)
     class_queries_logits, masks_queries_logits = torch.randn(1, 4), torch.randn(1, 3, 5)

@@ -72,7 +72,7 @@ class _Clips(torch.utils.data.Dataset):
 
 
 def roughly(record: dict) -> dict:
-    """Without what the last bit of a sum can change, as it may in a batch: which side of the border a pixel lies on."""
+    """Without what the last bit of a sum can change, as it may in a batch: on which side of a border a pixel lies."""
     sounding = [(entry["label"], round(entry["score"], 3), round(entry["area"], 2)) for entry in record["sounding"]]
     return {**record, "sounding": sounding}
 

@@ -97,7 +97,8 @@ def test_the_models_of_the_recipes_can_be(name):
     [
         (
             {"hiden_size": 3},
-            r"model of the recipe has no field 'hiden_size' \(did you mean 'hidden_size'\?\); expected one of .*hidden_size",
+            r"model of the recipe has no field 'hiden_size' \(did you mean 'hidden_size'\?\); "
+            "expected one of .*hidden_size",
         ),
         ({"id2label": {0: "a"}}, "model of the recipe has no field 'id2label'"),
         (

@@ -1,5 +1,4 @@
-"""Weights of others: networks written here from the published descriptions, with the published names, compute what
-ours do after loading."""
+"""Networks written here from the published descriptions compute what ours do after loading their weights."""
 
 import json
 import re
@@ -322,8 +321,7 @@ def test_differences_are_empty_where_all_fits():
 
 
 def test_networks_that_compute_something_else_are_refused(tmp_path):
-    """What no tensor tells, `config.json` does; and what cannot be told at all must be as the published networks have
-    it."""
+    """`config.json` says what no tensor does; what nothing says must be as the published networks have it."""
     resnet, pvt = tmp_path / "resnet", tmp_path / "pvt"
     for folder, network in ((resnet, ResNet(True)), (pvt, PVT())):
         folder.mkdir()

@@ -1,5 +1,4 @@
-"""Random changes of training clips: the same for every frame of a clip, and for sound only such that the labels stay
-true.
+"""Random changes of training clips: the same for every frame of a clip, of sound only such that labels stay true.
 
 Letters: `T` frames, `H W` picture, `S` side of the frames wanted.
 """
@@ -111,9 +110,8 @@ def augment_pictures(
     top, left = rng.integers(0, abs(scaled - size) + 1, size=2)
     mirrored = rng.random() < augmentation.flip
     factors = 1 + augmentation.colour * rng.uniform(-1, 1, size=3)
-    resized = [
-        frame.resize((scaled, scaled), Image.Resampling.BILINEAR) for frame in frames
-    ]  # square, as the processor does
+    # Square, as the processor does.
+    resized = [frame.resize((scaled, scaled), Image.Resampling.BILINEAR) for frame in frames]
     if augmentation.colour:
         resized = _recoloured(resized, *factors.tolist())
 
@@ -136,8 +134,7 @@ def augment_pictures(
 def _recoloured(
     pictures: list[Image.Image], brightness: float, contrast: float, saturation: float
 ) -> list[Image.Image]:
-    """Pictures of one size; 1 is no change. The contrast is about the mean of all, so that a colour changes alike in
-    each."""
+    """Pictures of one size; 1 is no change. Contrast is about the mean of all, so that each changes alike."""
     pictures = [Image.blend(Image.new("RGB", picture.size), picture, brightness) for picture in pictures]
     mean = round(float(np.mean([ImageStat.Stat(picture.convert("L")).mean[0] for picture in pictures])))
     grey = Image.new("RGB", pictures[0].size, (mean, mean, mean))

@@ -5,7 +5,7 @@
     ROOT/metadata.csv, v1s/, v1m/, v2/                avss: 71 classes, 5 or 10 frames
 
 `ROOT` may also be the folder that holds the csv itself, or avss may lie one folder deeper. This module lists files and
-opens none but the csv, so it stays fast for whole sets; `features.py` decodes, `check.py` looks into the files.
+opens none but the csv, so it stays fast for whole sets; `features.py` decodes, `check.py` checks the files.
 """
 
 import csv
@@ -310,9 +310,7 @@ def _list_avss(folder: Path, rows: list[dict[str, str]]) -> Iterator[ClipFiles]:
 
 
 def _ms3_classes(path: Path) -> dict[str, tuple[str, ...]]:
-    """What sounds in each clip of ms3: in avss, where it is called v1m, it has the same name (as AVSBench-Robust joins
-    them).
-    """
+    """What sounds in each clip of ms3: by its name in avss, there labelled v1m (as AVSBench-Robust joins them)."""
     rows = enumerate(_read_table("avss", path), 2)
     return {row["vid"]: _avss_classes(row["a_obj"], path, number) for number, row in rows if row["label"] == "v1m"}
 

@@ -40,9 +40,7 @@ COLOUR_MODES = ("RGB", "RGBA", "P")
 
 @dataclass(frozen=True)
 class Kind:
-    """A kind of finding: its `group` (`"missing"`, `"unreadable"`, `"odd"` or `"note"`), what is so, and how to fix
-    it.
-    """
+    """A kind of finding: `group` (`"missing"`, `"unreadable"`, `"odd"`, `"note"`), what it is, and how to fix it."""
 
     group: str
     what: str
@@ -406,7 +404,7 @@ def _check_shards(root: Path, setting: str | None) -> list[SplitReport]:
         import pyarrow as pa
         import pyarrow.parquet as pq
     except ImportError:
-        raise ValueError(f"{root}: to look into its shards, run `pip install 'ccformer-hf[train]'` first") from None
+        raise ValueError(f"{root}: checking its shards needs `pip install 'ccformer-hf[train]'` first") from None
     try:
         plan = read_plan(root)
     except ValueError as error:

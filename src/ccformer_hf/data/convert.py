@@ -134,9 +134,7 @@ def _settings_there(root: Path) -> list[str]:
 
 
 def _layout(splits: dict[str, list[ClipFiles]], earlier: dict | None) -> dict[str, list[int]]:
-    """How many clips each shard of a split holds; as planned earlier, though a file mended since may have another
-    size.
-    """
+    """How many clips each shard of a split holds; as planned earlier, though a file fixed since may differ in size."""
     counts = {split: len(clips) for split, clips in splits.items()}
     if earlier and {split: sum(clips) for split, clips in earlier["clips_per_shard"].items()} == counts:
         return earlier["clips_per_shard"]
@@ -282,9 +280,7 @@ def _row_groups(shard: _Shard, schema: pa.Schema, advance: Callable[[int], objec
 
 
 def _row(clip: ClipFiles, names: tuple[str, ...]) -> dict:
-    """What a shard holds of a clip. Everything is decoded once, so that a broken file is told now, and not in
-    training.
-    """
+    """What a shard holds of a clip. Everything is decoded once, so that a broken file is found now."""
     labels = LabelMaps(list(names), clip.has_binary_labels)
     ids = labels.decode_example(labels.encode_example(clip.labels))
     waveform, sampling_rate = read_sound(clip.sound) if clip.sound else (None, None)
@@ -305,9 +301,7 @@ def _row(clip: ClipFiles, names: tuple[str, ...]) -> dict:
 
 
 def _nested(examples: np.ndarray) -> list[list[list[np.ndarray]]]:
-    """`(T, 1, 96, 64)` as lists of rows, which Arrow takes; rows as arrays are several times faster than lists of
-    floats.
-    """
+    """`(T, 1, 96, 64)` as lists of rows, which Arrow takes; rows as arrays are several times faster than of floats."""
     return [[list(channel) for channel in example] for example in examples]
 
 

@@ -1,5 +1,4 @@
-"""The columns of a clip, as features of `datasets`: Arrow holds paths (or a shard's values), rows hold what the files
-mean.
+"""The columns of a clip, as features of `datasets`: Arrow holds paths or a shard's values, rows what they mean.
 
 A whole clip is decoded by one feature, at the moment its column is asked for, and without torchcodec or a system
 FFmpeg. Letters: `T` frames, `H W` picture.
@@ -154,8 +153,7 @@ class PictureSize(_Decoded):
 
 @dataclass
 class Floats(_Decoded):
-    """Nested lists of a Parquet shard -> float32 array. Held as bytes: `datasets` would make Python numbers of lists,
-    one by one.
+    """Nested lists of a shard -> float32 array. Held as bytes: `datasets` would make Python numbers one by one.
 
     Args:
         shape: of the array, -1 for the one length that differs between clips; as many as the lists are deep.
@@ -212,9 +210,7 @@ def folder_features(names: tuple[str, ...], binary: bool, video: bool = False) -
 
 
 def shard_features() -> Features:
-    """Columns of a converted Parquet shard: nothing but `datasets`' own features, so that it loads without this
-    package.
-    """
+    """Columns of a converted shard: `datasets`' own features alone, so that it loads without this package."""
     return Features(
         _common()
         | {

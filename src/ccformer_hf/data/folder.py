@@ -43,7 +43,7 @@ def read_folder_class_names(root: str | os.PathLike) -> tuple[str, ...]:
     path = Path(root) / CLASSES_FILE
     if not path.is_file():
         raise FileNotFoundError(f"{path}: there is no such file; write one class name per line, the first is id 1")
-    # Of one form, so that names which look the same are the same: an accent can be written in two ways.
+    # In one Unicode form, so that names which read the same are the same: an accent can be written in two ways.
     lines = unicodedata.normalize("NFC", path.read_text(encoding="utf-8-sig")).splitlines()
     names = ("background", *(line.strip() for line in lines if line.strip()))
     twice = sorted({name for name in names if names.count(name) > 1})
@@ -54,8 +54,7 @@ def read_folder_class_names(root: str | os.PathLike) -> tuple[str, ...]:
 
 
 def list_folder_clips(root: str | os.PathLike) -> list[ClipFiles]:
-    """All clips of the three splits in natural order of their names, usable or not (see `ClipFiles.missing` and
-    `.unclear`).
+    """All clips of the three splits by name in natural order; not all are usable (`ClipFiles.missing`, `.unclear`).
 
     Raises:
         FileNotFoundError: where no split has a clip.
@@ -106,7 +105,7 @@ def _files_called(folder: Path, stem: str, suffixes: tuple[str, ...]) -> list[Pa
 
 
 def _video_frames(video: Path, missing: list[str]) -> tuple[list[Key], bool]:
-    """Keys of the frames looked at in a video, and whether it has sound."""
+    """Keys of the frames sampled in a video, and whether it has sound."""
     try:
         info = probe(video)
     except MediaError as error:

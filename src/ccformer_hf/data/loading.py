@@ -119,8 +119,7 @@ def clips_and_class_names(setting: str, root: str | os.PathLike) -> tuple[list[C
 
 
 def refuse_unfit(clips: list[ClipFiles], root: Path, split: str) -> None:
-    """Refuses a split that cannot be loaded: without a clip, with files missing or unclear, or with frames in two
-    forms.
+    """Refuses a split without a clip, with files missing or unclear, or with frames in two forms.
 
     Raises:
         FileNotFoundError: for no clip, or missing files; the text names the first.

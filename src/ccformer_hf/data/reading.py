@@ -90,9 +90,7 @@ def read_sound(path: str | os.PathLike) -> tuple[np.ndarray, int]:
 
 
 def _read_pcm(path: str | os.PathLike) -> tuple[np.ndarray, int]:
-    """AVSBench's own form, 16-bit wav: 0.3 ms for 5 s where PyAV takes 14 (measured); every training step
-    reads some.
-    """
+    """AVSBench's own form, 16-bit wav: 0.3 ms for 5 s where PyAV takes 14 (measured); training reads many."""
     with wave.open(os.fspath(path), "rb") as file:
         channels, rate = file.getnchannels(), file.getframerate()
         content = file.readframes(file.getnframes()) if file.getsampwidth() == 2 else b""

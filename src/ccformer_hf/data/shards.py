@@ -1,5 +1,4 @@
-"""The folder that `ccformer data convert` writes: Parquet shards per setting and split, and a plan that says which
-there have to be.
+"""The folder that `ccformer data convert` writes: Parquet shards per setting and split, and a plan of them.
 
 OUT/shards.json                          the plan: class names, and how many clips each shard holds
 OUT/s4/train-00000-of-00006.parquet ...  clips with everything embedded
@@ -21,7 +20,8 @@ def is_converted(root: str | os.PathLike) -> bool:
 
 
 def read_plan(root: str | os.PathLike) -> dict[str, dict[str, Any]]:
-    """The plan of a converted folder:
+    """The plan of a converted folder.
+
     `{"s4": {"class_names": [...], "clips_per_shard": {"train": [410, ...], ...}}}`.
     """
     return json.loads((Path(root) / PLAN_FILE).read_text(encoding="utf-8"))

@@ -1,8 +1,8 @@
 """Clips on their way into training: which ones make up a step, what is changed in them, and how they become a batch.
 
-What a clip looks and sounds like in its n-th showing depends on the seed and on n alone. So a step holds the same
-clips whatever the number of processes, workers and accumulated parts, and a run that was stopped goes on with exactly
-the clip that was next.
+How a clip is augmented in its n-th showing depends on the seed and on n alone. So a step holds the same clips whatever
+the number of processes, workers and accumulated parts, and a run that was stopped goes on with exactly the clip that
+was next.
 
 Letters: `B` clips, `T` frames, `S` side of the frames.
 """
@@ -91,8 +91,7 @@ class ShareOfSteps:
 
 
 class TrainingClips(torch.utils.data.Dataset):
-    """Rows of `load_avsbench`, changed at random and made ready for the model; an item is asked for as
-    `(showing, index)`.
+    """Rows of `load_avsbench`, augmented and made ready for the model; an item is `(showing, index)`.
 
     Args:
         clips: one split.
@@ -186,8 +185,7 @@ class TrainingClips(torch.utils.data.Dataset):
         return features[kept], heard[kept]
 
     def _other(self, index: int, rng: np.random.Generator) -> ClipAudio | None:
-        """The sound of another clip that has no class in common; None where ten tries find none, or no classes are
-        known."""
+        """The sound of another clip with no class in common; None where ten tries find none or classes are unknown."""
         for other in rng.integers(0, len(self.clips), size=10).tolist():
             own, its = self.classes.of(index), self.classes.of(other)
             if own and its and own.isdisjoint(its):

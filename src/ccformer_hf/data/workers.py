@@ -54,8 +54,7 @@ def errors_name_the_clip(clip_id: str) -> Iterator[None]:
 
 
 class _ErrorsReturned(Dataset):
-    """A data set whose errors are items: raised in a worker, one would come back with a whole traceback as its
-    text."""
+    """A data set whose errors are items: raised in a worker, one would come back as the text of a traceback."""
 
     def __init__(self, clips: Dataset):
         self.clips = clips
@@ -87,16 +86,20 @@ class _CollatedOrError:
 
 
 def _leave_signals_to_the_main_process(worker: int) -> None:
-    """SIGTERM and Ctrl-C often go to all processes at once, and a dead worker would end the main one before it has
-    saved its state. Workers end with the main process all the same."""
+    """Ignores SIGTERM and Ctrl-C in a worker, which ends with the main process all the same.
+
+    They often go to all processes at once, and a dead worker would end the main one before it has saved its state.
+    """
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, signal.SIG_IGN)
 
 
 @atexit.register
 def _end_workers() -> None:
-    """At its exit, multiprocessing sends SIGTERM to the workers that are left and waits for them: for ever, if they
-    ignore it."""
+    """Kills the workers that are left at exit.
+
+    multiprocessing sends them SIGTERM and waits: for ever, if they ignore it.
+    """
     left = [process for process in _started if process.is_alive()]
     if left:
         signal.signal(signal.SIGCHLD, signal.SIG_DFL)  # torch's handler would call a killed worker an error

@@ -1,5 +1,4 @@
-"""The demo's work without its page: the model analyses a clip once, and the result is drawn as often as a slider
-moves.
+"""The demo's work without its page: a clip is analysed once, and drawn as often as a slider moves.
 
 A result lies in a folder of its own, gone with `DemoResult.remove`:
 
@@ -43,8 +42,7 @@ WRITTEN = ("video", "masks", "json")
 
 @dataclass(frozen=True)
 class Drawn:
-    """A result at one threshold and opacity: the overlay video, its masks in a zip, `segments.json`, and its
-    content."""
+    """A result at one threshold and opacity: overlay video, zip of masks, `segments.json`, and its content."""
 
     video: Path
     masks: Path
@@ -92,8 +90,7 @@ class DemoResult:
             return np.array(image)
 
     def sounding(self, index: int) -> np.ndarray:
-        """Probability that anything sounds, of each pixel of the model's map of the index-th frame: float32 `(h, w)`,
-        0..1."""
+        """Probability that anything sounds, at each cell of the model's map of a frame: float32 `(h, w)`, 0..1."""
         return 1 - self._probabilities()[index, 0].astype(np.float32)
 
     def segment(self, processor: AudioVisualProcessor, threshold: float) -> Iterator[FrameSegmentation]:
@@ -106,8 +103,7 @@ class DemoResult:
         return segment_frames(frames, self.samples, processor, threshold)
 
     def draw(self, processor: AudioVisualProcessor, threshold: float, opacity: float) -> Drawn:
-        """Writes the results at a threshold and opacity, each 0..1. Those of the last two calls stay, older ones are
-        removed."""
+        """Writes the results at a threshold and opacity, each 0..1; those of the last two calls are kept."""
         folder = Path(tempfile.mkdtemp(prefix="drawn-", dir=self.folder))
         frames = self.segment(processor, threshold)
         settings = replace(SETTINGS, threshold=threshold)

@@ -1,5 +1,4 @@
-"""The demo's page: what stands where, and which button does what. The work is in `analysis`, the pictures in
-`charts`."""
+"""The demo's page: its layout, and which button does what; `analysis` does the work, `charts` the pictures."""
 
 from .zero_gpu import on_gpu  # isort: skip  before PyTorch
 
@@ -324,8 +323,7 @@ def make_app(models: Models, limits: Limits = Limits()) -> gr.Blocks:  # noqa: B
         def watched(
             steps: Iterator[float | DemoResult], progress: gr.Progress, outputs: int
         ) -> Generator[list, None, DemoResult]:
-            """Shows how far the analysis is. The page may stop it wherever it yields; doing so for each frame would
-            make it flicker."""
+            """Shows how far the analysis is. The page may stop it at any yield; one per frame would flicker."""
             progress(0, desc="reading the clip")
             for number, step in enumerate(steps):  # to its end: a result that is left before is removed
                 if isinstance(step, DemoResult):
@@ -462,8 +460,7 @@ def make_app(models: Models, limits: Limits = Limits()) -> gr.Blocks:  # noqa: B
 
 
 def _clip_input(value: str | None = None, **settings) -> gr.Video:
-    """A video input for files that the browser sends. Addresses it refuses: Gradio would fetch those by itself, of any
-    size."""
+    """A video input for files that the browser sends. No addresses: Gradio would fetch them itself, of any size."""
     webcam = gr.WebcamOptions(mirror=False, constraints={"video": {"width": 640, "height": 480}})
     clip = gr.Video(value, webcam_options=webcam, **settings)
     take_file = clip.async_move_resource_to_block_cache

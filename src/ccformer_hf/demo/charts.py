@@ -32,8 +32,7 @@ MOST_LABELS = 80
 
 @dataclass(frozen=True)
 class ClassShare:
-    """How much of a clip is one class's: `seconds` it sounds; over these the mean and largest area, and the mean
-    score, 0..1."""
+    """One class's share of a clip: `seconds` it sounds; over these the mean and largest area and mean score, 0..1."""
 
     class_id: int
     name: str

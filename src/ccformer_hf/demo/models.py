@@ -77,8 +77,7 @@ class Models:
 
 
 def _from_hub(name: str) -> Path:
-    """Fetches a public checkpoint that a user named: without the login of whoever runs the demo, and never from a
-    folder here."""
+    """Fetches a public checkpoint that a user named: without the host's login, and never from a folder here."""
     if not HUB_ID.fullmatch(name):
         raise ValueError(f"{name}: is not the name of a model on the Hub; expected owner/name")
     try:

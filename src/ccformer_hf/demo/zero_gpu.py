@@ -11,6 +11,5 @@ except ImportError:
 
 
 def on_gpu(function: Callable) -> Callable:
-    """Makes `function` run with a GPU where ZeroGPU lends one; elsewhere it stays what it is. Its arguments are
-    pickled there."""
+    """Makes `function` run on ZeroGPU's GPU, with pickled arguments; elsewhere it stays what it is."""
     return function if spaces is None else spaces.GPU(duration=SECONDS)(function)

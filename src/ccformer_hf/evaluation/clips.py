@@ -1,5 +1,4 @@
-"""The clips of a data set on their way into an evaluation: read ahead, with their sounds, and what predictions are
-compared with.
+"""The clips of a data set in an evaluation: read ahead, with their sounds and the label maps to compare with.
 
 Letters: `B` clips, `T` frames, `S` side of the scored maps.
 """

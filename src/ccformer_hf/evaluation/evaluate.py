@@ -1,5 +1,4 @@
-"""Scores a model on AVSBench or on a folder of clips, in one process or several, with any of AVSBench-Robust's
-sounds.
+"""Scores a model on AVSBench or a folder of clips, in one process or several, with AVSBench-Robust's sounds.
 
 Each process takes every n-th clip. What is kept are sums of whole numbers, so no score depends on the number of
 processes.
@@ -217,9 +216,7 @@ def predict(
 
 @dataclass(frozen=True)
 class _Rules:
-    """Everything that decides a score. `label_ids`: the data set's id of each of the model's labels, None for
-    binary.
-    """
+    """Everything that decides a score; `label_ids`: the data set's id of each label of the model, None for binary."""
 
     setting: str
     names: tuple[str, ...]
@@ -374,9 +371,7 @@ class _Tally:
 
 
 def class_maps(probabilities: torch.Tensor, label_ids: np.ndarray | None) -> np.ndarray:
-    """Probabilities `(T, K, S, S)` -> uint8 `(T, S, S)` ids of the data set, for binary ones (`label_ids` None) 0 or
-    1.
-    """
+    """Probabilities `(T, K, S, S)` -> uint8 `(T, S, S)` ids of the data set; 0 or 1 where `label_ids` is None."""
     if label_ids is None:
         return (1 - probabilities[:, 0] > 0.5).cpu().numpy().astype(np.uint8)
     return label_ids[probabilities.argmax(1).cpu().numpy()]

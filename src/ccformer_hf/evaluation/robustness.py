@@ -1,5 +1,4 @@
-"""The sounds of AVSBench-Robust (arXiv 2502.00358): each clip again under silence, white noise, and a sound from off
-screen.
+"""The sounds of AVSBench-Robust (arXiv 2502.00358): silence, white noise, and a sound from off screen.
 
 The negative sounds are waveforms and pass the same front end as a clip's own. (The published ones were made with
 another front end, which a model could tell apart; and their noise file is not the uniform noise it was meant to be.)
@@ -56,8 +55,7 @@ def silence(seconds: float) -> np.ndarray:
 
 
 def choose_off_screen(ids: Sequence[str], classes: Sequence[Sequence[str]]) -> list[OffScreen]:
-    """Chooses for every clip of a split the clip whose sound it gets, by the first of these rules that leaves a
-    choice:
+    """Chooses for each clip of a split the clip whose sound it gets, by the first rule that leaves a choice:
 
     `"other broad class"`: music, human, animal, device; none of the clip's own, none of `TOO_ALIKE` (as published);
     `"no class in common"`: for classes without a broad one, and small splits (ours);

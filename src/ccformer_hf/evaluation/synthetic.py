@@ -47,8 +47,7 @@ class SyntheticScores:
 
 
 def sounds_of_nothing_visible(seed: int, index: int, seconds: int) -> dict[str, np.ndarray | None]:
-    """Sounds under which nothing is to be marked, by the figure they belong to; waveforms at 16 kHz, None for no sound
-    track.
+    """Sounds under which nothing is to be marked, by figure: waveforms at 16 kHz, None for no sound track.
 
     Args:
         seed, index: of the clip they are laid under; the same give the same sounds.

@@ -61,8 +61,7 @@ def sampled_frames(info: MediaInfo, fps: float | str) -> SampledFrames:
 
 
 def iter_frames(path: str | os.PathLike, seconds: float = math.inf) -> Iterator[tuple[float, np.ndarray]]:
-    """`media_ccformer.iter_frames`; errors as in `probe`, and MediaError where it takes more than so many
-    `seconds`."""
+    """`media_ccformer.iter_frames`; errors as in `probe`, and MediaError where it takes more than `seconds`."""
     for time, arrays in run_isolated(_frames, path, seconds=seconds):
         yield float(time), _picture(path, arrays)
 
@@ -76,8 +75,7 @@ def iter_frames_at(path: str | os.PathLike, times: Iterable[float]) -> Iterator[
 def iter_sounds(
     path: str | os.PathLike, starts: Iterable[float], num_samples: int, rate: int
 ) -> Iterator[np.ndarray | None]:
-    """The sound from each of the rising `starts` (s) on, as `SoundReader.read` gives it: `(num_samples,)` float32 at
-    `rate`.
+    """The sound from each of the rising `starts` (s) on: `(num_samples,)` float32 at `rate`, see `SoundReader.read`.
 
     Broken sound does not cost the pictures. Samples that are not numbers, or huge, are silence; from where on the
     sound cannot be read at all, it is None. A `MediaWarning` says so.
@@ -100,8 +98,7 @@ def iter_sounds(
 
 
 def loudness(path: str | os.PathLike, parts: int, seconds: float) -> np.ndarray:
-    """Root mean square of the sound of a file in `parts` parts of `seconds` each, `(parts,)`, 0..1; 0 where it has
-    none."""
+    """Root mean square of a file's sound in `parts` parts of `seconds` each, `(parts,)`, 0..1; 0 without sound."""
     starts = np.arange(parts) * seconds
     sounds = iter_sounds(path, starts, max(1, round(seconds * LOUDNESS_RATE)), LOUDNESS_RATE)
     return np.array([0.0 if part is None else np.sqrt(np.mean(np.square(part), dtype=np.float64)) for part in sounds])

@@ -116,8 +116,7 @@ def export_onnx(program: ExportedProgram, path: str | os.PathLike) -> None:
 
 
 def quantize_int8(onnx_path: str | os.PathLike, path: str | os.PathLike) -> None:
-    """Writes an ONNX file again with the weights of its linear layers in int8; their inputs are quantised as they come
-    ("dynamic").
+    """Writes an ONNX file again with linear layers in int8; their inputs are quantised at run time ("dynamic").
 
     Convolutions stay as they are. torch's own `quantize_dynamic` is deprecated; what takes its place is a package of
     its own.

@@ -130,8 +130,7 @@ def check_model_folder(path: Path) -> None:
 
 
 def trained_on(model: CCFormerForAudioVisualSegmentation) -> str | None:
-    """What the model's folder says it was trained on (`trained_on` in its `checkpoint.json`); None where it does not
-    say."""
+    """What the model was trained on: `trained_on` in its folder's `checkpoint.json`; None where that says nothing."""
     file = Path(model.name_or_path) / RECORD_FILE
     return json.loads(file.read_text(encoding="utf-8")).get("trained_on") if file.is_file() else None
 

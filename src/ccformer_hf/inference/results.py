@@ -111,8 +111,7 @@ def thumbnail(frame: np.ndarray) -> np.ndarray:
 
 
 def readable_name(path: str | os.PathLike) -> str:
-    """The name of a file as text that can be printed and written: what is not UTF-8 in it, as `\\xe9`; line breaks, as
-    `\\n`."""
+    """The name of a file as printable text: bytes that are not UTF-8 as `\\xe9`, line breaks as `\\n`."""
     return shown_path(Path(path).name)
 
 

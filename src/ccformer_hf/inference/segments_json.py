@@ -1,5 +1,4 @@
-"""What `segments.json` holds: what sounds when and where, in words and numbers. Its keys are those of the pipeline's
-records.
+"""What `segments.json` holds: what sounds when and where; its keys are those of the pipeline's records.
 
 Times are in seconds; pixels are those of the upright picture with square pixels, origin top left.
 """
@@ -37,8 +36,7 @@ class SoundingRecord(TypedDict):
 
 
 class FrameRecord(TypedDict):
-    """One sampled frame; `index`, `time`, `start`, `end` and `has_audio` as in `FrameSegmentation`, `sounding` best
-    score first."""
+    """One sampled frame, as in `FrameSegmentation`; `sounding` best score first."""
 
     index: int
     time: float
@@ -68,8 +66,7 @@ class SourceRecord(TypedDict):
 
 
 class ModelRecord(TypedDict):
-    """The model: its `name`, and what `checkpoint.json` in its folder says it was `trained_on`, None where it says
-    nothing."""
+    """The model: its `name`, and what it was `trained_on` by its folder's `checkpoint.json`, None where unknown."""
 
     name: str
     trained_on: str | None

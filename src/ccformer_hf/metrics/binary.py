@@ -24,8 +24,7 @@ CURVE = len(THRESHOLDS)
 
 
 def binary_iou(predicted: np.ndarray, target: np.ndarray) -> np.ndarray:
-    """IoU of each frame (*lineage*, AVSBench): a frame in which nothing sounds scores the share of pixels left
-    unmarked.
+    """IoU of each frame (*lineage*, AVSBench); where nothing sounds, the share of pixels left unmarked.
 
     Args:
         predicted, target: bool `(T, H, W)`.

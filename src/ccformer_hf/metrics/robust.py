@@ -27,9 +27,7 @@ NEGATIVE_SCORES = ("miou", "f_score", "fpr")
 
 
 class FalsePositiveRate(SummedMetric):
-    """Share of pixels marked, probability > 0.5, while none should be (*lineage*, AVSBench-Robust): lower is
-    better.
-    """
+    """Share of pixels marked, probability > 0.5, where none should be (*lineage*, AVSBench-Robust); less is better."""
 
     # The sums: clips, frames, marked pixels, pixels.
     def __init__(self):

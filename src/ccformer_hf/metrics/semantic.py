@@ -109,9 +109,7 @@ class SemanticSegmentation(SummedMetric):
         )
 
     def scores(self) -> dict[str, Any]:
-        """`miou` and `f_score` over all classes, `..._no_background`, and `..._per_class` (None: never seen),
-        in 0..1.
-        """
+        """`miou` and `f_score`, `..._no_background` and `..._per_class` (None: never seen), in 0..1."""
         frames, *sums = self.sums[2:].reshape(3, -1)
         seen = frames > 0
         counted = seen if self.options["absent_classes"] == "skip" else np.ones_like(seen)

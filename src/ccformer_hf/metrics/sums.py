@@ -152,9 +152,7 @@ def check_labels(name: str, maps: np.ndarray, num_labels: int, ignore_label: int
 
 
 def check_frame_mask(frame_mask: np.ndarray | None, frames: int) -> np.ndarray:
-    """Which of `frames` frames count, bool `(T,)`, all of them for None; ValueError for another shape or type, or
-    none.
-    """
+    """Which of `frames` frames count, bool `(T,)`, None: all; ValueError for another shape or type, or none."""
     if frame_mask is None:
         return np.ones(frames, dtype=bool)
     frame_mask = np.asarray(frame_mask)

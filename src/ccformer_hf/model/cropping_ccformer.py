@@ -1,7 +1,7 @@
 """What MP4 and Matroska say of the edges of a picture that are not to be shown.
 
 FFmpeg reads it (`clap` of MP4 and MOV, `PixelCrop...` of Matroska and WebM) and its decoders do not apply it, and PyAV
-does not hand it on. So the few bytes are read here: headers only, each looked at once, whatever sizes they tell.
+does not pass it on. So the few bytes are read here: headers only, each once, whatever sizes they state.
 """
 
 import struct
@@ -12,7 +12,7 @@ from typing import BinaryIO
 Cropping = tuple[int, int, int, int]
 UNCROPPED: Cropping = (0, 0, 0, 0)
 
-MOST_ELEMENTS = 10_000  # of a file that are looked at
+MOST_ELEMENTS = 10_000  # of a file that are read
 _EBML, _SEGMENT, _TRACKS, _TRACK, _TYPE, _VIDEO = 0x1A45DFA3, 0x18538067, 0x1654AE6B, 0xAE, 0x83, 0xE0
 _CLUSTER = 0x1F43B675
 _CROPS = (0x54CC, 0x54BB, 0x54DD, 0x54AA)  # left, top, right, bottom
@@ -26,7 +26,7 @@ def cropping(path: str, track_id: int, number: int, width: int, height: int) -> 
 
     Args:
         path: the file.
-        track_id: of the track, as FFmpeg tells it (MP4).
+        track_id: of the track, as FFmpeg numbers it (MP4).
         number: of the track among the picture tracks (Matroska).
         width: of the stored picture in pixels; `height` likewise.
     """
@@ -118,7 +118,7 @@ def _boxes(file: BinaryIO, start: int, end: int) -> Iterator[Element]:
 def _elements(file: BinaryIO, start: int, end: int) -> Iterator[Element]:
     while start < end:
         first = _read(file, start, ">B")[0]
-        length = 9 - first.bit_length()  # of the kind, whose first byte tells it
+        length = 9 - first.bit_length()  # of the kind; its first byte encodes it
         if length > 4:
             return
         kind = _number(file, start, start + length)

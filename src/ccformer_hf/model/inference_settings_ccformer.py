@@ -8,8 +8,7 @@ from .timing_ccformer import FrameTiming
 
 @dataclass(frozen=True)
 class InferenceSettings:
-    """How a clip is segmented; `segment_video`, `iter_segments`, the pipeline, the demo and the command line all make
-    one of these.
+    """How a clip is segmented: by `segment_video`, `iter_segments`, the pipeline, the demo and the command line.
 
     Attributes:
         fps: frames sampled per second, each 15/16 into its step of 1/fps as in AVSBench; `"all"`, or more than the

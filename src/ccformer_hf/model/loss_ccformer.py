@@ -191,9 +191,7 @@ def matched_losses(
         counts = over_processes(torch.stack([matched.new_tensor(len(ids)), matched]).float())
     share = counts / num_processes()  # gradients are averaged over processes
     frames, queries, targets = match(class_queries_logits, masks_queries_logits, ids, masks, valid, config, generator)
-    expected = torch.zeros(
-        class_queries_logits.shape[:2], dtype=torch.long, device=ids.device
-    )  # (F, Q), 0 = no object
+    expected = ids.new_zeros(class_queries_logits.shape[:2])  # (F, Q), 0 = no object
     expected[frames, queries] = ids[frames, targets]
     weights = torch.ones(class_queries_logits.shape[-1], device=ids.device)
     weights[0] = config.no_object_weight
@@ -210,9 +208,8 @@ def matched_losses(
     anywhere = random_points(num_points - num_unsure, generator, ids.device)  # (1, P/4, 2)
     chosen = masks_queries_logits[frames, queries].float()  # (n, h, w)
     if len(frames) == 0:
-        nothing = (
-            masks_queries_logits.sum() * 0.0
-        )  # not a plain 0: distributed training wants a gradient of every parameter
+        # Not a plain 0: distributed training expects a gradient of every parameter.
+        nothing = masks_queries_logits.sum() * 0.0
         return {"class": label, "mask": nothing, "dice": nothing}
     unsure = uncertain_points(chosen, valid[frames], candidates, num_unsure)  # (n, 3P/4, 2)
     points = torch.cat([unsure, anywhere.expand(len(chosen), -1, -1)], dim=1)  # (n, P, 2)
@@ -371,9 +368,8 @@ def contrastive_loss(
     # Every part computes the loss of all rows, a share of which is its own. Only its own rows carry a gradient, and
     # the loss is divided by the number of parts below, so that gradient counts as many times as there are parts.
     own = (side.detach() + parts * (side - side.detach()) for side in pairs[:2])
-    audio, visual = (
-        torch.cat([first, *more]) for first, *more in zip(own, *(pair[:2] for pair in others), strict=True)
-    )  # (N, C), the rows of all parts
+    sides = zip(own, *(pair[:2] for pair in others), strict=True)  # of each side, the (n, C) of every part
+    audio, visual = (torch.cat(side_parts) for side_parts in sides)  # (N, C), the rows of all parts
     clips = torch.cat([pairs.clips, *(other.clips + number * 2**48 for number, other in enumerate(others, 1))])  # (N,)
     if len(clips) == 0:
         return (audio.sum() + visual.sum()) * 0.0  # not a plain 0, see `matched_losses`

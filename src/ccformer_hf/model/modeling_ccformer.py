@@ -381,9 +381,8 @@ class CCFormerMultiQueryTransformer(nn.Module):
             # Masked attention: a query reads only where the mask it has so far is more likely than not.
             inside = mask_embed.flatten(0, 1) @ small_mask_features[level].transpose(1, 2)  # (B*T, Q, N)
             inside = inside.detach() > 0
-            inside = inside | ~inside.any(
-                dim=-1, keepdim=True
-            )  # an empty mask may look everywhere, else softmax gives NaN
+            empty = ~inside.any(dim=-1, keepdim=True)  # (B*T, Q, 1)
+            inside = inside | empty  # an empty mask attends everywhere, else softmax gives NaN
             pixel_mask = additive_mask(inside, mask_features.dtype)[:, None]  # (B*T, 1, Q, N)
             queries, video = layer(
                 queries,
@@ -554,9 +553,8 @@ class CCFormerModel(CCFormerPreTrainedModel):
             real, chosen = None, frames
         else:
             real = frame_mask.flatten()[:, None, None, None]  # (B*T, 1, 1, 1)
-            chosen = (
-                frames.masked_fill(~real, 0) if compiled else frames[frame_mask.flatten()]
-            )  # (real frames, 3, H, W)
+            # (real frames, 3, H, W); compiled, (B*T, 3, H, W)
+            chosen = frames.masked_fill(~real, 0) if compiled else frames[frame_mask.flatten()]
         features = self.backbone_features(chosen)
         maps = [projection(f) for projection, f in zip(self.projections, features, strict=True)]
         if real is None:

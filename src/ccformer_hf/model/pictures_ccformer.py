@@ -71,7 +71,7 @@ def open_picture(source: str | os.PathLike | io.BytesIO, name: str | None = None
 def picture_size(source: str | os.PathLike | io.BytesIO) -> tuple[int, int]:
     """Width and height (pixels) of the upright picture, from the head of the file. Errors: see `open_picture`."""
     with _opened(source, str(source)) as image:
-        # A TIFF tells its upright size itself.
+        # A TIFF states its upright size itself.
         lies = image.format != "TIFF" and _orientation(image) in (5, 6, 7, 8)
         return image.size[::-1] if lies else image.size
 

@@ -94,8 +94,7 @@ class AudioVisualSegmentationPipeline(ChunkPipeline):
         return super().__call__(inputs, **kwargs)
 
     def save_pretrained(self, save_directory: str | Path, **kwargs: Any) -> None:
-        """Saves model, processor and code, so that `pipeline("audio-visual-segmentation", save_directory)` loads them
-        again."""
+        """Saves model, processor and code for `pipeline("audio-visual-segmentation", save_directory)`."""
         self.model.save_pretrained(save_directory, **kwargs)
         self.processor.save_pretrained(save_directory, **kwargs)
 

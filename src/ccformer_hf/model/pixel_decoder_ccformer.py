@@ -62,9 +62,8 @@ class CCFormerPixelDecoder(nn.Module):
         """
         mask_features, stride_8, *coarse = feature_maps
         # The tokens of strides 16 and 32 in one row, so that each attends to those of both.
-        position_embed = torch.cat(
-            [(position_embedding(m) + level).flatten(0, 1) for m, level in zip(coarse, self.level_code(), strict=True)]
-        )  # (N, D)
+        levels = zip(coarse, self.level_code(), strict=True)  # (F, h, w, D), (D,)
+        position_embed = torch.cat([(position_embedding(m) + code).flatten(0, 1) for m, code in levels])  # (N, D)
         tokens = torch.cat([m.flatten(1, 2) for m in coarse], dim=1)  # (F, N, D)
         for layer in self.layers:
             tokens = layer(tokens, position_embed)

@@ -1,5 +1,4 @@
-"""A clip of any length through the model, window after window: the one algorithm behind `iter_segments`, the pipeline
-and the demo.
+"""A clip of any length, window after window: the algorithm behind `iter_segments`, the pipeline and the demo.
 
     frames with their sound            `video_inputs` or `array_inputs`   -> FrameInputs, one per frame
     windows of T frames                `iter_windows`                     -> FrameInputs, one per window
@@ -81,8 +80,7 @@ def sound_timing(processor: AudioVisualProcessor) -> FrameTiming:
 
 
 def frame_sounds(info: MediaInfo, processor: AudioVisualProcessor, times: np.ndarray) -> Iterator[np.ndarray | None]:
-    """The sound of a video around each of its frames at `times` (s), as `video_inputs` takes it; all None where it has
-    none."""
+    """The sound around each frame of a video at `times` (s), as `video_inputs` takes it; all None without sound."""
     if not info.has_audio:
         yield from repeat(None, len(times))
         return
@@ -160,15 +158,13 @@ def iter_windows(inputs: Iterator[FrameInputs], spans: Sequence[Span], window: i
     held: list[FrameInputs] = []
     for start, following in spans:
         held += islice(inputs, window - len(held))
-        yield {
-            name: torch.cat([frame[name] for frame in held], dim=1) for name in held[0]
-        }  # T x (1, 1, ...) -> (1, T, ...)
+        # T x (1, 1, ...) -> (1, T, ...)
+        yield {name: torch.cat([frame[name] for frame in held], dim=1) for name in held[0]}
         held = held[following - start :]  # what the next window shares with this one
 
 
 def class_probabilities(model: PreTrainedModel, inputs: FrameInputs) -> torch.Tensor:
-    """One pass of the model, in its own precision and on its device: float32 `(B, T, K, h, w)`, 0..1, summing to 1
-    over K.
+    """One pass of the model, in its precision, on its device: float32 `(B, T, K, h, w)`, 0..1, summing to 1 over K.
 
     Raises:
         ValueError: where the model gives NaN or infinity, which would look like masks.
@@ -247,8 +243,7 @@ def segment_frames(
 def classes_at_size(
     probabilities: torch.Tensor, processor: AudioVisualProcessor, size: tuple[int, int], threshold: float
 ) -> tuple[np.ndarray, dict[int, float]]:
-    """One frame `(K, h, w)` -> its class map `(H, W)` uint8, and class id -> mean probability within its mask, best
-    first."""
+    """`(K, h, w)` -> class map `(H, W)` uint8, and class id -> mean probability within its mask, best first."""
     outputs = SemanticSegmenterOutput(logits=probabilities.log()[None, None])  # (1, 1, K, h, w)
     class_map = processor.post_process_semantic_segmentation(outputs, [size], threshold)[0][0]  # (H, W)
     scores = {}

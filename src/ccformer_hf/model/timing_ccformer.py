@@ -29,10 +29,10 @@ ALIGNMENTS = ("frame", "avsbench")
 
 @dataclass(frozen=True)
 class FrameTiming:
-    """Arithmetic of times: which frames of a clip are looked at, and which sound belongs to each.
+    """Arithmetic of times: which frames of a clip are sampled, and which sound belongs to each.
 
     Args:
-        fps: frames looked at per second of video (AVSBench: 1).
+        fps: frames sampled per second of video (AVSBench: 1).
         sampling_rate: samples per second of the waveform (VGGish: 16000).
         alignment: `"frame"` or `"avsbench"`, see the module's docstring.
 
@@ -68,7 +68,7 @@ class FrameTiming:
         return (EXAMPLE_COLUMNS - 1) * self.hop_samples + self.window_samples
 
     def num_frames(self, duration: float) -> int:
-        """How many frames of a clip of `duration` seconds are looked at: one per 1/fps s, rounded, at least one."""
+        """How many frames of a clip of `duration` seconds are sampled: one per 1/fps s, rounded, at least one."""
         return max(1, round(duration * self.fps))
 
     def frame_times(self, num_frames: int, duration: float | None = None) -> np.ndarray:

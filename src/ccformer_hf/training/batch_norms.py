@@ -28,8 +28,7 @@ class _SumOverProcesses(torch.autograd.Function):
 
 
 class BatchNormOfAllProcesses(torch.nn.BatchNorm2d):
-    """A BatchNorm2d whose statistics in training are those of the pictures `(N, C, H, W)` of all processes; N may
-    differ."""
+    """A BatchNorm2d whose training statistics are over the pictures `(N, C, H, W)` of all processes; N may differ."""
 
     def forward(self, pictures: Tensor) -> Tensor:
         if not self.training:

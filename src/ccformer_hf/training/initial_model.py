@@ -1,5 +1,4 @@
-"""The model a training run starts with: new, or from weights for parts of it, or from a whole model with other
-labels."""
+"""The model that training starts with: new, partly from published weights, or a whole one with other labels."""
 
 import os
 from collections.abc import Iterable, Sequence
@@ -48,8 +47,9 @@ def initial_model(
 
 
 def load_backbone_weights(model: CCFormerForAudioVisualSegmentation, weights: str | os.PathLike) -> None:
-    """Loads ImageNet weights into the visual backbone: a Hub id, a folder or a file, of transformers, timm,
-    torchvision (ResNet) or the authors of PVT-v2.
+    """Loads ImageNet weights into the visual backbone.
+
+    From a Hub id, a folder or a file, of transformers, timm, torchvision (ResNet) or the authors of PVT-v2.
 
     Raises:
         OSError: where there are no such weights.

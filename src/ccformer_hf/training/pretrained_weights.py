@@ -66,8 +66,7 @@ PVT_PARTS = {
 
 
 def load_pretrained_weights(backbone: PreTrainedModel, source: str | os.PathLike) -> None:
-    """Loads published ImageNet weights into a backbone of transformers, whatever layout they are in, or leaves it as
-    it was.
+    """Loads published ImageNet weights of any known layout into a backbone of transformers, all of them or none.
 
     Args:
         backbone: such as `ResNetBackbone` or `PvtV2Backbone`; the layouts of others can load into these two, and those
@@ -194,8 +193,7 @@ def read_tensors(file: Path) -> dict[str, Tensor]:
 
 
 def differences(given: Mapping[str, Size], wanted: Mapping[str, Size]) -> str:
-    """What tells two sets of named shapes apart: how many are missing, left over or of another shape, and the first of
-    each.
+    """How two sets of named shapes differ: the number missing, left over and of another shape, the first of each.
 
     Returns:
         such as `"2 missing (a, b), 1 left over (c), 1 of another shape (d has (8,), expected (16,))"`, or `""`.
@@ -255,8 +253,7 @@ def _of_timm(tensors: dict[str, Tensor], ours: dict[str, Tensor]) -> tuple[dict[
 
 
 def _resnet_name(ours: str) -> str:
-    """What torchvision and timm call a tensor of `ResNetBackbone`: layer2.0.conv1.weight, layer2.0.downsample.1.bias,
-    ..."""
+    """torchvision's and timm's name for a tensor of `ResNetBackbone`: layer2.0.conv1.weight, ..."""
     name = re.sub(r"^embedder\.embedder\.", "layer.0.", ours)
     name = name.replace("shortcut.convolution", "downsample.0").replace("shortcut.normalization", "downsample.1")
     name = re.sub(r"encoder\.stages\.(\d+)\.layers", lambda found: f"layer{int(found[1]) + 1}", name)
@@ -265,8 +262,10 @@ def _resnet_name(ours: str) -> str:
 
 
 def _pvt_name(ours: str, of_timm: bool) -> str:
-    """What the authors of PVT-v2, or timm, call a tensor of `PvtV2Backbone`: block2.0.attn.q.weight,
-    stages.1.blocks.0.attn.q.weight."""
+    """The name of a tensor of `PvtV2Backbone` with PVT-v2's authors, or timm.
+
+    block2.0.attn.q.weight, stages.1.blocks.0.attn.q.weight.
+    """
     _, _, stage, part, *rest, kind = ours.split(".")
     index, number = int(stage), int(stage) + 1
     if part == "layer_norm":
@@ -281,8 +280,7 @@ def _pvt_name(ours: str, of_timm: bool) -> str:
 
 
 def _read_by_transformers(tensors: dict[str, Tensor], backbone: PreTrainedModel) -> tuple[dict[str, Tensor], str]:
-    """Tensors by the names of `backbone` as transformers reads them, which knows older names, and what does not
-    fit."""
+    """Tensors by the names that `backbone` has now (transformers knows older ones), and what does not fit."""
     verbosity = logging.get_verbosity()
     logging.set_verbosity_error()  # else a table of all names hides the one error
     try:

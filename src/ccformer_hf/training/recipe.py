@@ -38,8 +38,8 @@ class Recipe:
             `ccformer_hf.training.pretrained_weights`.
         audio_weights: a file with weights of VGGish, such as the public `vggish-10086976.pth`.
         start_from: model folder or Hub id to start from, which brings its own architecture and weights: `model`,
-            `backbone_weights` and `audio_weights` are not looked at then. What tells its labels apart is made anew
-            where the data has others.
+            `backbone_weights` and `audio_weights` are ignored then. Its layer of labels starts at random where the
+            data has others.
         epochs: how often each clip is seen. A run that is resumed may get more: the cosine of `learning_rate` is that
             of the longer run from then on.
         batch_size: clips per optimizer step, over all processes.
@@ -154,7 +154,7 @@ def read_recipe(name: str | os.PathLike, changes: Sequence[str] = ()) -> Recipe:
 
 
 def recipe_from(values: Mapping[str, Any], where: str) -> Recipe:
-    """A recipe of plain values; `where` they come from is told in errors.
+    """A recipe of plain values; errors say `where` they come from.
 
     Raises:
         ValueError: for a name no recipe has, or a value of another kind.

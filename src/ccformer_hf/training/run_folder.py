@@ -24,8 +24,7 @@ class RunFolder:
         self.states = self.path / "states"
 
     def begin(self, recipe: Recipe, resume: bool, data: str = "") -> dict[str, tuple[Any, Any]]:
-        """Makes the folder, or checks that it is the one of this recipe and these clips; keeps the recipe as
-        `recipe.json`.
+        """Makes the folder with the recipe in `recipe.json`, or checks that it is of this recipe and these clips.
 
         Args:
             data: tells the clips apart from others.

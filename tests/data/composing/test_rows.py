@@ -165,16 +165,15 @@ def test_the_sources_of_the_examples_name_pictures_and_sounds_for_every_class(tm
     values = yaml.safe_load(path.read_text())
     for source in [*values["pictures"], *values["sounds"]]:
         for key in {"path", "root"} & set(source):
-            (tmp_path / source[key]).parent.mkdir(parents=True, exist_ok=True)
-            (tmp_path / source[key]).touch() if "." in source[key].rsplit("/", 1)[-1] else (
-                tmp_path / source[key]
-            ).mkdir(exist_ok=True)
+            place = tmp_path / source[key]
+            (place.parent if place.suffix else place).mkdir(parents=True, exist_ok=True)
+            if place.suffix:
+                place.touch()
     sources = read_sources(shutil.copy(path, tmp_path))
     assert len(sources.classes) == classes
     heard = set().union(*(source.names for source in sources.sounds))
-    shared = (
-        {"airplane", "cat", "cow", "dog", "sheep", "train"} if name == "voc-esc50" else set()
-    )  # ESC-50's own names
+    # ESC-50 has these names too.
+    shared = {"airplane", "cat", "cow", "dog", "sheep", "train"} if name == "voc-esc50" else set()
     assert heard | shared == {*sources.classes, OTHER} | ({"bed"} if name != "voc-esc50" else set())
     assert all(rule.sounds <= set(sources.classes) for rule in sources.rules)
 

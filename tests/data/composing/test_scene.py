@@ -114,7 +114,7 @@ def test_what_is_in_place_can_be_seen_and_its_mask_fits(material):
     for number in range(30):
         view = InView(material.scenes[2][0], (2,), ())
         scene = compose_scene(material, view, np.random.default_rng(number))
-        assert scene.masks[0].any(axis=(1, 2)).all() and scene.tellable.all()
+        assert scene.masks[0].any(axis=(1, 2)).all() and scene.visible_enough.all()
         unsure += scene.unsure.any()
         assert not (scene.unsure & scene.masks[0]).any()
         greenest = scene.frames[..., 1].astype(int) - scene.frames[..., 0] > 45
@@ -128,9 +128,10 @@ def test_too_little_of_an_object_cannot_be_told(material, monkeypatch):
     share = clear.masks[0, 1].mean()
     monkeypatch.setattr("ccformer_hf.data.composing.scene.LEAST_PIXELS", share)
     again = compose_scene(material, view, np.random.default_rng(0))
-    assert clear.tellable.all() and again.tellable[0].tolist() == (clear.masks[0].mean(axis=(1, 2)) >= share).tolist()
+    assert clear.visible_enough.all()
+    assert again.visible_enough[0].tolist() == (clear.masks[0].mean(axis=(1, 2)) >= share).tolist()
     monkeypatch.setattr("ccformer_hf.data.composing.scene.LEAST_PIXELS", 1.0)
-    assert not compose_scene(material, view, np.random.default_rng(0)).tellable.any()
+    assert not compose_scene(material, view, np.random.default_rng(0)).visible_enough.any()
 
 
 def test_a_mask_without_the_class_its_table_names(tmp_path):

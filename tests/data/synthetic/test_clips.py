@@ -458,11 +458,8 @@ def test_a_wrong_class_on_the_command_line_is_one_line(tmp_path, capsys):
 def test_palette_follows_the_voc_rule():
     palette = avss_palette()
     by_hand = {0: (0, 0, 0), 1: (128, 0, 0), 2: (0, 128, 0), 3: (128, 128, 0), 7: (128, 128, 128), 8: (64, 0, 0)}
-    by_hand[70] = (
-        32,
-        128,
-        128,
-    )  # 70 = 64 + 4 + 2: bit 6 is the third of red, bits 2 and 1 the first of blue and green
+    # 70 = 64 + 4 + 2: bit 6 is the third of red, bits 2 and 1 the first of blue and green.
+    by_hand[70] = (32, 128, 128)
     assert {number: tuple(palette[number].tolist()) for number in by_hand} == by_hand
     assert len({tuple(colour) for colour in palette[:71].tolist()}) == 71
     assert len(AVSS_CLASS_NAMES) == 71 and AVSS_CLASS_NAMES[70] == "woman"

@@ -1,3 +1,1 @@
-"""Training clips composed of class-labelled pictures and sounds: moving pictures in which the mask follows who sounds
-(ours).
-"""
+"""Training clips composed of class-labelled pictures and sounds; the masks follow who sounds (ours)."""

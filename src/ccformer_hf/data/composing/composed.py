@@ -1,5 +1,4 @@
-"""Clips composed of pictures and sounds: moving objects in and on photographs, in which the mask follows who sounds
-(ours).
+"""One clip composed of pictures and sounds: moving objects, and masks that follow who sounds (ours).
 
 What a clip is depends on the material, the seed and its number alone, so clips can be made in any order, by any
 process, at any time.
@@ -94,8 +93,8 @@ def compose_clip(material: Material, seed: int, index: int) -> ComposedClip:
     labels = np.zeros(scene.masks.shape[1:], dtype=np.uint8)
     for number, class_id in enumerate(view.class_ids):
         for frame in np.flatnonzero(audible[number]):
-            told = audible[number, frame] == 1 and scene.tellable[number, frame]
-            labels[frame][scene.masks[number, frame]] = class_id if told else IGNORE_LABEL
+            certain = audible[number, frame] == 1 and scene.visible_enough[number, frame]
+            labels[frame][scene.masks[number, frame]] = class_id if certain else IGNORE_LABEL
     # What the photograph's mask leaves open may belong to any object in it; while they are silent, it is silent too.
     in_place = len(view.in_place)
     labels[scene.unsure & audible[:in_place].any(axis=0)[:, None, None]] = IGNORE_LABEL

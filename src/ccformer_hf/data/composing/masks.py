@@ -1,5 +1,4 @@
-"""Masks as COCO's and LVIS' JSON hold them: polygons, and run lengths in plain or compressed form (lineage: COCO's
-maskApi).
+"""Masks in COCO's and LVIS' JSON: polygons, and run lengths, plain or compressed (lineage: COCO's maskApi).
 
 Letters: `H W` picture.
 """
@@ -39,9 +38,7 @@ def check_segmentation(segmentation: Any, height: int, width: int) -> list[np.nd
 def draw_segmentation(
     segmentation: list[np.ndarray] | np.ndarray, height: int, width: int, size: tuple[int, int]
 ) -> np.ndarray:
-    """The mask, bool `(h, w)` at `size` = `(h, w)`, of a picture `(height, width)`; a pixel is in a polygon if its
-    centre is.
-    """
+    """The mask of a picture `(height, width)`, bool `(h, w)` at `size`; a pixel is in a polygon if its centre is."""
     if isinstance(segmentation, np.ndarray):
         columns = np.repeat(np.arange(len(segmentation)) % 2 == 1, segmentation).reshape(width, height)
         image = Image.fromarray(columns.T.astype(np.uint8))
@@ -66,8 +63,9 @@ def _polygon(numbers: Any) -> np.ndarray:
 
 
 def _uncompressed(text: str) -> np.ndarray:
-    """COCO's own coding: 5 bits per letter, low ones first, a sixth for "goes on"; from the third run on, the change
-    since the last but one.
+    """COCO's own coding: 5 bits per letter, low ones first, a sixth for "goes on".
+
+    From the third run on it is the change since the last but one.
     """
     runs: list[int] = []
     value, shift = 0, 0

@@ -1,6 +1,4 @@
-"""What one split offers for composing, by class, and its pixels and samples kept in memory as far as there is room
-(ours).
-"""
+"""What one split offers for composing, by class; pixels and samples are kept in memory while there is room (ours)."""
 
 import os
 from collections import OrderedDict, defaultdict
@@ -65,9 +63,7 @@ class Material:
         return self._kept.get(picture.file, lambda: load_photograph(picture, shortest))
 
     def cut_out(self, picture: Picture, class_id: int) -> CutOut | None:
-        """An object of a class alone, of a cut-out or cut from a scene; None where its mask holds none of
-        that class.
-        """
+        """An object of a class, from a cut-out or a scene; None where its mask holds none of that class."""
         if picture.kind == "cutout":
             return self._kept.get(picture.file, lambda: load_cut_out(picture, self.sources.size))
         return self._kept.get((picture.file, class_id), lambda: cut_from(self.photograph(picture), class_id))

@@ -1,16 +1,15 @@
 """What is seen and what is heard in a composed clip: the rules by which pictures and sounds go together.
 
 1. The classes of the objects are drawn first, all alike, then pictures of them: either all are pasted on a background,
-or one of them is
-   in place, in a photograph of its own, and the others are pasted over or behind it. A photograph may bring more
-   marked classes along.
-2. Each class is in a clip once: a photograph that marks a class is nothing that another of that class is pasted on.
-3. Who sounds, and when, is drawn without looking at the pictures: pasted or in place, large or small, in front or
-behind, of any class,
-   an object sounds as often as any other. The sound of an object is always of its class.
+   or one of them is in place, in a photograph of its own, and the others are pasted over or behind it. A photograph
+   may bring more marked classes along.
+2. Each class is in a clip once: nothing is pasted on a photograph that marks its class.
+3. Who sounds, and when, does not depend on the pictures: pasted or in place, large or small, in front or behind, of
+   any class, an object sounds as often as any other. The sound of an object is always of its class.
 4. What sounds from off screen is of no class in view, nor of one that `never_together` keeps away from what is in
-view. 5. A clip without any sounding object has silence, noise, a bed of music, or something off screen; its masks are
-empty. 6. Pictures and sounds of a split come from the files of that split alone.
+   view.
+5. A clip without any sounding object has silence, noise, a bed of music, or something off screen; its masks are empty.
+6. Pictures and sounds of a split come from the files of that split alone.
 """
 
 from dataclasses import dataclass

@@ -37,7 +37,7 @@ from .sources import BACKGROUND, Source, Sources
 
 PICTURES = (".jpg", ".jpeg", ".png", ".webp")
 DECODERS = ("JPEG", "PNG", "WEBP")
-MOST_PIXELS = 50_000_000  # of a picture; told by the head of the file, before anything is decoded
+MOST_PIXELS = 50_000_000  # of a picture; read off the head of the file, before anything is decoded
 MOST_TABLE_BYTES = 4 << 30  # LVIS' own JSON has 1.1 GB
 LEAST_AREA = 0.01  # share of the picture that a class covers at least in one of the scenes it is chosen by
 VOC_CLASS_NAMES = (

@@ -1,6 +1,4 @@
-"""Composed clips as rows of `load_avsbench`, each made at the moment it is asked for, and as a folder of one's own
-clips.
-"""
+"""Composed clips as rows of `load_avsbench`, each made when it is asked for, and as a folder of clips."""
 
 import os
 import warnings
@@ -41,8 +39,9 @@ def _composed(path: str, split: str, digest: str, seed: int, index: int) -> Comp
 
 @dataclass
 class Composed:
-    """Number of a clip -> its frames (list of PIL pictures), its labels (uint8 `(T, S, S)`), or its sound, as
-    `features.py` gives them.
+    """Number of a clip -> its frames, its labels, or its sound.
+
+    Frames are a list of PIL pictures, labels uint8 `(T, S, S)`, sound is as `features.py` gives it.
 
     Args:
         part: `"frames"`, `"labels"` or `"sound"`.
@@ -86,8 +85,7 @@ with warnings.catch_warnings():
 
 
 def load_composed(path: str | os.PathLike, split: str | None = None) -> Dataset | DatasetDict:
-    """The clips of a sources file, with the columns of `load_avsbench`; none is made before one of its columns is
-    asked for.
+    """The clips of a sources file, with the columns of `load_avsbench`; each is made when a column is asked for.
 
     Args:
         path: of the sources file; its `clips` and `seed` say which ones.

@@ -1,5 +1,4 @@
-"""The picture of a composed clip: a photograph that pans and zooms, and objects that move over or behind what is in
-place in it.
+"""The picture of a composed clip: a panning and zooming photograph, and objects that move over or behind its own.
 
 Letters: `T` frames; `S` side of a frame; `N` objects, those in place first; `h w` a picture as it is kept.
 """
@@ -23,10 +22,8 @@ WINDOW = (0.62, 1.0)  # side of the window against the largest that fits into th
 ASPECT = (0.75, 1.78)  # width by height of the window, which becomes a square frame as every video does
 IN_PLACE_KEPT = 0.6  # share of what is marked that the window holds
 DRIFT, ZOOM, TURN = 0.22, 0.10, 8.0  # of an object over the clip: shares of the frame, and of its size; degrees
-LEAST_VISIBLE, LEAST_PIXELS = (
-    0.12,
-    0.002,
-)  # shares of an object, and of the frame, below which it is too little to be told
+LEAST_VISIBLE = 0.12  # share of an object that has to be visible for it to be recognised,
+LEAST_PIXELS = 0.002  # and the share of the frame that this has to be
 
 
 @dataclass(frozen=True)
@@ -36,18 +33,18 @@ class Scene:
     Attributes:
         frames: uint8 `(T, S, S, 3)`.
         masks: bool `(N, T, S, S)`, the pixels of each object that can be seen.
-        tellable: bool `(N, T)`, whether enough of it can.
+        visible_enough: bool `(N, T)`, whether enough of it can be seen.
         unsure: bool `(T, S, S)`, pixels of which the photograph's mask does not tell what they are.
     """
 
     frames: np.ndarray
     masks: np.ndarray
-    tellable: np.ndarray
+    visible_enough: np.ndarray
     unsure: np.ndarray
 
 
 def compose_scene(material: Material, view: InView, rng: np.random.Generator) -> Scene:
-    """Draws places, sizes, ways and looks for everything in view, and the frames."""
+    """Draws places, sizes, paths and appearances for everything in view, and the frames."""
     size, length = material.sources.size, material.sources.seconds
     photograph = material.photograph(view.photograph)
     aspect = float(np.exp(rng.uniform(*np.log(ASPECT))))
@@ -60,7 +57,7 @@ def compose_scene(material: Material, view: InView, rng: np.random.Generator) ->
         sprites.append(sprite)
 
     masks = np.zeros((len(view.class_ids), length, size, size), dtype=bool)
-    tellable = np.ones((len(view.class_ids), length), dtype=bool)
+    visible_enough = np.ones((len(view.class_ids), length), dtype=bool)
     unsure = np.zeros((length, size, size), dtype=bool)
     for time in range(length):
         owner = np.full((size, size), -1, dtype=np.int8)
@@ -77,8 +74,8 @@ def compose_scene(material: Material, view: InView, rng: np.random.Generator) ->
         for number in range(len(whole)):
             masks[number, time] = owner == number
             visible = np.count_nonzero(masks[number, time])
-            tellable[number, time] = visible >= max(LEAST_VISIBLE * whole[number], LEAST_PIXELS * size * size)
-    return Scene(_finish(frames, rng), masks, tellable, unsure)
+            visible_enough[number, time] = visible >= max(LEAST_VISIBLE * whole[number], LEAST_PIXELS * size * size)
+    return Scene(_finish(frames, rng), masks, visible_enough, unsure)
 
 
 @dataclass(frozen=True)
@@ -177,7 +174,7 @@ class Sprite:
         top, bottom = max(0, int(np.floor(y - half_y))), min(size, int(np.ceil(y + half_y)))
         if left >= right or top >= bottom:
             return 0
-        # From a pixel of the frame, counted from the box, to one of the object: Pillow looks from its target back.
+        # From a pixel of the frame, counted from the box, to one of the object: Pillow maps target to source.
         a, b, d, e = cos / zoom, sin / zoom, -sin / zoom, cos / zoom
         to_object = (
             *(a, b, a * (left - x) + b * (top - y) + width / 2),

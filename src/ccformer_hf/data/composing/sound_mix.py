@@ -1,10 +1,9 @@
-"""The sound of a composed clip: who sounds when, how loud, in which room, over what noise, and in which frames that
-can be heard.
+"""The sound of a composed clip: who sounds when, how loud, over what noise, and in which frames it can be heard.
 
-A frame is told by the 0.96 s of sound that belong to it (`timing_ccformer`), so whether an object sounds in a frame is
-measured in just that part of its own sound, after room and codec: at least -12 dB of its loudness, and it does; less
-than -30 dB, and it does not; between the two, or where everything else is 20 dB louder, nobody can tell, and its
-pixels are to be ignored.
+A frame is judged by the 0.96 s of sound that belong to it (`timing_ccformer`), so whether an object sounds in a frame
+is measured in just that part of its own sound, after room and codec: at least -12 dB of its loudness, and it does;
+less than -30 dB, and it does not; between the two, or where everything else is 20 dB louder, it is uncertain, and its
+pixels are ignored.
 
 Letters: `T` frames, one per second; `N` objects; `S` = 16000 T samples.
 """
@@ -110,8 +109,8 @@ def tell_audible(stems: np.ndarray, levels: np.ndarray, others: np.ndarray) -> n
         rest = np.square(whole[part] - stems[:, part]).mean(axis=1)
         own = 10 * np.log10(powers / np.square(levels) + 1e-12)
         drowned = 10 * np.log10((rest + 1e-12) / (powers + 1e-12)) > DROWNED_BY
-        told = (own >= AUDIBLE_FROM) & ~drowned
-        audible[:, frame] = np.where(own < SILENT_BELOW, 0, np.where(told, 1, IGNORE_LABEL))
+        clearly_audible = (own >= AUDIBLE_FROM) & ~drowned
+        audible[:, frame] = np.where(own < SILENT_BELOW, 0, np.where(clearly_audible, 1, IGNORE_LABEL))
     return audible
 
 
@@ -134,9 +133,7 @@ def draw_noise(length: int, rng: np.random.Generator) -> np.ndarray:
 
 
 def _play(stem: np.ndarray, recording: Recording, span: Span, rng: np.random.Generator) -> None:
-    """Adds a recording to a stem from the span's start to its end: a part of a long one, a short one again
-    and again.
-    """
+    """Adds a recording to a stem over the span: a part of a long one, a short one repeated."""
     position, end = round(span.start * SAMPLING_RATE), round(span.end * SAMPLING_RATE)
     samples = recording.samples
     skipped = int(rng.integers(0, max(1, len(samples) - (end - position) + 1)))

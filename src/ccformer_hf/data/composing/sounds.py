@@ -143,9 +143,7 @@ _READERS = {"csv": _csv, "folders": _folders, "esc50": _esc50, "vggsound": _vggs
 
 @dataclass(frozen=True)
 class Recording:
-    """A sound in memory: `samples` int16 `(S,)` at 16 kHz, mono, and its `loudness`, see `gated_loudness`, as a share
-    of full scale.
-    """
+    """A sound in memory: `samples` int16 `(S,)`, mono, 16 kHz; `loudness` (see `gated_loudness`), of full scale."""
 
     samples: np.ndarray
     loudness: float

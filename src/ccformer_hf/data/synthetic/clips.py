@@ -1,8 +1,8 @@
 """The synthetic mini set: clips whose sound alone decides which of the visible objects is marked.
 
 Several objects of distinct classes move, turn and cover each other; some of them sound, and which ones changes from
-second to second. Who sounds is drawn without looking at the pictures, so no look, place, size, motion or depth tells
-it. There are silent seconds, and seconds in which a class sounds that is not in the picture. AVSBench itself cannot be
+second to second. Who sounds does not depend on the pictures, so no appearance, place, size, motion or depth tells it.
+There are silent seconds, and seconds in which a class sounds that is not in the picture. AVSBench itself cannot be
 shipped; this set is free, of any length, and written in AVSBench's own folder layout, or in that of the user's own
 clips.
 
@@ -81,9 +81,7 @@ class SyntheticClip:
 
 
 def _draw_schedule(rng: np.random.Generator, objects: int, seconds: int, most: int) -> tuple[np.ndarray, np.ndarray]:
-    """Who sounds when: `(N, S)` bool for the visible objects, `(S,)` bool for the one off screen. Knows nothing of the
-    pictures.
-    """
+    """Who sounds when: `(N, S)` bool of the visible objects, `(S,)` bool of the one off screen."""
     while True:
         sounding = np.zeros((objects, seconds), dtype=bool)
         off_screen = np.zeros(seconds, dtype=bool)
@@ -105,9 +103,7 @@ def _draw_schedule(rng: np.random.Generator, objects: int, seconds: int, most: i
 def _draw_layers(
     rng: np.random.Generator, names: list[str], size: int, times: np.ndarray
 ) -> tuple[list[Layer], list[int]]:
-    """Objects and plates, back to front, and the row of each object; places are drawn again until all can be seen well
-    enough.
-    """
+    """Objects and plates, back to front, and the row of each object; drawn again until all are visible enough."""
     sprites = [draw_object(name, rng, size) for name in names]
     sprites += [draw_plate(rng, size) for _ in range(rng.integers(0, 3))]
     order = rng.permutation(len(sprites))
@@ -280,9 +276,7 @@ def _write_avss(clip: SyntheticClip, split: str, root: Path) -> list[str]:
 
 
 def write_folder_clip(clip, split: str, root: Path) -> list[str]:
-    """Writes a clip with `name`, `frames`, `labels` and `waveform` as `SyntheticClip` has them in the layout of
-    `ccformer_hf.data.folder`.
-    """
+    """Writes a clip in the layout of `ccformer_hf.data.folder`; the arguments are as in `SyntheticClip`."""
     folder = root / ("validation" if split == "val" else split) / clip.name
     (folder / "frames").mkdir(parents=True)
     palette = avss_palette()

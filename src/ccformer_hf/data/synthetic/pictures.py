@@ -1,4 +1,4 @@
-"""The pictures of the synthetic set: one look per class, textured backgrounds, plates that cover things.
+"""The pictures of the synthetic set: one appearance per class, textured backgrounds, plates that cover things.
 
 A class is known by its silhouette, its range of hues and its inner pattern; hue, brightness, light and mirroring vary.
 All silhouettes are compact, so that a mask at a quarter of the resolution can hold them. Backgrounds and plates keep
@@ -303,9 +303,7 @@ LOOKS: dict[str, Callable[[Pen], None]] = {
 
 
 def draw_object(class_name: str, rng: np.random.Generator, size: int) -> Image.Image:
-    """An RGBA sprite of the class, twice as large as `LARGEST` in a frame of `size` pixels: lit from one side, perhaps
-    mirrored.
-    """
+    """An RGBA sprite of the class, twice as large as `LARGEST` in a frame of `size` pixels: lit, perhaps mirrored."""
     pen = Pen(round(2 * LARGEST * size), rng)
     LOOKS[class_name](pen)
     turn, strength = rng.uniform(0, 2 * np.pi), rng.uniform(0, 0.2)
@@ -339,9 +337,7 @@ def draw_plate(rng: np.random.Generator, size: int) -> Image.Image:
 
 
 def draw_background(rng: np.random.Generator, size: int) -> np.ndarray:
-    """A textured background `(size, size, 3)` uint8: a gradient with one of noise, stripes, checks or blobs on it, and
-    grain.
-    """
+    """A textured background `(size, size, 3)` uint8: a gradient with noise, stripes, checks or blobs, and grain."""
     low = 56  # textures are made small and stretched: cheap, and soft
     across, down = np.meshgrid(np.linspace(0, 1, low, dtype=np.float32), np.linspace(0, 1, low, dtype=np.float32))
     turn = rng.uniform(0, 2 * np.pi)

@@ -56,9 +56,7 @@ def _noise(rng: np.random.Generator, rows: int, low: float, high: float) -> np.n
 
 
 def _beats(rng: np.random.Generator, rows: int, slowest: float, fastest: float) -> tuple[np.ndarray, np.ndarray]:
-    """A steady tempo, between `slowest` and `fastest` beats per second: seconds since the last beat, its number (both
-    (R, S)).
-    """
+    """A steady tempo of `slowest` to `fastest` beats per second: seconds since a beat, its number, both (R, S)."""
     tempo = rng.uniform(slowest, fastest) * rng.uniform(0.95, 1.05, (rows, 1)).astype(np.float32)
     beat = TIME * tempo
     number = np.floor(beat)
@@ -335,9 +333,7 @@ def make_room(rng: np.random.Generator) -> list[tuple[int, float]]:
 
 
 def make_background_noise(rng: np.random.Generator, seconds: int) -> np.ndarray:
-    """A room's or a microphone's noise `(seconds * 16000,)` float32 with RMS 0.1; sometimes none at all (digital
-    silence).
-    """
+    """A room's or a microphone's noise `(seconds * 16000,)` float32 with RMS 0.1; sometimes digital silence."""
     if rng.random() < 0.2:
         return np.zeros(seconds * SAMPLING_RATE, dtype=np.float32)
     noise = _noise(rng, seconds, rng.uniform(20, 300), rng.uniform(600, 7000)).reshape(-1)

@@ -7,9 +7,7 @@ from ccformer_hf.metrics.binary import BinarySegmentation
 
 
 class AvsBinary(evaluate_module.SummedMetricModule):
-    """AVSBench's binary scores: `predictions` are probabilities, `references` 0 or 1; options of
-    `BinarySegmentation`.
-    """
+    """AVSBench's binary scores of probabilities, against references of 0 or 1; options of `BinarySegmentation`."""
 
     def __init__(self, **options: Any):
         super().__init__(BinarySegmentation, **options)
