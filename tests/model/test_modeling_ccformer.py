@@ -2,7 +2,6 @@ import copy
 
 import pytest
 import torch
-import torch.nn.functional as F
 from safetensors.torch import load_file, save_file
 from small_model import (
     SMALL_RESNET,
@@ -17,7 +16,6 @@ from torch.utils.flop_counter import FlopCounterMode
 from transformers import AutoModelForSemanticSegmentation
 
 from ccformer_hf import CCFormerConfig, CCFormerForAudioVisualSegmentation, CCFormerModel
-from ccformer_hf.model.modeling_ccformer import join_queries
 
 
 def seeded_loss(model, **batch) -> torch.Tensor:
@@ -485,86 +483,3 @@ def test_the_work_beyond_the_backbones():
         pixels, log_mel = (value.flatten(0, 1) for value in inputs.values())
         floor = flops(lambda: (model.model.backbone_features(pixels), model.model.audio_backbone(log_mel)))
     assert 1 < whole / floor < 1.4
-
-
-# ----------------------------------------------------------------------------------------------------------- magnitude
-@pytest.mark.parametrize("factor", [1, 1000])
-@torch.no_grad()
-def test_no_weights_can_make_sound_or_picture_grow_in_eim(factor):
-    """They are multiplied by each other, the sound at each scale again: each step ends in a norm without weights."""
-    model = small_model().model
-    for parameter in model.eim.parameters():
-        parameter.mul_(factor)
-    inputs = random_inputs()
-    audio = model.encode_audio(inputs["input_features"], torch.ones(2, 3, dtype=torch.bool))
-    maps = [100 * m for m in model.encode_frames(inputs["pixel_values"], None)]
-    fused_maps, fused_audio = model.eim(maps, 100 * audio, torch.zeros(3, 16), None)
-    for value in (*fused_maps, *fused_audio):
-        assert value.square().mean(-1).sqrt().max() <= 1 + 1e-4  # root mean square of each cell, of each second
-
-
-@torch.no_grad()
-def test_half_precision_survives_strong_fusion():
-    model = small_model()
-    for parameter in model.model.eim.parameters():
-        parameter.mul_(5)
-    inputs = random_inputs()
-    exact = model(**inputs).logits.exp()
-    rounded = model.half()(**{name: value.half() for name, value in inputs.items()}).logits
-    assert rounded.isfinite().all() and (rounded.exp() - exact).abs().max() < 0.1
-
-
-# --------------------------------------------------------------------------------------------------------------- masks
-def test_resized_features_give_the_resized_mask():
-    """The decoder's attention masks come from resized features: resizing and the product commute."""
-    torch.manual_seed(0)
-    embedding, fine = torch.randn(2, 5, 8), torch.randn(2, 8, 16, 24)
-    for size in ((8, 12), (4, 6), (2, 3)):
-        resized_masks = F.interpolate((embedding @ fine.flatten(2)).unflatten(2, (16, 24)), size=size, mode="bilinear")
-        resized_features = F.interpolate(fine, size=size, mode="bilinear")
-        product = (embedding @ resized_features.flatten(2)).unflatten(2, size)
-        torch.testing.assert_close(product, resized_masks, rtol=1e-5, atol=1e-5)
-
-
-@torch.no_grad()
-def test_queries_look_only_inside_their_masks():
-    torch.manual_seed(2)
-    model = CCFormerForAudioVisualSegmentation._from_config(small_config(), attn_implementation="eager").eval()
-    given = []
-    model.model.mtm.layers[2].register_forward_pre_hook(lambda module, args: given.append(args[5]))
-    attention = model(**random_inputs(), output_attentions=True).attentions[2]  # (B*T, heads, Q, 64)
-    allowed = (given[0] == 0).expand_as(attention)
-    assert 0 < (~allowed).sum() and allowed.any(-1).all()  # some cells are shut, no query is blind
-    assert attention[~allowed].max() == 0 and attention[allowed].min() > 0
-
-
-# -------------------------------------------------------------------------------------------------------- join_queries
-def test_join_queries_of_one_query_is_mask2formers_map():
-    torch.manual_seed(0)
-    class_queries_logits, masks_queries_logits = torch.randn(1, 4), torch.randn(1, 3, 5)
-    joined = join_queries(class_queries_logits, masks_queries_logits).exp()
-    foreground = class_queries_logits.softmax(-1)[0, 1:, None, None] * masks_queries_logits.sigmoid()
-    torch.testing.assert_close(joined[1:], foreground, rtol=1e-4, atol=1e-6)
-    torch.testing.assert_close(joined[0], 1 - foreground.sum(0), rtol=1e-4, atol=1e-6)
-
-
-def test_join_queries_by_hand():
-    """Query 0 says label 1 (0.8) on half a mask, query 1 label 2 (0.5) on all of it."""
-    class_queries_logits = torch.tensor([[0.2, 0.8, 1e-9], [0.5, 1e-9, 0.5]]).log()
-    masks_queries_logits = torch.tensor([[[0.0]], [[30.0]]])
-    joined = join_queries(class_queries_logits, masks_queries_logits).exp().flatten().tolist()
-    background = (1 - 0.4) * (1 - 0.5)
-    wanted = [background, (1 - background) * 0.4 / 0.9, (1 - background) * 0.5 / 0.9]
-    assert joined == pytest.approx(wanted, rel=1e-4)
-
-
-@pytest.mark.parametrize("scale", [1, 30, 1000])
-def test_join_queries_sums_to_one_with_finite_gradients(scale):
-    torch.manual_seed(0)
-    class_queries_logits = (scale * torch.randn(2, 3, 30, 5)).requires_grad_()
-    masks_queries_logits = (scale * torch.randn(2, 3, 30, 4, 6)).requires_grad_()
-    joined = join_queries(class_queries_logits, masks_queries_logits)
-    assert joined.shape == (2, 3, 5, 4, 6) and joined.isfinite().all()
-    torch.testing.assert_close(joined.exp().sum(2), torch.ones(2, 3, 4, 6), rtol=0, atol=1e-5)
-    joined[:, :, 1].sum().backward()
-    assert class_queries_logits.grad.isfinite().all() and masks_queries_logits.grad.isfinite().all()

@@ -15,6 +15,8 @@ from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
 
 from .configuration_ccformer import CCFormerConfig
 
+STRIDES = (4, 8, 16, 32)  # pixels of the picture per cell of each feature map
+
 
 def channels_first(feature_map: Tensor) -> Tensor:
     """A view of `(F, h, w, D)` as `(F, D, h, w)`, which convolutions and resizing take."""
