@@ -140,13 +140,14 @@ def evaluate_avsbench(
     if robust and feed.classes_told_by == UNKNOWN and state.is_main_process:
         warnings.warn(f"off-screen sound is that of any other clip, also of the same class: {NOT_TOLD}", stacklevel=2)
     tallies = {sound: _Tally(rules) for sound in feed.sounds}
+    # What a perfect model scores, with sound and without: the ceiling of G.
     perfect = {masks: _Tally(rules) for masks in ("truth", "empty")} if robust else {}
     rows: list[dict[str, Any]] = []
-    digest = 0
+    digest = 0  # a sum, so that neither order nor number of processes matters
     share, counted = even_share(len(feed), state.process_index, state.num_processes)
     with tqdm(total=counted, desc="evaluating", unit="clip", disable=not state.is_main_process) as bar:
         for batch in feed.batches(processor, share, batch_size, workers):
-            new = batch.clips[: counted - len(rows)]
+            new = batch.clips[: counted - len(rows)]  # without those that another process counts
             scores: list[dict[str, Any]] = [{} for _ in new]
             for sound in feed.sounds:
                 predictions = predict(model, processor, batch, sound, size)
@@ -160,6 +161,7 @@ def evaluate_avsbench(
                 digest += clip.digest
             bar.update(len(new))
 
+    # Sums of whole numbers from every process: adding them up gives what one process alone would have.
     gathered = gather_object([(tallies | perfect, rows, digest)])
     if not state.is_main_process:
         return None
@@ -207,7 +209,7 @@ def predict(
 ) -> Iterator[torch.Tensor]:
     """Probabilities `(T, K, S, S)` in the annotated frames of each clip of a batch under one of its sounds."""
     inputs = batch.inputs | batch.audio[sound]
-    logits = model(**{name: tensor.to(model.device) for name, tensor in inputs.items()}).logits
+    logits = model(**{name: tensor.to(model.device) for name, tensor in inputs.items()}).logits  # (B, T, K, h, w)
     for i, clip in enumerate(batch.clips):
         # Clip by clip: 71 probabilities a pixel take 140 MB for ten frames.
         annotated = CCFormerOutput(logits=logits[i, : clip.length][torch.from_numpy(clip.annotated)][None])
@@ -297,11 +299,9 @@ def match_labels(id2label: dict[int, str], names: Sequence[str], setting: str) -
     unknown = [label for label in labels if label not in names]
     if unknown:
         raise ValueError(
-            f"the model's label {unknown[0]!r} (one of {len(unknown)} such) is no class of {setting}; its classes are "
-            "called "
+            f"the model's label {unknown[0]!r} (one of {len(unknown)} such) is no class of {setting}; expected "
             f"{', '.join(names[1:4])}, ...: give the labels these names in id2label of the model's config.json, or "
-            "choose s4 or "
-            "ms3, where names do not matter"
+            "choose s4 or ms3, where names do not matter"
         )
     return np.array([0, *(names.index(label) for label in labels)], dtype=np.uint8)
 
@@ -317,7 +317,7 @@ class _Tally:
 
     def add(self, probabilities: torch.Tensor, clip: ClipTruth) -> dict[str, float | None]:
         """Adds a clip, and gives its own `miou`, `f_score` and `fpr`."""
-        foreground = (1 - probabilities[:, 0]).clamp(0, 1).cpu().numpy()
+        foreground = (1 - probabilities[:, 0]).clamp(0, 1).cpu().numpy()  # (T, S, S), of any class
         predicted = (foreground > 0.5) if self.rules.binary else class_maps(probabilities, self.rules.label_ids)
         alone = self._alone(foreground, predicted, clip)
         self.merge(alone)
@@ -356,6 +356,7 @@ class _Tally:
         scores = {"miou": found["miou"], "f_score": found["f_score"]}
         if self.rules.binary:
             return scores, []
+        # The published "no background" drops the last class instead; both are reported, each under its own name.
         corrected = SemanticSegmentation(**self.metric.options | {"no_background_drops": "background"})
         corrected.add_state(self.metric.state())
         per_class = {name: found[f"{name}_per_class"] for name in scores}

@@ -152,6 +152,7 @@ class AudioVisualProcessor(ProcessorMixin):
         """
         image_settings, sampling_rate, fps = self._call_settings(kwargs)
         return_tensors = image_settings.pop("return_tensors")
+        # Whatever the form it came in, from here on everything is a list with one entry per clip.
         several = _is_several_clips(images)
         clips = list(images) if several else [images]
         if not clips:
@@ -161,7 +162,8 @@ class AudioVisualProcessor(ProcessorMixin):
         times = per_clip(timestamps, len(clips), "timestamps") if several else [timestamps]
         frame_rates = per_clip(fps, len(clips), "fps")
 
-        pictures, assumed = [], []
+        # Decode the pictures, and give every frame its time: sound and picture meet by these times alone.
+        pictures, assumed = [], []  # per clip T arrays (H, W, 3); whether its frame rate is a guess
         for i, clip in enumerate(clips):
             with naming_clip(i, several):
                 is_video = isinstance(clip, (str, Path))
@@ -172,9 +174,9 @@ class AudioVisualProcessor(ProcessorMixin):
                 rate = self.fps if frame_rates[i] is None else frame_rates[i]
                 if is_video:
                     video = read_clip(clip, rate)
-                    pictures.append(video.frames)
-                    times[i] = video.timestamps
-                    if sounds[i] is None:
+                    pictures.append(video.frames)  # (T, H, W, 3)
+                    times[i] = video.timestamps  # (T,)
+                    if sounds[i] is None:  # sound that is given replaces the video's own
                         sounds[i], rates[i] = video.waveform, video.sampling_rate
                 else:
                     pictures.append(read_frames(clip))
@@ -182,10 +184,12 @@ class AudioVisualProcessor(ProcessorMixin):
 
         lengths = [len(clip) for clip in pictures]
         data = {
-            "pixel_values": _padded(self._pixels(pictures, image_settings), 0.0),
+            "pixel_values": _padded(self._pixels(pictures, image_settings), 0.0),  # (B, T, 3, h, w)
+            # input_features (B, T, 1, 96, 64) and audio_mask (B, T), padded alike
             **self.feature_extractor(sounds, sampling_rate=rates, timestamps=times, return_tensors="pt"),
-            "frame_mask": _padded([torch.ones(length, dtype=torch.bool) for length in lengths], False),
+            "frame_mask": _padded([torch.ones(length, dtype=torch.bool) for length in lengths], False),  # (B, T)
         }
+        # Only now: the feature extractor has checked the sounds, whose length is compared here.
         for i, sound in enumerate(sounds):
             if assumed[i] and sound is not None:
                 with naming_clip(i, several):
@@ -193,7 +197,7 @@ class AudioVisualProcessor(ProcessorMixin):
         if segmentation_maps is not None:
             maps = segmentation_maps if several else [segmentation_maps]
             masks = label_mask if several and label_mask is not None else [label_mask] * len(clips)
-            size = data["pixel_values"].shape[-2:]
+            size = data["pixel_values"].shape[-2:]  # (h, w): labels as large as pixel_values
             data |= _labels(maps, masks, lengths, size)
         elif label_mask is not None:
             raise ValueError("label_mask is given without segmentation_maps; give the maps too, or leave it out")
@@ -335,6 +339,7 @@ def _is_several_clips(images) -> bool:
         raise ValueError(
             f"images is a {type(images).__name__}; expected an array or tensor, a list of frames or clips, or a path"
         )
+    # What an entry is decides: a list of pictures is one clip, a list of videos, arrays or lists several.
     are_clips = {_is_clip(item) for item in images}
     if len(are_clips) == 2:
         raise ValueError("images mixes single frames with whole clips; give a list of the ones or of the others")
@@ -391,8 +396,9 @@ def check_assumed_rate(num_frames: int, fps: float, seconds: float) -> None:
     Raises:
         ValueError: says at what rate they would fit.
     """
-    lasting = num_frames / fps
+    lasting = num_frames / fps  # seconds
     shorter, longer = sorted((lasting, seconds))
+    # The gap lets clips of a second or two pass, where one frame more or less is a large ratio.
     if num_frames == 1 or longer - shorter <= UNLIKELY_GAP or longer <= UNLIKELY_RATIO * shorter:
         return
     message = (
@@ -437,7 +443,7 @@ def _labels(maps, masks, lengths: list[int], size: tuple[int, int]) -> dict[str,
             )
         clip_labels = torch.from_numpy(np.stack([_read_map(class_map, size) for class_map in clip_maps]))  # (T, h, w)
         label_masks.append(torch.from_numpy(mask))  # (T,)
-        clip_labels[~label_masks[-1]] = IGNORE_LABEL
+        clip_labels[~label_masks[-1]] = IGNORE_LABEL  # whatever a map holds there, nobody annotated it
         labels.append(clip_labels)
     return {"labels": _padded(labels, IGNORE_LABEL), "label_mask": _padded(label_masks, False)}
 
@@ -505,8 +511,8 @@ def _class_map(probabilities: torch.Tensor, size: tuple[int, int], threshold: fl
     sounding = 1 - _resized(probabilities[None, :1], size)[0, 0] > threshold  # (H, W)
     # Where the others together exceed the threshold, the likeliest of them exceeds its K-th part.
     candidates = probabilities.amax(dim=(1, 2)) > threshold / len(probabilities)  # (K,)
-    best = torch.zeros(size, device=probabilities.device)
-    classes = torch.zeros(size, device=probabilities.device, dtype=torch.uint8)
+    best = torch.zeros(size, device=probabilities.device)  # (H, W), of the classes so far
+    classes = torch.zeros(size, device=probabilities.device, dtype=torch.uint8)  # (H, W), 0 = background
     for number in range(1, len(probabilities)):
         if candidates[number]:
             probability = _resized(probabilities[None, number, None], size)[0, 0]  # (H, W)
