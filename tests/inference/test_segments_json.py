@@ -1,7 +1,19 @@
 import numpy as np
 from scipy import ndimage
 
-from ccformer_hf.inference.segments_json import boxes_of
+from ccformer_hf.inference.segments_json import boxes_of, frame_record
+from ccformer_hf.model.sliding_window_ccformer import FrameSegmentation
+
+
+def test_a_record_is_that_of_the_pipeline_rounded_and_with_boxes():
+    class_map = np.zeros((10, 20), dtype=np.uint8)
+    class_map[2:4, 5:10] = 3
+    frame = FrameSegmentation(1, 1.93750001, 1.0, 2.0, class_map, {3: 0.812345}, True)
+    record, names = frame.record({3: "dog"}), {3: "dog"}
+    assert (record["sounding"][0]["mask"] == (class_map == 3)).all() and record["sounding"][0]["score"] == 0.812345
+    sounding = {"label": "dog", "id": 3, "score": 0.8123, "area": 0.05, "boxes": [[5, 2, 10, 4]]}
+    rounded = {"index": 1, "time": 1.9375, "start": 1.0, "end": 2.0, "has_audio": True, "sounding": [sounding]}
+    assert frame_record(frame, names) == rounded and list(rounded) == list(record)
 
 
 def test_boxes_by_hand():

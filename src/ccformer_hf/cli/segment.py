@@ -134,8 +134,8 @@ def _load(options: argparse.Namespace):
 
 
 def _segment_one(video: Path, model, settings, options: argparse.Namespace) -> None:
-    from ..inference.results import readable_name
     from ..inference.segmenting import segment_video
+    from ..inference.segments_json import readable_name
 
     result = segment_video(
         video,
@@ -154,12 +154,13 @@ def _segment_one(video: Path, model, settings, options: argparse.Namespace) -> N
 
 def _summary(segments: dict) -> str:
     """`in 5.0 s sounds: dog (3.0 s), bell (1.0 s)`"""
+    from ..inference.segments_json import class_names
     from ..inference.visualize import distinct_names
 
     seconds: Counter[int] = Counter()
     for frame in segments["frames"]:
         for entry in frame["sounding"]:
             seconds[entry["id"]] += frame["end"] - frame["start"]
-    names = distinct_names({int(class_id): name for class_id, name in segments["classes"].items()})
+    names = distinct_names(class_names(segments))
     sounding = ", ".join(f"{names[class_id]} ({length:.1f} s)" for class_id, length in seconds.most_common())
     return f"in {segments['source']['duration']:.1f} s sounds: {sounding or 'nothing above the threshold'}"

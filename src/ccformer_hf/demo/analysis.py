@@ -25,7 +25,7 @@ from PIL import Image
 from ..inference.contained_media import iter_frames, iter_frames_at, iter_sounds, loudness, probe, sampled_frames
 from ..inference.results import FORMATS, write_results
 from ..inference.segmenting import predict_video
-from ..inference.segments_json import ModelRecord, Segments
+from ..inference.segments_json import ModelRecord, Segments, empty_segments
 from ..inference.video_writer import VideoWriter
 from ..model.inference_settings_ccformer import InferenceSettings
 from ..model.media_ccformer import MediaError, MediaInfo, SampledFrames
@@ -106,10 +106,8 @@ class DemoResult:
         """Writes the results at a threshold and opacity, each 0..1; those of the last two calls are kept."""
         folder = Path(tempfile.mkdtemp(prefix="drawn-", dir=self.folder))
         frames = self.segment(processor, threshold)
-        settings = replace(SETTINGS, threshold=threshold)
-        segments = write_results(
-            folder, self.info, frames, self.model, self.names, settings, WRITTEN, self.sound, opacity
-        )
+        segments = empty_segments(self.info, self.model, self.names, replace(SETTINGS, threshold=threshold))
+        write_results(folder, self.info, frames, segments, WRITTEN, self.sound, opacity)
         with zipfile.ZipFile(folder / MASKS_ZIP, "w") as archive:  # PNGs are packed already
             for mask in sorted((folder / FORMATS["masks"]).iterdir()):
                 archive.write(mask, f"masks/{mask.name}")

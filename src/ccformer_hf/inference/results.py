@@ -12,11 +12,10 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from ..model.inference_settings_ccformer import InferenceSettings
-from ..model.media_ccformer import MediaInfo, samples_every_frame, shown_path
+from ..model.media_ccformer import MediaInfo
 from ..model.sliding_window_ccformer import FrameSegmentation
 from .contained_media import iter_frames, loudness
-from .segments_json import FrameRecord, ModelRecord, Segments, frame_record
+from .segments_json import FrameRecord, Segments, class_names, frame_record
 from .video_writer import VideoWriter
 from .visualize import PALETTE, Bar, Overlay, Tile, clock, contact_sheet, distinct_names, timeline_picture
 
@@ -31,24 +30,19 @@ def write_results(
     folder: Path,
     info: MediaInfo,
     frames: Iterable[FrameSegmentation],
-    model: ModelRecord,
-    names: Mapping[int, str],
-    settings: InferenceSettings,
+    segments: Segments,
     formats: Sequence[str],
     sound_from: str | os.PathLike | None,
     opacity: float = 0.5,
     on_progress: Callable[[int], object] = lambda frames: None,
-) -> Segments:
-    """Writes the masks, and of the other `formats` the overlay video and the JSON, and returns the content of
-    `segments.json`.
+) -> None:
+    """Writes the masks and, of the other `formats`, the overlay video and the JSON; fills `segments` with the frames.
 
     Args:
         folder: to write into; the names are those of `FORMATS`.
-        info: of the video; `has_audio` says whether the model was given sound.
+        info: of the video.
         frames: what was found, one per sampled frame.
-        model: which model found it.
-        names: class id -> name, all that the model knows.
-        settings: with which `frames` were found.
+        segments: of the video, as `empty_segments` gives it.
         formats: see `segment_video`.
         sound_from: file whose sound goes with the overlay video; None: it has none.
         opacity: 0..1 of the masks in the overlay video.
@@ -57,21 +51,7 @@ def write_results(
     """
     masks = folder / FORMATS["masks"]
     masks.mkdir()
-    segments: Segments = {
-        "model": model,
-        "source": {
-            "file": readable_name(info.path),
-            "duration": round(info.duration, 6),
-            "width": info.width,
-            "height": info.height,
-            "fps": round(info.fps, 6),
-            "has_audio": info.has_audio,
-        },
-        "fps": info.fps if samples_every_frame(info, settings.fps) else settings.fps,
-        "threshold": settings.threshold,
-        "classes": {str(class_id): name for class_id, name in names.items()},
-        "frames": [],
-    }
+    names = class_names(segments)
     for frame in frames:
         _save_mask(masks / f"{frame.index:06d}.png", frame.class_map)
         segments["frames"].append(frame_record(frame, names))
@@ -82,22 +62,18 @@ def write_results(
     if "json" in formats:
         text = json.dumps(segments, indent=1, ensure_ascii=False)
         (folder / FORMATS["json"]).write_text(text + "\n", encoding="utf-8")
-    return segments
 
 
-def write_sheet(
-    folder: Path, info: MediaInfo, segments: Segments, thumbnails: Mapping[int, np.ndarray], names: Mapping[int, str]
-) -> None:
+def write_sheet(folder: Path, info: MediaInfo, segments: Segments, thumbnails: Mapping[int, np.ndarray]) -> None:
     """Writes the contact sheet.
 
     Args:
         folder: in which `write_results` wrote the masks.
         info: of the video.
-        segments: what `write_results` returned.
+        segments: with the frames that `write_results` filled in.
         thumbnails: index of a frame -> `thumbnail` of it, for the frames that the sheet shows.
-        names: class id -> name, all that the model knows.
     """
-    shown = distinct_names(names)
+    shown = distinct_names(class_names(segments))
     masks = folder / FORMATS["masks"]
     tiles = [_tile(small, masks, segments["frames"][index], shown) for index, small in thumbnails.items()]
     _sheet(info, segments, tiles, shown).save(folder / FORMATS["sheet"])
@@ -108,11 +84,6 @@ def thumbnail(frame: np.ndarray) -> np.ndarray:
     image = Image.fromarray(frame)
     image.thumbnail((THUMBNAIL, THUMBNAIL))
     return np.asarray(image)
-
-
-def readable_name(path: str | os.PathLike) -> str:
-    """The name of a file as printable text: bytes that are not UTF-8 as `\\xe9`, line breaks as `\\n`."""
-    return shown_path(Path(path).name)
 
 
 def _save_mask(path: Path, class_map: np.ndarray) -> None:
@@ -175,4 +146,4 @@ def _sheet(info: MediaInfo, segments: Segments, tiles: Sequence[Tile], names: Ma
     )
     loud = loudness(info.path, LOUDNESS_PARTS, info.duration / LOUDNESS_PARTS) if info.has_audio else None
     timeline = timeline_picture(bars, names, info.duration, loud)
-    return contact_sheet(readable_name(info.path), "  \u00b7  ".join(facts), tiles, timeline)
+    return contact_sheet(segments["source"]["file"], "  \u00b7  ".join(facts), tiles, timeline)

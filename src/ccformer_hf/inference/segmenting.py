@@ -32,8 +32,8 @@ from ..model.sliding_window_ccformer import (
 from .contained_media import iter_frames_at, iter_sounds, probe, sampled_frames
 from .loading import BUILT_IN_MODEL, load, trained_on
 from .result_folder import mark_result, result_folder
-from .results import FORMATS, SHEET_FRAMES, readable_name, thumbnail, write_results, write_sheet
-from .segments_json import Segments
+from .results import FORMATS, SHEET_FRAMES, thumbnail, write_results, write_sheet
+from .segments_json import Segments, empty_segments, readable_name
 
 Model = str | os.PathLike | tuple[CCFormerForAudioVisualSegmentation, AudioVisualProcessor]
 
@@ -192,8 +192,8 @@ def _write_all(
     samples = sampled_frames(info, settings.fps)
     on_sheet = np.unique(np.linspace(0, len(samples) - 1, min(SHEET_FRAMES, len(samples))).round().astype(int))
     thumbnails: dict[int, np.ndarray] = {}
-    names = model.config.id2label
     about = {"name": _model_name(model), "trained_on": trained_on(model)}
+    segments = empty_segments(info, about, model.config.id2label, settings)
     sound = info.path if info.has_audio else None
     steps = len(samples) * (1 + ("video" in formats))
     # disable=None: shown on a terminal only.
@@ -203,11 +203,9 @@ def _write_all(
         frames = _keeping_thumbnails(iter_frames_at(info.path, samples.times), on_sheet.tolist(), thumbnails)
         predicted = predict_video(info, samples, frames, model, processor, settings)
         segmented = segment_frames(predicted, samples, processor, settings.threshold)
-        segments = write_results(
-            folder, info, segmented, about, names, settings, formats, sound, on_progress=bar.update
-        )
+        write_results(folder, info, segmented, segments, formats, sound, on_progress=bar.update)
     if "sheet" in formats:
-        write_sheet(folder, info, segments, thumbnails, names)
+        write_sheet(folder, info, segments, thumbnails)
     if "masks" not in formats:
         shutil.rmtree(folder / FORMATS["masks"])  # the overlay and the contact sheet were drawn from them
     return segments

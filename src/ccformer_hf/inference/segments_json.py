@@ -3,12 +3,16 @@
 Times are in seconds; pixels are those of the upright picture with square pixels, origin top left.
 """
 
+import os
 from collections.abc import Mapping
+from pathlib import Path
 from typing import TypedDict
 
 import numpy as np
 from scipy import ndimage
 
+from ..model.inference_settings_ccformer import InferenceSettings
+from ..model.media_ccformer import MediaInfo, samples_every_frame, shown_path
 from ..model.sliding_window_ccformer import FrameSegmentation
 
 # Regions smaller than this share of the picture get no box, and no class gets more boxes than this.
@@ -92,28 +96,59 @@ class Segments(TypedDict):
     frames: list[FrameRecord]
 
 
-def frame_record(frame: FrameSegmentation, names: Mapping[int, str]) -> FrameRecord:
-    """One entry of `frames`."""
-    sounding = []
-    for class_id, score in frame.scores.items():
-        mask = frame.class_map == class_id  # (H, W)
-        sounding.append(
-            {
-                "label": names[class_id],
-                "id": class_id,
-                "score": round(score, 4),
-                "area": round(float(mask.mean()), 6),
-                "boxes": boxes_of(mask),
-            }
-        )
+def empty_segments(
+    info: MediaInfo, model: ModelRecord, names: Mapping[int, str], settings: InferenceSettings
+) -> Segments:
+    """The file before its first frame.
+
+    Args:
+        info: of the video; `has_audio` says whether the model was given sound.
+        model: which model segments it.
+        names: class id -> name, all that the model knows.
+        settings: of the frames to come.
+    """
     return {
-        "index": frame.index,
-        "time": round(frame.time, 6),
-        "start": round(frame.start, 6),
-        "end": round(frame.end, 6),
-        "has_audio": frame.has_audio,
-        "sounding": sounding,
+        "model": model,
+        "source": {
+            "file": readable_name(info.path),
+            "duration": round(info.duration, 6),
+            "width": info.width,
+            "height": info.height,
+            "fps": round(info.fps, 6),
+            "has_audio": info.has_audio,
+        },
+        "fps": info.fps if samples_every_frame(info, settings.fps) else settings.fps,
+        "threshold": settings.threshold,
+        "classes": {str(class_id): name for class_id, name in names.items()},
+        "frames": [],
     }
+
+
+def class_names(segments: Segments) -> dict[int, str]:
+    """Class id -> name, all that the model knows."""
+    return {int(class_id): name for class_id, name in segments["classes"].items()}
+
+
+def readable_name(path: str | os.PathLike) -> str:
+    """The name of a file as printable text: bytes that are not UTF-8 as `\\xe9`, line breaks as `\\n`."""
+    return shown_path(Path(path).name)
+
+
+def frame_record(frame: FrameSegmentation, names: Mapping[int, str]) -> FrameRecord:
+    """One entry of `frames`: the frame's record, rounded, with boxes in place of the masks."""
+    record = frame.record(names)
+    times = {name: round(record[name], 6) for name in ("time", "start", "end")}
+    sounding = [
+        {
+            "label": entry["label"],
+            "id": entry["id"],
+            "score": round(entry["score"], 4),
+            "area": round(entry["area"], 6),
+            "boxes": boxes_of(entry["mask"]),
+        }
+        for entry in record["sounding"]
+    ]
+    return {**record, **times, "sounding": sounding}
 
 
 def boxes_of(mask: np.ndarray) -> list[list[int]]:

@@ -17,7 +17,6 @@ from .inference_settings_ccformer import InferenceSettings
 from .media_ccformer import MediaError, SampledFrames, iter_frames_at, probe, sampled_frames
 from .sliding_window_ccformer import (
     FrameInputs,
-    FrameSegmentation,
     array_inputs,
     class_probabilities,
     frame_sounds,
@@ -139,7 +138,7 @@ class AudioVisualSegmentationPipeline(ChunkPipeline):
         # Each window is a batch of one: (1, T, ...) -> (T, ...).
         outputs = ({name: window[name][0] for name in ("probabilities", "audio_mask", "size")} for window in windows)
         frames = segment_frames(join_windows(outputs, spans), samples, self.processor, settings.threshold)
-        return [_record(frame, self.model.config.id2label) for frame in frames]
+        return [_with_pictures(frame.record(self.model.config.id2label)) for frame in frames]
 
     def _read_video(self, path: str | Path, fps: float | str) -> tuple[Iterator[FrameInputs], SampledFrames]:
         info = probe(path)
@@ -181,27 +180,11 @@ def _windows(inputs: Iterator[FrameInputs], samples: SampledFrames, settings: In
         yield {**window, "samples": samples, "settings": settings, "is_last": number == len(spans)}
 
 
-def _record(frame: FrameSegmentation, names: dict[int, str]) -> dict:
-    sounding = []
-    for class_id, score in frame.scores.items():
-        mask = frame.class_map == class_id  # (H, W)
-        sounding.append(
-            {
-                "label": names[class_id],
-                "id": class_id,
-                "score": score,
-                "area": float(mask.mean()),
-                "mask": Image.fromarray(mask.astype(np.uint8) * 255),
-            }
-        )
-    return {
-        "index": frame.index,
-        "time": frame.time,
-        "start": frame.start,
-        "end": frame.end,
-        "has_audio": frame.has_audio,
-        "sounding": sounding,
-    }
+def _with_pictures(record: dict[str, Any]) -> dict[str, Any]:
+    """A frame's record with each mask, bool `(H, W)`, as a picture, as other pipelines give it."""
+    for entry in record["sounding"]:
+        entry["mask"] = Image.fromarray(entry["mask"].astype(np.uint8) * 255)
+    return record
 
 
 @contextmanager

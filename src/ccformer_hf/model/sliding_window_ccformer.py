@@ -16,6 +16,7 @@ Letters: `B` clips, `T` frames of a window, `K` classes with background first, `
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import islice, repeat
+from typing import Any
 
 import numpy as np
 import torch
@@ -71,6 +72,26 @@ class FrameSegmentation:
     class_map: np.ndarray
     scores: dict[int, float]
     has_audio: bool
+
+    def record(self, names: Mapping[int, str]) -> dict[str, Any]:
+        """The same class by class, as the pipeline and `segments.json` give it, from class id -> name.
+
+        `index`, `time`, `start`, `end`, `has_audio`, and `sounding`, best score first: a dict per class with its
+        `label`, `id`, `score`, `area` (share of the picture, 0..1) and `mask` (bool `(H, W)`).
+        """
+        sounding = []
+        for class_id, score in self.scores.items():
+            mask = self.class_map == class_id  # (H, W)
+            entry = {"label": names[class_id], "id": class_id, "score": score, "area": float(mask.mean())}
+            sounding.append({**entry, "mask": mask})
+        return {
+            "index": self.index,
+            "time": self.time,
+            "start": self.start,
+            "end": self.end,
+            "has_audio": self.has_audio,
+            "sounding": sounding,
+        }
 
 
 def sound_timing(processor: AudioVisualProcessor) -> FrameTiming:
