@@ -163,7 +163,7 @@ def test_a_split_by_another_name_is_not_passed_over(tmp_path):
 
 
 def test_pictures_are_upright_in_folders_and_shards(tmp_path):
-    """A photo that was stored lying, with the mask of the picture as it is looked at."""
+    """A photo that was stored lying, with a mask of the upright picture."""
     clip, exif = clip_of(tmp_path / "mine", [], ["0.png"]), Image.Exif()
     exif[274] = 6
     frame = Image.fromarray(np.repeat(np.array([[0], [255]], np.uint8), [16, 8], 0).repeat(16, 1)).convert("RGB")
