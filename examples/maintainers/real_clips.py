@@ -1,10 +1,10 @@
-"""How many sounding objects of real clips a model names and finds, and a picture of each clip to look at.
+"""How many sounding objects of real clips a model names and finds, and a picture of each clip.
 
     python examples/maintainers/real_clips.py clips/clips.csv --model ccformer-small -o real_clips
 
-The table has a line per object: `file,time,class,x0,y0,x1,y1`, with the box of what sounds at that time (s), in shares of width and
-height. An object is named where its class is marked in the frame of that time, and found where the box around these marks has an
-IoU of at least 0.5 with the one given.
+The table has a line per object: `file,time,class,x0,y0,x1,y1`, with the box of what sounds at that time (s), in shares
+of width and height. An object is named where its class is marked in the frame of that time, and found where the box
+around these marks has an IoU of at least 0.5 with the one given.
 """
 
 import argparse

@@ -45,7 +45,7 @@ SMOOTHED = 50  # steps whose mean loss is shown
 def parameter_groups(model: CCFormerForAudioVisualSegmentation, recipe: Recipe) -> list[dict[str, Any]]:
     """The backbones and the rest, each in two: matrices and kernels decay; norms, biases, tokens, queries do not.
 
-    A backbone whose rate is 0 is in none.
+    A backbone whose rate is 0 is in none, and gets no gradient.
     """
     embeddings = {id(module.weight) for module in model.modules() if isinstance(module, torch.nn.Embedding)}
     part_of = {}
