@@ -17,7 +17,8 @@ from ccformer_hf.stop_signals import Stopped, stop_exit_code, stopped_by_signals
 try:
     with stopped_by_signals():
         print("ready", flush=True)
-        time.sleep(60)
+        for _ in range(600):  # a signal that comes just before a sleep is only seen after it
+            time.sleep(0.1)
 except Stopped as stop:
     sys.exit(stop_exit_code(stop))
 """
