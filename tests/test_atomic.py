@@ -3,7 +3,7 @@ import subprocess
 
 import pytest
 
-from ccformer_hf.atomic import AtomicFolder, atomic_file, replace_folder, temporary_name
+from ccformer_hf.atomic import AtomicFolder, atomic_file, refuse_filled_folder, replace_folder, temporary_name
 
 
 def names(folder):
@@ -114,3 +114,12 @@ def test_folders_that_were_made_are_gone_after_an_error(tmp_path):
     with pytest.raises(KeyboardInterrupt), AtomicFolder(tmp_path / "deep" / "er" / "best"):
         raise KeyboardInterrupt
     assert names(tmp_path) == ["file"]
+
+
+def test_a_place_for_a_new_folder_holds_nothing(tmp_path):
+    refuse_filled_folder(tmp_path / "new")
+    refuse_filled_folder(tmp_path)
+    (tmp_path / "file").write_text("mine")
+    for path in (tmp_path, tmp_path / "file"):
+        with pytest.raises(FileExistsError, match="exists already and is not an empty folder; name a new folder"):
+            refuse_filled_folder(path)

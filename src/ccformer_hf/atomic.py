@@ -33,6 +33,18 @@ def atomic_file(path: str | os.PathLike) -> Iterator[Path]:
         temporary.unlink(missing_ok=True)
 
 
+def refuse_filled_folder(path: Path) -> None:
+    """Refuses a place for a new folder where there is something already.
+
+    Raises:
+        FileExistsError: where `path` is a file, or a folder with something in it.
+    """
+    if path.exists() and not (path.is_dir() and not any(path.iterdir())):
+        raise FileExistsError(
+            f"{path} exists already and is not an empty folder; name a new folder, or remove it first"
+        )
+
+
 class AtomicFolder:
     """A folder that is written under a temporary name and takes its place at the end, or leaves what was there before.
 

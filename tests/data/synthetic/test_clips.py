@@ -479,7 +479,7 @@ def test_a_folder_in_use_is_refused_and_an_empty_one_taken(tmp_path):
     used, empty = tmp_path / "used", tmp_path / "empty"
     used.mkdir()
     (used / "mine.txt").write_text("keep")
-    with pytest.raises(FileExistsError, match="used exists already and is not an empty folder: name a new folder"):
+    with pytest.raises(FileExistsError, match="used exists already and is not an empty folder; name a new folder"):
         write_synthetic_set(used, "ms3", 3, 0, workers=1, progress=False, size=32)
     assert (used / "mine.txt").read_text() == "keep"
     empty.mkdir()

@@ -14,7 +14,7 @@ from datasets.features.features import register_feature
 from PIL import Image
 from tqdm import tqdm
 
-from ...atomic import AtomicFolder
+from ...atomic import AtomicFolder, refuse_filled_folder
 from ..avsbench import FOLDER, SPLITS
 from ..folder import CLASSES_FILE
 from ..synthetic.clips import write_folder_clip
@@ -172,10 +172,7 @@ def write_composed_set(
     out = Path(out)
     if clips < 3:
         raise ValueError(f"clips is {clips}; expected at least 3, one for each split")
-    if out.exists() and not (out.is_dir() and not any(out.iterdir())):
-        raise FileExistsError(
-            f"{out} exists already and is not an empty folder; name a new folder, or remove it first"
-        )
+    refuse_filled_folder(out)
     material = read_material(path)
     counts = {split: max(1, round(SHARES[split] * clips)) for split in SPLITS if split in material}
     jobs = [(split, seed, index) for split, count in counts.items() for index in range(count)]

@@ -23,7 +23,7 @@ import numpy as np
 from PIL import Image
 from tqdm import tqdm
 
-from ...atomic import AtomicFolder
+from ...atomic import AtomicFolder, refuse_filled_folder
 from ...model.timing_ccformer import FRAME_OFFSET
 from ..avsbench import AVSS_CLASS_NAMES, COLUMNS, FOLDER, SETTINGS, TABLES, avss_palette
 from ..folder import CLASSES_FILE
@@ -349,10 +349,7 @@ def write_synthetic_set(
     workers = workers if workers is not None else os.cpu_count() or 1
     if workers < 1:
         raise ValueError(f"workers is {workers}, it must be at least 1")
-    if root.exists() and not (root.is_dir() and not any(root.iterdir())):
-        raise FileExistsError(
-            f"{root} exists already and is not an empty folder: name a new folder, or remove it first"
-        )
+    refuse_filled_folder(root)
 
     with AtomicFolder(root.resolve()) as folder:
         make = partial(
