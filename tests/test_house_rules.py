@@ -64,7 +64,7 @@ FLOORS = [
     {"model", "metrics", "atomic", "stop_signals", "registration"},
     {"auto", "data"},
     {"inference"},
-    {"evaluation", "model_card"},
+    {"evaluation", "labelling", "model_card"},
     {"training"},
     {"hub", "demo"},
     {"cli"},

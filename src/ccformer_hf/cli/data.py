@@ -4,6 +4,7 @@ import argparse
 
 from .arguments import SETTINGS, at_least, needs_extra
 from .compose import add_compose
+from .label import add_label
 
 
 def add_data(commands) -> None:
@@ -42,6 +43,7 @@ def add_data(commands) -> None:
     _add_check(actions)
     _add_convert(actions)
     add_compose(actions)
+    add_label(actions)
 
 
 def _add_check(actions) -> None:

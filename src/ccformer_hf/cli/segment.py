@@ -82,7 +82,7 @@ def _segment(options: argparse.Namespace) -> int:
 
     model, done = None, 0
     for video in videos:
-        with _media_warnings_printed():
+        with media_warnings_printed():
             try:
                 probe(video)
             except (OSError, ValueError) as error:
@@ -106,7 +106,7 @@ def _segment(options: argparse.Namespace) -> int:
 
 
 @contextmanager
-def _media_warnings_printed() -> Iterator[None]:
+def media_warnings_printed() -> Iterator[None]:
     """Each fault of a video that is used all the same, on one line and once."""
     from ..model.media_ccformer import MediaWarning
 

@@ -33,7 +33,7 @@ def load(
         OSError: where there is no such model, or a part of it is missing or damaged.
         ValueError: where it is another kind of model, its weights hold NaN or infinity, or the device is not there.
     """
-    place = _device(device)
+    place = choose_device(device)
     built_in = str(model) == BUILT_IN_MODEL and not Path(model).is_dir()
     path = CHECKPOINTS / BUILT_IN_MODEL if built_in else Path(model)
     is_hub_id = isinstance(model, str) and model.count("/") == 1 and not model.startswith((".", "/", "~"))
@@ -80,11 +80,11 @@ def load(
             f"{part} has the shape {tuple(found)} and not {tuple(wanted)}; take "
             "both from one model"
         )
-    _check_weights(loaded, model)
+    check_weights(loaded, model)
     return loaded.to(place).eval(), processor
 
 
-def _check_weights(loaded: CCFormerForAudioVisualSegmentation, model: str | os.PathLike) -> None:
+def check_weights(loaded: torch.nn.Module, model: str | os.PathLike) -> None:
     """Raises ValueError for NaN or infinity: the masks of such weights look like any others."""
     for name, values in loaded.state_dict().items():
         if not torch.isfinite(values).all():
@@ -135,7 +135,12 @@ def trained_on(model: CCFormerForAudioVisualSegmentation) -> str | None:
     return json.loads(file.read_text(encoding="utf-8")).get("trained_on") if file.is_file() else None
 
 
-def _device(device: str) -> torch.device:
+def choose_device(device: str) -> torch.device:
+    """The device of a name as `load` takes it.
+
+    Raises:
+        ValueError: where it is not there.
+    """
     if device == "auto":
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
     try:
