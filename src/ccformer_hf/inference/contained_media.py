@@ -13,7 +13,9 @@ import numpy as np
 
 from ..model import media_ccformer
 from ..model.media_ccformer import (
+    PLAIN_COLOURS,
     SILENCED,
+    Colours,
     MediaError,
     MediaInfo,
     SampledFrames,
@@ -66,6 +68,15 @@ def iter_frames(path: str | os.PathLike, seconds: float = math.inf) -> Iterator[
         yield float(time), _picture(path, arrays)
 
 
+def iter_yuv_frames(path: str | os.PathLike) -> tuple[Colours, Iterator[tuple[float, np.ndarray]]]:
+    """`media_ccformer.iter_yuv_frames`; errors as in `probe`."""
+    messages = run_isolated(_yuv_frames, path)
+    colours, _ = next(messages)
+    if not isinstance(colours, list) or len(colours) != 3 or not set(colours) <= set(PLAIN_COLOURS):
+        raise _not_understood(path)
+    return Colours(*colours), ((float(time), _yuv_picture(path, arrays)) for time, arrays in messages)
+
+
 def iter_frames_at(path: str | os.PathLike, times: Iterable[float]) -> Iterator[np.ndarray]:
     """`media_ccformer.iter_frames_at`; errors as in `probe`."""
     for _, arrays in run_isolated(_frames_at, path, [float(time) for time in times]):
@@ -110,6 +121,12 @@ def _picture(path: str | os.PathLike, arrays: list[np.ndarray]) -> np.ndarray:
     return arrays[0]
 
 
+def _yuv_picture(path: str | os.PathLike, arrays: list[np.ndarray]) -> np.ndarray:
+    if len(arrays) != 1 or arrays[0].ndim != 2 or len(arrays[0]) % 3 or arrays[0].dtype != np.uint8:
+        raise _not_understood(path)
+    return arrays[0]
+
+
 def _media_info(path: str | os.PathLike, value: dict) -> MediaInfo:
     kinds = {field.name: field.type for field in fields(MediaInfo)}
     if not isinstance(value, dict) or value.keys() != kinds.keys():
@@ -136,6 +153,12 @@ def _frame_starts(path: str) -> Iterator[tuple]:
 
 def _frames(path: str) -> Iterator[tuple]:
     yield from media_ccformer.iter_frames(path)
+
+
+def _yuv_frames(path: str) -> Iterator[tuple]:
+    colours, frames = media_ccformer.iter_yuv_frames(path)
+    yield (colours,)
+    yield from frames
 
 
 def _frames_at(path: str, times: list[float]) -> Iterator[tuple]:

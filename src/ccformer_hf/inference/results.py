@@ -14,7 +14,7 @@ from PIL import Image
 
 from ..model.media_ccformer import MediaInfo
 from ..model.sliding_window_ccformer import FrameSegmentation
-from .contained_media import iter_frames, loudness
+from .contained_media import iter_yuv_frames, loudness
 from .segments_json import FrameRecord, Segments, class_names, frame_record
 from .video_writer import VideoWriter
 from .visualize import PALETTE, Bar, Overlay, Tile, clock, contact_sheet, distinct_names, timeline_picture
@@ -111,16 +111,17 @@ def _write_video(
     # Rounded for the JSON: a frame at this very time comes after it.
     starts = np.array([record["start"] for record in records]) - 2e-6
     shown, layer = -1, None
-    with VideoWriter(path, info.width, info.height, info.fps, sound_from) as video:
-        for time, frame in iter_frames(info.path):
+    colours, frames = iter_yuv_frames(info.path)
+    with VideoWriter(path, info.width, info.height, info.fps, sound_from, colours) as video:
+        for time, frame in frames:
             index = max(0, int(np.searchsorted(starts, time, side="right")) - 1)
             if index != shown:
                 legend = {entry["id"]: names[entry["id"]] for entry in records[index]["sounding"]}
-                layer = Overlay(_read_mask(masks, index), opacity, legend)
+                layer = Overlay(_read_mask(masks, index), colours, opacity, legend)
                 on_progress(index - max(shown, 0))
                 shown = index
             layer.draw_on(frame)
-            video.write(frame, time)
+            video.write_yuv(frame, time)
         on_progress(len(records) - max(shown, 0))
 
 

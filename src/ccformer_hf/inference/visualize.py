@@ -1,15 +1,17 @@
-"""Lays masks over frames, and draws the contact sheet and the timeline of what sounds when .
+"""Lays masks over frames, and draws the contact sheet and the timeline of what sounds when.
 
 Everything works on arrays and small records; files are read and written elsewhere. Letters: `H W` picture.
 """
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 from scipy import ndimage
+
+from ..model.media_ccformer import BT709, Colours, yuv_planes
 
 # Okabe and Ito's colours, told apart with any colour vision.
 OKABE_ITO = ("#E69F00", "#56B4E9", "#009E73", "#F0E442", "#0072B2", "#D55E00", "#CC79A7")
@@ -96,14 +98,46 @@ class Bar:
     score: float
 
 
+@dataclass(frozen=True)
+class _Paint:
+    """Colours to lay over a part of a picture, ready for any number of frames.
+
+    Attributes:
+        rows, columns: the part.
+        colour: `(h, w, C)` uint8.
+        alpha: `(h, w)` uint16, 0..256.
+    """
+
+    rows: slice
+    columns: slice
+    colour: np.ndarray
+    alpha: np.ndarray
+
+
+class _Blend:
+    """A part of a plane `* keep + add`, divided by 256: fits into 16 bits."""
+
+    def __init__(self, rows: slice, columns: slice, keep: np.ndarray, add: np.ndarray):
+        self._part = rows, columns
+        self._keep, self._add = keep.astype(np.uint16), (add + 128).astype(np.uint16)
+
+    def draw_on(self, plane: np.ndarray) -> None:
+        region = plane[self._part]
+        mixed = np.multiply(region, self._keep, dtype=np.uint16)
+        mixed += self._add
+        mixed >>= 8
+        region[...] = mixed
+
+
 class Overlay:
-    """The masks of one moment, ready to be laid over any number of frames.
+    """The masks of one moment, ready to be laid over any number of frames of a video.
 
     All that does not depend on the frame is computed here once; `draw_on` then touches only the box around the masks,
-    in integers.
+    in integers, and what is not under a mask or the legend stays as it was.
 
     Args:
         class_map: `(H, W)` uint8 class ids, 0 = background.
+        colours: of the frames.
         opacity: 0..1 of the colour inside a mask; its outline is opaque.
         legend: class id -> name, written into the top left corner; empty: none.
 
@@ -111,71 +145,125 @@ class Overlay:
         ValueError: for a class map that is not `(H, W)` uint8, or an opacity outside 0..1.
     """
 
-    def __init__(self, class_map: np.ndarray, opacity: float = 0.5, legend: Mapping[int, str] | None = None):
-        if class_map.ndim != 2 or class_map.dtype != np.uint8:
-            raise ValueError(f"class_map is {class_map.shape} {class_map.dtype}, it must be (H, W) uint8")
-        if not 0 <= opacity <= 1:
-            raise ValueError(f"opacity is {opacity}, it must be from 0 (unseen) to 1 (opaque)")
-        self.size = class_map.shape
-        self._patches = []
+    def __init__(
+        self,
+        class_map: np.ndarray,
+        colours: Colours,
+        opacity: float = 0.5,
+        legend: Mapping[int, str] | None = None,
+    ):
+        _check(class_map, opacity)
+        # The frames have an even size, see `iter_yuv_frames`.
+        class_map = np.pad(class_map, [(0, length % 2) for length in class_map.shape], mode="edge")
+        self._size = class_map.shape
+        self._blends: list[tuple[int, _Blend]] = []  # number of the plane, and what is drawn on it
         if class_map.any():
-            self._add_masks(class_map, opacity)
+            self._add(_mask_paint(class_map, opacity, _to_yuv(PALETTE, colours)))
         if legend:
-            self._add_legend(legend)
+            paint = _legend_paint(legend, self._size)
+            self._add(replace(paint, colour=_to_yuv(paint.colour, colours)))
 
     def draw_on(self, frame: np.ndarray) -> None:
-        """Changes `frame` (H, W, 3) uint8 in place.
+        """Changes a frame, as `yuv_planes` takes it, in place.
 
         Raises:
             ValueError: for a frame of another size or type.
         """
-        if frame.shape != (*self.size, 3) or frame.dtype != np.uint8:
+        height, width = self._size
+        if frame.shape != (3 * height // 2, width) or frame.dtype != np.uint8:
             raise ValueError(
-                f"the frame is {frame.shape} {frame.dtype}, it must be {(*self.size, 3)} uint8 like its class map"
+                f"the frame is {frame.shape} {frame.dtype}, expected {(3 * height // 2, width)} uint8, the planes of "
+                f"a picture of {width} x {height} like its class map"
             )
-        for rows, columns, keep, add in self._patches:
-            region = frame[rows, columns]
-            mixed = np.multiply(region, keep, dtype=np.uint16)
-            mixed += add
-            mixed >>= 8
-            region[...] = mixed
+        planes = yuv_planes(frame)
+        for plane, blend in self._blends:
+            blend.draw_on(planes[plane])
 
-    def _add_masks(self, class_map: np.ndarray, opacity: float) -> None:
-        rows, columns = ndimage.find_objects((class_map > 0).astype(np.uint8))[0]
-        # One pixel around, for the outline.
-        rows, columns = (
-            slice(max(0, rows.start - 1), rows.stop + 1),
-            slice(max(0, columns.start - 1), columns.stop + 1),
+    def _add(self, paint: _Paint) -> None:
+        """In pairs of rows and columns, which share a pixel of U and V: that gets the average of what the four get."""
+        top, left = paint.rows.start // 2 * 2, paint.columns.start // 2 * 2
+        bottom, right = -(-paint.rows.stop // 2) * 2, -(-paint.columns.stop // 2) * 2
+        around = (
+            (paint.rows.start - top, bottom - paint.rows.stop),
+            (paint.columns.start - left, right - paint.columns.stop),
         )
-        ids = class_map[rows, columns]
-        # Two pixels wide at 480 lines, one on each side of the border; wider in proportion.
-        width = 1 + 2 * max(1, round(min(self.size) / 480))
-        highest = ndimage.maximum_filter(ids, width)
-        outline = highest != ndimage.minimum_filter(ids, width)
-        alpha = np.where(outline, 256, np.where(ids > 0, round(256 * opacity), 0))
-        self._add_patch(rows, columns, PALETTE[np.where(outline, highest, ids)], alpha)
-
-    def _add_legend(self, legend: Mapping[int, str]) -> None:
-        label = _legend_picture(legend, font_size=max(10, round(min(self.size) / 26)))
-        inset = max(2, round(min(self.size) / 50))
-        pixels = np.asarray(label)[: self.size[0] - inset, : self.size[1] - inset]
-        height, width = pixels.shape[:2]
-        alpha = np.round(pixels[..., 3] * (256 / 255))
-        self._add_patch(slice(inset, inset + height), slice(inset, inset + width), pixels[..., :3], alpha)
-
-    def _add_patch(self, rows: slice, columns: slice, colour: np.ndarray, alpha: np.ndarray) -> None:
-        """Colour `(h, w, 3)` uint8 with alpha `(h, w)` 0..256: frame * keep + add, divided by 256, fits into 16
-        bits."""
-        alpha = np.repeat(alpha.astype(np.uint16)[..., None], 3, axis=2)
-        self._patches.append((rows, columns, 256 - alpha, colour * alpha + np.uint16(128)))
+        alpha = np.pad(paint.alpha, around)  # (h, w)
+        add = np.pad(paint.colour, (*around, (0, 0))).astype(np.uint16) * alpha[..., None]  # (h, w, 3)
+        whole, half = (
+            (slice(top, bottom), slice(left, right)),
+            (slice(top // 2, bottom // 2), slice(left // 2, right // 2)),
+        )
+        self._blends.append((0, _Blend(*whole, 256 - alpha, add[..., 0])))
+        keep = 256 - _averaged(alpha)
+        self._blends += [(plane, _Blend(*half, keep, _averaged(add[..., plane]))) for plane in (1, 2)]
 
 
 def overlay(frame: np.ndarray, class_map: np.ndarray, opacity: float = 0.5) -> np.ndarray:
-    """A copy of `frame` (H, W, 3) uint8 with the masks of `class_map` (H, W) uint8 laid over it; errors as
-    `Overlay`."""
+    """A copy of `frame` (H, W, 3) uint8 RGB with the masks of `class_map` (H, W) uint8 laid over it.
+
+    Raises:
+        ValueError: as in `Overlay`, and for a frame of another size or type.
+    """
+    _check(class_map, opacity)
+    if frame.shape != (*class_map.shape, 3) or frame.dtype != np.uint8:
+        raise ValueError(
+            f"the frame is {frame.shape} {frame.dtype}, expected {(*class_map.shape, 3)} uint8 like its class map"
+        )
     result = frame.copy()
-    Overlay(class_map, opacity).draw_on(result)
+    if class_map.any():
+        paint = _mask_paint(class_map, opacity, PALETTE)
+        alpha = paint.alpha[..., None]
+        _Blend(paint.rows, paint.columns, 256 - alpha, paint.colour * alpha).draw_on(result)
     return result
+
+
+def _check(class_map: np.ndarray, opacity: float) -> None:
+    if class_map.ndim != 2 or class_map.dtype != np.uint8:
+        raise ValueError(f"class_map is {class_map.shape} {class_map.dtype}, expected (H, W) uint8")
+    if not 0 <= opacity <= 1:
+        raise ValueError(f"opacity is {opacity}, expected 0 (unseen) to 1 (opaque)")
+
+
+def _mask_paint(class_map: np.ndarray, opacity: float, palette: np.ndarray) -> _Paint:
+    """The masks of a class map `(H, W)` that has some; `palette (256, C)` has the colour of each class."""
+    rows, columns = ndimage.find_objects((class_map > 0).astype(np.uint8))[0]
+    # One pixel around, for the outline.
+    rows, columns = (
+        slice(max(0, part.start - 1), min(length, part.stop + 1))
+        for part, length in zip((rows, columns), class_map.shape, strict=True)
+    )
+    ids = class_map[rows, columns]
+    # Two pixels wide at 480 lines, one on each side of the border; wider in proportion.
+    width = 1 + 2 * max(1, round(min(class_map.shape) / 480))
+    highest = ndimage.maximum_filter(ids, width)
+    outline = highest != ndimage.minimum_filter(ids, width)
+    alpha = np.where(outline, 256, np.where(ids > 0, round(256 * opacity), 0)).astype(np.uint16)
+    return _Paint(rows, columns, palette[np.where(outline, highest, ids)], alpha)
+
+
+def _legend_paint(legend: Mapping[int, str], size: tuple[int, int]) -> _Paint:
+    """The legend in a picture of `size` (height, width), in RGB."""
+    label = _legend_picture(legend, font_size=max(10, round(min(size) / 26)))
+    inset = max(2, round(min(size) / 50))
+    pixels = np.asarray(label)[: size[0] - inset, : size[1] - inset]
+    height, width = pixels.shape[:2]
+    alpha = np.round(pixels[..., 3] * (256 / 255)).astype(np.uint16)
+    return _Paint(slice(inset, inset + height), slice(inset, inset + width), pixels[..., :3], alpha)
+
+
+def _averaged(values: np.ndarray) -> np.ndarray:
+    """`(2 h, 2 w)` uint16 -> `(h, w)`, the rounded average of each four."""
+    height, width = values.shape
+    return (values.reshape(height // 2, 2, width // 2, 2).sum(axis=(1, 3), dtype=np.uint32) + 2) // 4
+
+
+def _to_yuv(rgb: np.ndarray, colours: Colours) -> np.ndarray:
+    """Colours `(..., 3)` uint8 in limited range."""
+    red, blue = (0.2126, 0.0722) if colours.matrix == BT709 else (0.299, 0.114)
+    r, g, b = np.moveaxis(rgb / 255, -1, 0)
+    y = red * r + (1 - red - blue) * g + blue * b
+    u, v = (b - y) / (2 - 2 * blue), (r - y) / (2 - 2 * red)  # -0.5..0.5
+    return np.stack([16 + 219 * y, 128 + 224 * u, 128 + 224 * v], axis=-1).round().astype(np.uint8)
 
 
 def probability_picture(probability: np.ndarray) -> np.ndarray:

@@ -23,6 +23,7 @@ from fractions import Fraction
 from functools import lru_cache
 from itertools import chain
 from os import PathLike
+from typing import NamedTuple
 
 import numpy as np
 
@@ -32,6 +33,7 @@ from .timing_ccformer import FrameTiming
 
 try:
     import av
+    from av.video.reformatter import ColorRange, Colorspace
 except ImportError:  # a processor that is given arrays needs no PyAV
     av = None
 
@@ -68,6 +70,9 @@ SILENCED = "its sound holds samples that are not numbers or far too loud; they a
 MOST_CLIP_BYTES = 4 << 30
 # In place of a number of frames per second.
 ALL_FRAMES = "all"
+# Numbers of H.273 for matrix, primaries and transfer curve: BT.709, not told, and BT.601's two.
+BT709, BT601 = 1, 6
+PLAIN_COLOURS = (BT709, 2, 5, BT601)
 # Pictures that end this much (s) before the sound, or before the length that the file states, are worth a word.
 EARLY = 1.0
 
@@ -108,6 +113,15 @@ class MediaInfo:
     audio_rate: int
     audio_channels: int
     rotation: int
+
+
+class Colours(NamedTuple):
+    """What the numbers of a YUV picture of limited range mean: `matrix`, `primaries` and `transfer` curve, as H.273
+    numbers them. A matrix that is not told (2) counts as BT.601, as in FFmpeg."""
+
+    matrix: int = BT709
+    primaries: int = BT709
+    transfer: int = BT709
 
 
 @dataclass(frozen=True)
@@ -359,6 +373,40 @@ def iter_frames(path: FilePath) -> Iterator[tuple[float, np.ndarray]]:
     """
     for time, frame, upright in _decoded_frames(path):
         yield time, upright(frame)
+
+
+def iter_yuv_frames(path: FilePath) -> tuple[Colours, Iterator[tuple[float, np.ndarray]]]:
+    """The frames of `iter_frames` as an encoder wants them: their colours, and each one's time and `yuv_planes`.
+
+    A file whose pictures are 8-bit YUV 4:2:0 of an even size, as nearly all are, gives what its decoder gives, without
+    any conversion. Others are converted once: to limited range, in their own colours where these are those of BT.709
+    or BT.601, else in those of BT.709. An odd width or height is rounded up by repeating the last column or row.
+
+    Raises:
+        MediaError: as in `iter_frames`.
+    """
+    frames = _decoded_frames(path)
+    first = next(frames)
+    colours = _colours_of(first[1].frame)
+    return colours, ((time, upright.yuv(picture, colours)) for time, picture, upright in chain([first], frames))
+
+
+def yuv_planes(packed: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Views of the planes of a YUV 4:2:0 picture: Y `(H, W)`, U and V `(H / 2, W / 2)`.
+
+    Args:
+        packed: `(3 H / 2, W)` uint8, one plane after the other in memory; H and W are even.
+    """
+    height, width = len(packed) * 2 // 3, packed.shape[1]
+    u, v = packed[height:].reshape(2, height // 2, width // 2)
+    return packed[:height], u, v
+
+
+def rgb_to_yuv(rgb: np.ndarray, colours: Colours) -> np.ndarray:
+    """A picture `(H, W, 3)` uint8 as `yuv_planes` takes it, H and W rounded up to even numbers by repeating the last
+    row or column."""
+    rgb = np.pad(rgb, ((0, len(rgb) % 2), (0, rgb.shape[1] % 2), (0, 0)), mode="edge")
+    return _yuv_of(av.VideoFrame.from_ndarray(rgb, format="rgb24"), rgb.shape[1], len(rgb), colours)
 
 
 def iter_frames_at(path: FilePath, times: Iterable[float]) -> Iterator[np.ndarray]:
@@ -666,25 +714,61 @@ class _Upright:
         self.width, self.height = self._size[:: -1 if self._swap else 1]
 
     def __call__(self, picture: _Picture) -> np.ndarray:
-        pixels = self._square(picture)
+        return np.ascontiguousarray(self._turned(self._square(picture)))
+
+    def yuv(self, picture: _Picture, colours: Colours) -> np.ndarray:
+        """The upright picture as `yuv_planes` takes it."""
+        width, height = self._size
+        if picture.crop != UNCROPPED or width % 2 or height % 2 or not self._fits(picture):
+            return rgb_to_yuv(self(picture), colours)
+        packed = _yuv_of(picture.frame, width, height, colours)
+        if not (self._swap or self._flip_x or self._flip_y):
+            return packed
+        turned = [self._turned(plane).reshape(-1) for plane in yuv_planes(packed)]
+        return np.concatenate(turned).reshape(3 * self.height // 2, self.width)
+
+    def _turned(self, pixels: np.ndarray) -> np.ndarray:
         if self._swap:
-            pixels = pixels.transpose(1, 0, 2)
-        return np.ascontiguousarray(pixels[:: -1 if self._flip_y else 1, :: -1 if self._flip_x else 1])
+            pixels = pixels.swapaxes(0, 1)
+        return pixels[:: -1 if self._flip_y else 1, :: -1 if self._flip_x else 1]
+
+    def _fits(self, picture: _Picture) -> bool:
+        """Whether the picture has the first one's shape; half a pixel of rounding is no other shape."""
+        width, height = self._size
+        shape = picture.size[0] * picture.aspect / picture.size[1]
+        return abs(shape * height - width) <= 1 or abs(width / shape - height) <= 1
 
     def _square(self, picture: _Picture) -> np.ndarray:
         """(h, w, 3) as stored, but with square pixels and of the first one's size."""
         width, height = self._size
-        stored_width, stored_height = picture.size
-        shape = stored_width * picture.aspect / stored_height
-        # Half a pixel of rounding is no other shape.
-        if abs(shape * height - width) <= 1 or abs(width / shape - height) <= 1:
+        if self._fits(picture):
             return picture.at_size(width, height)
+        shape = picture.size[0] * picture.aspect / picture.size[1]
         inner_width = min(width, max(1, round(height * shape)))
         inner_height = min(height, max(1, round(width / shape)))
         left, top = (width - inner_width) // 2, (height - inner_height) // 2
         pixels = np.zeros((height, width, 3), dtype=np.uint8)
         pixels[top : top + inner_height, left : left + inner_width] = picture.at_size(inner_width, inner_height)
         return pixels
+
+
+def _colours_of(frame: "av.VideoFrame") -> Colours:
+    """In which colours the frames of a video are encoded whose first one this is."""
+    if frame.format.is_rgb or frame.colorspace not in PLAIN_COLOURS:
+        return Colours()
+    told = int(frame.color_primaries), int(frame.color_trc)
+    return Colours(int(frame.colorspace), *(number if number in PLAIN_COLOURS else 2 for number in told))
+
+
+def _yuv_of(frame: "av.VideoFrame", width: int, height: int, colours: Colours) -> np.ndarray:
+    """A frame at an even size, as `yuv_planes` takes it; untouched where it is that already."""
+    same = (
+        frame.format.name == "yuv420p" and frame.color_range != ColorRange.JPEG and frame.colorspace == colours.matrix
+    )
+    if not same or (frame.width, frame.height) != (width, height):
+        matrix = Colorspace.ITU709 if colours.matrix == BT709 else Colorspace.ITU601
+        frame = frame.reformat(width, height, format="yuv420p", dst_colorspace=matrix, dst_color_range=ColorRange.MPEG)
+    return frame.to_ndarray()
 
 
 def _audio_layout(frame: "av.AudioFrame") -> tuple[str, str, int]:
