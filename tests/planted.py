@@ -87,13 +87,13 @@ def crash_in_probe(path: str, need_video: bool = True) -> Iterator[tuple]:
 
 
 def crash_in_frames(path: str) -> Iterator[tuple]:
-    """Stands for `contained_media._frames`."""
+    """Stands for `contained_media._yuv_frames`."""
     from ccformer_hf.inference import contained_media
 
-    for number, (time_, picture) in enumerate(contained_media._frames(path)):
+    for number, message in enumerate(contained_media._yuv_frames(path)):
         if number == 5:
             ctypes.string_at(0)
-        yield time_, picture
+        yield message
 
 
 def endless_frames(path: str) -> Iterator[tuple]:

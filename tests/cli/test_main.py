@@ -52,7 +52,8 @@ def test_help_and_wrong_arguments_load_nothing_heavy():
     code = f"""
 import sys
 from ccformer_hf.cli.main import main
-for arguments in (["segment", "--help"], ["segment", "--threshold", "7"], ["--version"]):
+helps = [[name, "--help"] for name in ("segment", "demo", "train", "evaluate", "data", "publish")]
+for arguments in (*helps, ["--help"], ["data", "compose", "--help"], ["segment", "--threshold", "7"], ["--version"]):
     try:
         main(arguments)
     except SystemExit:
@@ -245,6 +246,16 @@ def test_the_built_in_model_says_what_it_knows(model, video, output, capsys, mon
     assert cli.main(["segment", video, "-o", str(output), "--model", "small", "--format", "json"]) == 0
     first = capsys.readouterr().out.splitlines()[0]
     assert first.startswith("small was trained on synthetic clips") and first.endswith(": bell, dog, drum")
+
+
+def test_on_a_terminal_it_says_what_it_is_doing_before_it_imports_anything_heavy(video, output, capsys, monkeypatch):
+    def load(options):
+        assert capsys.readouterr().err == "loading ccformer-tiny ...\n"
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(sys.stderr, "isatty", lambda: True)
+    monkeypatch.setattr(cli_segment, "_load", load)
+    assert cli.main(["segment", video, "-o", str(output)]) == 130
 
 
 def test_ctrl_c_is_tidy(model, video, output, capsys, monkeypatch):

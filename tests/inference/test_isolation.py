@@ -21,7 +21,7 @@ def started():
     """A child for clip.mp4 is there already: however busy the machine, its start takes no part of a time limit."""
     list(run_isolated(planted.fine, "clip.mp4", 0))
     yield
-    isolation._end_idle()
+    isolation.end_idle_children()
 
 
 def fault(function, *arguments, **limits) -> str:
@@ -103,7 +103,7 @@ def test_the_parent_may_take_its_time(monkeypatch):
 @posix
 def test_a_child_that_wants_all_memory(monkeypatch):
     monkeypatch.setattr(isolation, "MEMORY", 1 << 30)
-    isolation._end_idle()
+    isolation.end_idle_children()
     assert "needs more than 1 GiB of memory" in fault(planted.hungry)
 
 
@@ -184,7 +184,7 @@ def test_leaving_early_ends_the_child():
 
 def test_a_python_that_cannot_be_started(monkeypatch):
     monkeypatch.setattr(isolation, "_START", "raise SystemExit(3)")
-    isolation._end_idle()
+    isolation.end_idle_children()
     with pytest.raises(OSError, match="clip.mp4: cannot be read.*exit code 3.*can import ccformer_hf"):
         list(run_isolated(planted.fine, "clip.mp4", 1))
 

@@ -116,6 +116,23 @@ def test_the_overlay_shows_the_mask_of_its_second(loaded, video, tmp_path, monke
         assert (left > 5 * right) if int(time + 1e-6) % 2 == 0 else (right > 5 * left)
 
 
+def test_frames_without_a_mask_go_to_the_encoder_as_they_were_decoded(loaded, video, tmp_path, monkeypatch):
+    written = []
+    write = module.VideoWriter.write_yuv
+    monkeypatch.setattr(
+        module.VideoWriter, "write_yuv", lambda self, frame, time: written.append(frame) or write(self, frame, time)
+    )
+    result = segment_video(video, tmp_path, loaded, threshold=1.0, formats=["video"])
+    with av.open(str(video)) as source, av.open(str(result.video)) as made:
+        decoded = [frame.to_ndarray() for frame in source.decode(video=0)]
+        colours = [
+            (c.colorspace, c.color_primaries, c.color_trc)
+            for c in (source.streams.video[0].codec_context, made.streams.video[0].codec_context)
+        ]
+    assert len(written) == len(decoded) == 40 and all((a == b).all() for a, b in zip(written, decoded, strict=True))
+    assert colours[0] == colours[1]
+
+
 def test_formats_and_a_second_run_replaces_the_first(loaded, video, tmp_path):
     first = segment_video(video, tmp_path, loaded, formats=["json", "masks"], threshold=0.0)
     assert names(first.folder) == ["masks", "segments.json"]
@@ -206,7 +223,7 @@ def test_two_classes_of_one_name_stay_apart(loaded, video, tmp_path, monkeypatch
 
     legends = []
     monkeypatch.setattr(segmenting, "segment_frames", both)
-    monkeypatch.setattr(module, "Overlay", lambda *given: legends.append(given[2]) or Overlay(*given))
+    monkeypatch.setattr(module, "Overlay", lambda *given: legends.append(given[3]) or Overlay(*given))
     result = segment_video(video, tmp_path, loaded, formats=["video", "json", "sheet"])
     for frame in result.segments["frames"]:
         assert [(e["label"], e["id"], e["area"]) for e in frame["sounding"]] == [("dog", 3, 0.5), ("dog", 1, 0.5)]
@@ -215,7 +232,7 @@ def test_two_classes_of_one_name_stay_apart(loaded, video, tmp_path, monkeypatch
 
 @posix
 def test_a_crash_in_the_middle_names_the_file_and_leaves_nothing(loaded, video, tmp_path, monkeypatch):
-    monkeypatch.setattr(contained_media, "_frames", planted.crash_in_frames)
+    monkeypatch.setattr(contained_media, "_yuv_frames", planted.crash_in_frames)
     with pytest.raises(MediaError, match=f"^{video}: reading it crashed"):
         segment_video(video, tmp_path / "out", loaded, formats=["video"])
     assert not (tmp_path / "out").exists()

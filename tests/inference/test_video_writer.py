@@ -12,7 +12,15 @@ from made_media import SoundTrack, VideoTrack, click_at, set_display_matrix, wri
 from ccformer_hf.inference import video_writer as media
 from ccformer_hf.inference.contained_media import SILENCED
 from ccformer_hf.inference.video_writer import VideoWriter
-from ccformer_hf.model.media_ccformer import MediaError, MediaWarning, SoundReader, best_streams, iter_frames, probe
+from ccformer_hf.model.media_ccformer import (
+    Colours,
+    MediaError,
+    MediaWarning,
+    SoundReader,
+    best_streams,
+    iter_frames,
+    probe,
+)
 
 SHARED_MEDIA = Path(__file__).resolve().parents[3] / "shared" / "media"
 
@@ -61,6 +69,20 @@ def test_it_is_h264_that_plays_in_browsers(tmp_path):
         assert (stream.name, stream.pix_fmt, stream.colorspace) == ("h264", "yuv420p", 1)  # 1: BT.709
     content = out.read_bytes()
     assert content.index(b"moov") < content.index(b"mdat")
+
+
+def test_yuv_is_written_in_the_colours_it_is_told_to_have(tmp_path):
+    frame = np.full((72, 64), 128, np.uint8)
+    with VideoWriter(tmp_path / "a.mp4", 64, 48, 10, colours=Colours(6, 5, 2)) as writer:
+        writer.write_yuv(frame, 0.0)
+    with av.open(str(tmp_path / "a.mp4")) as container:
+        stream = container.streams.video[0].codec_context
+        assert (stream.colorspace, stream.color_primaries, stream.color_trc) == (6, 5, 2)
+        (written,) = container.decode(video=0)
+    assert np.abs(written.to_ndarray().astype(int) - frame).max() <= 1
+    with pytest.raises(ValueError, match=r"expected \(72, 64\) uint8"):
+        with VideoWriter(tmp_path / "a.mp4", 64, 48, 10) as writer:
+            writer.write_yuv(frame[:48], 0.0)
 
 
 @pytest.mark.parametrize("level", [0, 64, 128, 200, 255])

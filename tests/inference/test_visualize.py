@@ -1,7 +1,9 @@
 import time
 
+import av
 import numpy as np
 import pytest
+from av.video.reformatter import Colorspace
 from PIL import Image
 
 from ccformer_hf.inference.visualize import (
@@ -18,6 +20,7 @@ from ccformer_hf.inference.visualize import (
     probability_picture,
     timeline_picture,
 )
+from ccformer_hf.model.media_ccformer import Colours, rgb_to_yuv, yuv_planes
 
 
 def square_map(height: int = 40, width: int = 60, class_id: int = 1) -> np.ndarray:
@@ -57,36 +60,85 @@ def test_extreme_values_do_not_overflow():
         assert np.abs(result[4, 4].astype(float) - (PALETTE[4].astype(float) + value) / 2).max() <= 1
 
 
+def video_frame(height: int, width: int) -> np.ndarray:
+    """A frame of noise in limited range, as `yuv_planes` takes it."""
+    return np.random.default_rng(0).integers(16, 236, (3 * height // 2, width), dtype=np.uint8)
+
+
+def as_rgb(packed: np.ndarray) -> np.ndarray:
+    frame = av.VideoFrame.from_ndarray(packed, format="yuv420p")
+    return frame.reformat(format="rgb24", src_colorspace=Colorspace.ITU709).to_ndarray().astype(int)
+
+
+@pytest.mark.parametrize("opacity", [0.0, 0.5, 1.0])
+def test_a_video_shows_the_masks_that_a_picture_shows(opacity):
+    class_map = square_map() + 2 * square_map()[::-1, ::-1].copy()
+    before = rgb_to_yuv(np.full((40, 60, 3), 100, dtype=np.uint8), Colours())
+    after = before.copy()
+    Overlay(class_map, Colours(), opacity).draw_on(after)
+    wanted = overlay(as_rgb(before).astype(np.uint8), class_map, opacity)
+    inside = (slice(14, 26), slice(24, 36))  # away from outlines, whose colours U and V blur over two pixels
+    assert np.abs(as_rgb(after)[inside] - wanted[inside]).max() <= 3
+    assert np.abs(as_rgb(after) - wanted).mean() < 8
+
+
+@pytest.mark.parametrize("size", [(40, 60), (41, 61)])
+def test_what_is_under_no_mask_stays_to_the_last_bit(size):
+    class_map = np.zeros(size, np.uint8)
+    class_map[13:29, 21:] = 3
+    before = video_frame(size[0] + size[0] % 2, size[1] + size[1] % 2)
+    after = before.copy()
+    Overlay(class_map, Colours()).draw_on(after)
+    for plane, (old, new) in enumerate(zip(yuv_planes(before), yuv_planes(after), strict=True)):
+        changed = np.argwhere(old != new) * (1 if plane == 0 else 2)
+        assert changed.min(axis=0).tolist() == [12, 20]  # one pixel around, for the outline
+        assert changed.max(axis=0).tolist() == ([29, after.shape[1] - 1] if plane == 0 else [28, after.shape[1] - 2])
+
+
+def test_no_value_of_a_video_overflows():
+    for value in (0, 255):
+        for class_id in range(1, 57):
+            frame = np.full((12, 8), value, np.uint8)
+            Overlay(np.full((8, 8), class_id, np.uint8), Colours(5, 5, 6), 0.004).draw_on(frame)
+            assert np.abs(frame.astype(int) - value).max() <= 2
+
+
 def test_an_empty_map_changes_nothing_and_a_legend_only_its_corner():
-    frame = np.random.default_rng(0).integers(0, 256, (240, 320, 3), dtype=np.uint8)
     empty = np.zeros((240, 320), dtype=np.uint8)
-    assert (overlay(frame, empty) == frame).all()
-    with_legend = frame.copy()
-    Overlay(empty, legend={1: "dog", 2: "emergency-car"}).draw_on(with_legend)
-    changed = np.argwhere((with_legend != frame).any(axis=2))
-    assert len(changed) > 500
-    assert changed.max(axis=0)[0] < 80 and changed.max(axis=0)[1] < 160
+    picture = np.random.default_rng(0).integers(0, 256, (240, 320, 3), dtype=np.uint8)
+    assert (overlay(picture, empty) == picture).all()
+    frame = video_frame(240, 320)
+    without, with_legend = frame.copy(), frame.copy()
+    Overlay(empty, Colours()).draw_on(without)
+    assert (without == frame).all()
+    Overlay(empty, Colours(), legend={1: "dog", 2: "emergency-car"}).draw_on(with_legend)
+    for old, new, scale in zip(yuv_planes(frame), yuv_planes(with_legend), (1, 2, 2), strict=True):
+        changed = np.argwhere(old != new) * scale
+        assert len(changed) > 500 / scale**2
+        assert changed.max(axis=0)[0] < 80 and changed.max(axis=0)[1] < 160
 
 
 def test_a_legend_larger_than_the_frame_is_cut():
-    frame = np.zeros((12, 10, 3), dtype=np.uint8)
-    Overlay(np.ones((12, 10), np.uint8), legend={1: "a long name of a class"}).draw_on(frame)
+    frame = np.zeros((18, 10), dtype=np.uint8)
+    Overlay(np.ones((12, 10), np.uint8), Colours(), legend={1: "a long name of a class"}).draw_on(frame)
     assert frame.any()
 
 
 def test_overlay_refuses_what_does_not_fit():
-    with pytest.raises(ValueError, match=r"must be \(H, W\) uint8"):
-        Overlay(np.zeros((4, 4), dtype=np.int64))
+    with pytest.raises(ValueError, match=r"expected \(H, W\) uint8"):
+        Overlay(np.zeros((4, 4), dtype=np.int64), Colours())
     with pytest.raises(ValueError, match="opacity is 2"):
-        Overlay(np.zeros((4, 4), dtype=np.uint8), opacity=2)
-    with pytest.raises(ValueError, match=r"must be \(4, 4, 3\) uint8"):
-        Overlay(np.zeros((4, 4), dtype=np.uint8)).draw_on(np.zeros((5, 4, 3), dtype=np.uint8))
+        overlay(np.zeros((4, 4, 3), np.uint8), np.zeros((4, 4), dtype=np.uint8), opacity=2)
+    with pytest.raises(ValueError, match=r"expected \(6, 4\) uint8, the planes of a picture of 4 x 4"):
+        Overlay(np.zeros((4, 4), dtype=np.uint8), Colours()).draw_on(np.zeros((4, 4), dtype=np.uint8))
+    with pytest.raises(ValueError, match=r"expected \(4, 4, 3\) uint8"):
+        overlay(np.zeros((5, 4, 3), dtype=np.uint8), np.zeros((4, 4), dtype=np.uint8))
 
 
 def test_overlay_keeps_up_with_video():
     class_map = np.zeros((480, 640), dtype=np.uint8)
     class_map[100:400, 100:500] = 1
-    layer, frame = Overlay(class_map, legend={1: "dog"}), np.zeros((480, 640, 3), dtype=np.uint8)
+    layer, frame = Overlay(class_map, Colours(), legend={1: "dog"}), video_frame(480, 640)
     best = float("inf")
     for _ in range(20):
         start = time.process_time()

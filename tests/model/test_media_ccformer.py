@@ -8,6 +8,7 @@ from pathlib import Path
 import av
 import numpy as np
 import pytest
+from av.video.reformatter import Colorspace
 from made_media import (
     SoundTrack,
     VideoTrack,
@@ -29,6 +30,7 @@ from ccformer_hf.model.media_ccformer import (
     frame_starts,
     iter_frames,
     iter_frames_at,
+    iter_yuv_frames,
     probe,
     read_clip,
     sampled_frames,
@@ -494,6 +496,58 @@ def test_a_picture_of_another_shape_keeps_it_with_bars(tmp_path):
     pictures = [picture for _, picture in iter_frames(join(tmp_path / "a.ts", VideoTrack(), wide))]
     assert {picture.shape for picture in pictures} == {(48, 64, 3)}
     assert pictures[-1][24].min() > 180 and pictures[-1][:6].max() < 30 and pictures[-1][-6:].max() < 30
+
+
+def plain(path: Path) -> Path:
+    return write_media(path, VideoTrack(size=(64, 32), paint=paint_corners))
+
+
+def turned(matrix: tuple[int, int, int, int]):
+    return lambda path: set_display_matrix(plain(path), matrix) or path
+
+
+def of(name: str, **settings):
+    return lambda path: write_media(path.with_name(name), VideoTrack(size=(64, 32), paint=paint_corners, **settings))
+
+
+def cropped(path: Path) -> Path:
+    write_media(path.with_name("crop.mkv"), VideoTrack(paint=paint_corners))
+    set_matroska_crop(path.with_name("crop.mkv"), left=13, top=0)
+    return path.with_name("crop.mkv")
+
+
+@pytest.mark.filterwarnings("ignore::ccformer_hf.model.media_ccformer.MediaWarning")
+@pytest.mark.parametrize(
+    "make",
+    [
+        plain,
+        turned((0, 1, -1, 0)),
+        turned((-1, 0, 0, -1)),
+        turned((0, -1, 1, 0)),
+        turned((-1, 0, 0, 1)),
+        cropped,
+        of("odd.mkv", pixel_aspect=Fraction(16, 11)),
+        of("wide.mkv", pixel_aspect=Fraction(3, 2)),
+        of("deep.mkv", pix_fmt="yuv420p10le"),
+        of("full.mkv", pix_fmt="yuvj420p"),
+        of("rgb.mkv", codec="ffv1", pix_fmt="bgr0"),
+        lambda path: join(path.with_suffix(".ts"), VideoTrack(paint=paint_corners), VideoTrack(size=(96, 48))),
+    ],
+    ids="plain right upside-down left mirrored cropped odd wide deep full rgb joined".split(),
+)
+def test_yuv_frames_show_the_same_at_the_same_times(tmp_path, make):
+    """Upright, in their colours, an odd width or height rounded up."""
+    path = make(tmp_path / "a.mp4")
+    colours, frames = iter_yuv_frames(path)
+    matrix = Colorspace.ITU709 if colours.matrix == 1 else Colorspace.ITU601
+    for (time, packed), (same, picture) in zip(frames, iter_frames(path), strict=True):
+        height, width = picture.shape[:2]
+        frame = av.VideoFrame.from_ndarray(packed, format="yuv420p")
+        shown = frame.reformat(format="rgb24", src_colorspace=matrix).to_ndarray().astype(int)
+        assert time == same and shown.shape == (height + height % 2, width + width % 2, 3)
+        assert np.abs(shown[:height, :width] - picture).mean() < 6  # U and V of 4:2:0 mix at the edges of the corners
+        corners = (slice(2, height - 2, height - 5), slice(2, width - 2, width - 5))
+        assert np.abs(shown[corners] - picture[corners]).max() < 10
 
 
 @pytest.mark.filterwarnings("ignore::ccformer_hf.model.media_ccformer.MediaWarning")

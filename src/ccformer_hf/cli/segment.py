@@ -1,6 +1,7 @@
 """`ccformer segment`: masks over whatever sounds in videos."""
 
 import argparse
+import sys
 import traceback
 import warnings
 from collections import Counter
@@ -88,7 +89,10 @@ def _segment(options: argparse.Namespace) -> int:
             except (OSError, ValueError) as error:
                 tell_error(error)
                 continue
-            model = model or _load(options)
+            if model is None:
+                if sys.stderr.isatty():  # like the progress bar; importing PyTorch and transformers takes seconds
+                    print(f"loading {options.model} ...", file=sys.stderr, flush=True)
+                model = _load(options)
             try:
                 _segment_one(video, model, settings, options)
                 done += 1

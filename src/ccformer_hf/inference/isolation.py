@@ -264,7 +264,8 @@ def _keep_idle(child: _Child) -> None:
 
 
 @atexit.register
-def _end_idle() -> None:
+def end_idle_children() -> None:
+    """Ends the children that wait for another call for their file."""
     while _idle:
         _idle.pop().kill()
 
