@@ -32,6 +32,15 @@ def test_sound_decides_prints_ten_figures(run):
     assert len(values) == 10 and all(0 <= float(value) <= 1 for value in values)
 
 
+def test_benchmark_of_a_whole_file_says_how_many_times_real_time(run):
+    printed = run("benchmark_file.py", "--seconds", "0.2", "--only", "json", "--rounds", "1")
+    assert re.search(r"^made\.mp4: 0\.2 s of 1280 x 720 at 25 frames per second; ccformer-tiny", printed, re.MULTILINE)
+    seconds, times, computing, memory = map(
+        float, re.findall(r"  json +([\d.]+) s = +([\d.]+) x .*, +([\d.]+) s .*, +(\d+) MB", printed)[0]
+    )
+    assert times == pytest.approx(0.2 / seconds, abs=0.1) and 0 < computing < 60 and memory > 100
+
+
 def test_benchmark_parts_add_up(run):
     printed = run("benchmark.py", "--model", "ccformer-tiny", "--frames", "2", "--size", "64", "--rounds", "3")
     times = {
