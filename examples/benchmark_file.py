@@ -1,6 +1,6 @@
 """How fast whole files are segmented: seconds by the clock and of computing, and times real time, by what is written.
 
-    python examples/benchmark_file.py                              # a made clip of 10 s, 1280 x 720, 25 frames per second
+    python examples/benchmark_file.py                              # a made clip of 10 s, 1280 x 720 at 25 per second
     python examples/benchmark_file.py --seconds 60 --threshold 0.1 # a longer one; more is marked at a lower threshold
     python examples/benchmark_file.py clip.mp4 --rounds 3
 
