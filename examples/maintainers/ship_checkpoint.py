@@ -1,105 +1,162 @@
 """Puts a trained model into the package, with its scores on clips it was never trained on and its model card.
 
-    python examples/maintainers/ship_checkpoint.py runs/tiny
-    python examples/maintainers/ship_checkpoint.py            # scores the checkpoint that is there again
+    python examples/maintainers/ship_checkpoint.py ccformer-tiny --run runs/tiny
+    python examples/maintainers/ship_checkpoint.py ccformer-small --run runs/small --sources sources.yaml
+    python examples/maintainers/ship_checkpoint.py ccformer-tiny    # scores the checkpoint that is there again
 
-Writes `src/ccformer_hf/checkpoints/ccformer-tiny/`, and the same card as `MODEL_CARD.md`. The code files that lie in
-a run's folder are not copied: the package has them already.
+Writes `src/ccformer_hf/checkpoints/NAME/`, and the card of ccformer-small as `MODEL_CARD.md` too. The code files that
+lie in a run's folder are not copied: the package has them already.
 """
 
 import argparse
 import json
-import shutil
 import sys
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
+import torch
+from safetensors.torch import load_file, save_file
+
 from ccformer_hf import load
+from ccformer_hf.checkpoints import BUILT_IN_MODELS, DEFAULT_MODEL, TINY_MODEL
+from ccformer_hf.evaluation.composed import evaluate_composed
 from ccformer_hf.evaluation.synthetic import evaluate_synthetic
 from ccformer_hf.hub import model_folder
-from ccformer_hf.inference.loading import BUILT_IN_MODEL
 from ccformer_hf.model_card import ModelRecord, model_card, read_record
 
 ROOT = Path(__file__).resolve().parents[2]
-TARGET = ROOT / "src" / "ccformer_hf" / "checkpoints" / BUILT_IN_MODEL
-TRAINED_ON = "synthetic clips (drawn objects with synthesised sounds), made by `ccformer data make`"
-ABOUT = """\
-This is the checkpoint inside `ccformer-hf`: a real, trained model and an honest demonstration of the whole method.
-It knows these drawn classes only, **not the real world**."""
-SCORED = """\
-Synthetic clips of seed {seed}, which is not trained on, {clips} of each setting, scored at 224 x 224.
-`python examples/sound_decides.py` prints this table. How it does on AVSBench is unknown: it was never run on it, and
-has none of its classes."""
-COMMANDS = """\
+CHECKPOINTS = ROOT / "src" / "ccformer_hf" / "checkpoints"
+ELSEWHERE = ("auto_map", "custom_pipelines")  # settings that point to the code files
+
+
+@dataclass(frozen=True)
+class About:
+    """What a card says that no run knows."""
+
+    trained_on: str
+    about: str
+    dataset: str
+    dataset_name: str
+    scored: str
+    commands: str
+    license: str
+    dtype: torch.dtype  # of the file; the model is float32 wherever it is loaded
+
+
+ABOUT = {
+    TINY_MODEL: About(
+        trained_on="synthetic clips (drawn objects with synthesised sounds), made by `ccformer data make`",
+        about="""\
+It ships with `ccformer-hf` for tests and teaching: a real, trained model and an honest demonstration of the whole
+method. It knows these drawn classes only, **not the real world**.""",
+        dataset="synthetic",
+        dataset_name="synthetic clips",
+        scored="""\
+Synthetic clips of seed {seed}, which is not trained on, {clips} of each setting (binary mIoU: ms3, class mIoU: avss),
+scored at 224 x 224. `python examples/sound_decides.py --model ccformer-tiny` prints this table. How it does on
+AVSBench is unknown: it was never run on it, and has none of its classes.""",
+        commands="""\
 ccformer data make synthetic --setting folder --clips 3600
 export OMP_NUM_THREADS=1 ACCELERATE_USE_CPU=true
 ccformer train --config synthetic-tiny --data synthetic --output runs/tiny \\
     --set start_from=runs/warm batch_size=6 epochs=1.2 learning_rate=5e-4 warmup_steps=40 validate_every=1.2
-python examples/maintainers/ship_checkpoint.py {run}"""
-ELSEWHERE = ("auto_map", "custom_pipelines")  # settings that point to the code files
+python examples/maintainers/ship_checkpoint.py ccformer-tiny --run {run}""",
+        license="apache-2.0",
+        dtype=torch.float32,
+    ),
+    DEFAULT_MODEL: About(
+        trained_on="clips composed of photographs with class masks and sounds of the same classes",
+        about="""\
+It ships with `ccformer-hf` and is its default. It knows these {classes} sounding things, from photographs and
+recordings alone: no video was ever shown to it, and no AVSBench clip.""",
+        dataset="composed",
+        dataset_name="composed clips",
+        scored="""\
+{clips} clips of seed {seed}, composed of pictures and sounds of the test split, none of them trained on, scored at
+224 x 224. `python examples/sound_decides.py --sources sources.yaml` prints this table. How it does on AVSBench is
+unknown: it was never run on it.""",
+        commands="""\
+python examples/maintainers/lite0_weights.py lite0.safetensors
+python examples/maintainers/distil_audio.py sources.yaml --teacher teacher.pt --output runs/audio --steps 1700
+ccformer train --config composed-small --data sources.yaml --output {run} \\
+    --set backbone_weights=lite0.safetensors audio_weights=runs/audio/audio.safetensors
+python examples/maintainers/ship_checkpoint.py ccformer-small --run {run} --sources sources.yaml""",
+        license="cc-by-nc-4.0",
+        dtype=torch.float16,
+    ),
+}
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("name", choices=BUILT_IN_MODELS, help="of the checkpoint")
     parser.add_argument(
-        "run",
-        nargs="?",
-        default=TARGET,
+        "--run",
+        type=Path,
         help="folder of a training run, whose best weights are taken, or a model folder; left out: the checkpoint "
         "that is there",
     )
-    parser.add_argument(
-        "--clips", type=int, default=200, help="clips of each setting to score on (default %(default)s)"
-    )
+    parser.add_argument("--sources", help="sources file to score ccformer-small on, see `ccformer data compose`")
+    parser.add_argument("--clips", type=int, default=200, help="clips to score on (default %(default)s)")
     parser.add_argument("--seed", type=int, default=1_000_000, help="of these clips (default %(default)s)")
     parser.add_argument(
         "--note", help="anything else the card should say about the training; left out: what the model's record says"
     )
     args = parser.parse_args()
+    if (args.name == DEFAULT_MODEL) != (args.sources is not None):
+        parser.error(f"--sources is for {DEFAULT_MODEL}, and {DEFAULT_MODEL} needs it")
     try:
-        ship(Path(args.run), args.clips, args.seed, args.note)
+        ship(args.name, args.run or CHECKPOINTS / args.name, args.sources, args.clips, args.seed, args.note)
     except (OSError, ValueError) as error:
         sys.exit(f"ship_checkpoint.py: error: {error}")
 
 
-def ship(run: Path, clips: int, seed: int, note: str | None) -> None:
-    """Scores the model of a run and puts it, its record and its card in their places."""
-    folder = model_folder(run)
-    model, processor = load(folder, "cpu")
-    scores = asdict(evaluate_synthetic(model, processor, clips, seed))
-    # Of the training; runs from before there were records have a recipe only.
+def ship(name: str, run: Path, sources: str | None, clips: int, seed: int, note: str | None) -> None:
+    """Puts the model of a run into its place, scores what lies there, and writes its record and its card."""
+    about, folder, target = ABOUT[name], model_folder(run), CHECKPOINTS / name
+    # Runs of before there were records have a recipe only.
     known = read_record(folder) or ModelRecord()
     recipe_file = folder.parent / "recipe.json"
-    record = ModelRecord(
-        trained_on=TRAINED_ON,
-        about=ABOUT,
-        dataset="synthetic",
-        dataset_name="synthetic clips",
-        split="test",
-        scores={name: round(value, 4) for name, value in scores.items()},
-        scored=SCORED.format(seed=seed, clips=clips),
-        commands=COMMANDS.format(run="runs/tiny/last" if run.name == "last" else "runs/tiny"),
-        steps=known.steps,
-        recipe=known.recipe or (json.loads(recipe_file.read_text()) if recipe_file.is_file() else {}),
-        version=known.version,
-        commit=known.commit,
-        license="apache-2.0",
-        note=known.note if note is None else note,
-    )
-    TARGET.mkdir(parents=True, exist_ok=True)
-    if folder.resolve() != TARGET:
-        shutil.copyfile(folder / "model.safetensors", TARGET / "model.safetensors")
-    for name in ("config.json", "processor_config.json"):
-        settings = json.loads((folder / name).read_text())
+    target.mkdir(parents=True, exist_ok=True)
+    if folder.resolve() != target:
+        weights = load_file(folder / "model.safetensors")
+        stored = {key: value.to(about.dtype) if value.is_floating_point() else value for key, value in weights.items()}
+        save_file(stored, target / "model.safetensors", {"format": "pt"})
+    for file in ("config.json", "processor_config.json"):
+        settings = json.loads((folder / file).read_text())
         for part in (settings, *settings.values()):
             if isinstance(part, dict):
                 for pointer in ELSEWHERE:
                     part.pop(pointer, None)
-        (TARGET / name).write_text(json.dumps(settings, indent=2) + "\n")
-    record.write(TARGET)
-    card = model_card(record, model, processor, BUILT_IN_MODEL)
-    for path in (TARGET / "README.md", ROOT / "MODEL_CARD.md"):
-        path.write_text(card, encoding="utf-8")
+        (target / file).write_text(json.dumps(settings, indent=2) + "\n")
+
+    model, processor = load(target, "cpu")
+    if sources is None:
+        scores = asdict(evaluate_synthetic(model, processor, clips, seed))
+    else:
+        scores = asdict(evaluate_composed(model, processor, sources, clips, seed))
+    shown = f"runs/{name.removeprefix('ccformer-')}{'/last' if run.name == 'last' else ''}"
+    record = ModelRecord(
+        trained_on=about.trained_on,
+        about=about.about.format(classes=model.config.num_labels - 1),
+        dataset=about.dataset,
+        dataset_name=about.dataset_name,
+        split="test",
+        scores={figure: round(value, 4) for figure, value in scores.items() if value is not None},
+        scored=about.scored.format(seed=seed, clips=clips),
+        commands=about.commands.format(run=shown),
+        steps=known.steps,
+        recipe=known.recipe or (json.loads(recipe_file.read_text()) if recipe_file.is_file() else {}),
+        version=known.version,
+        commit=known.commit,
+        license=about.license,
+        note=known.note if note is None else note,
+    )
+    record.write(target)
+    card = model_card(record, model, processor, name)
+    (target / "README.md").write_text(card, encoding="utf-8")
+    if name == DEFAULT_MODEL:
+        (ROOT / "MODEL_CARD.md").write_text(card, encoding="utf-8")
     print(card)
 
 

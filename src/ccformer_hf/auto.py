@@ -15,6 +15,7 @@ from transformers import (
 )
 from transformers.pipelines import PIPELINE_REGISTRY
 
+from .checkpoints import CHECKPOINTS, DEFAULT_MODEL
 from .model.configuration_ccformer import TASK, CCFormerConfig
 from .model.feature_extraction_ccformer import CCFormerFeatureExtractor
 from .model.image_processing_ccformer import CCFormerImageProcessor
@@ -38,5 +39,9 @@ AutoImageProcessor.register(CCFormerConfig, image_processor_classes={"pil": CCFo
 AutoFeatureExtractor.register(CCFormerConfig, CCFormerFeatureExtractor, exist_ok=True)
 AutoProcessor.register(CCFormerConfig, AudioVisualProcessor, exist_ok=True)
 PIPELINE_REGISTRY.register_pipeline(
-    TASK, AudioVisualSegmentationPipeline, pt_model=AutoModelForSemanticSegmentation, type="multimodal"
+    TASK,
+    AudioVisualSegmentationPipeline,
+    pt_model=AutoModelForSemanticSegmentation,
+    default={"model": (str(CHECKPOINTS / DEFAULT_MODEL), None)},  # a folder, which has no revision
+    type="multimodal",
 )

@@ -14,7 +14,8 @@ import yaml
 from huggingface_hub import EvalResult, ModelCardData
 
 from .atomic import atomic_file
-from .inference.loading import BUILT_IN_MODEL, RECORD_FILE
+from .checkpoints import BUILT_IN_MODELS, DEFAULT_MODEL
+from .inference.loading import RECORD_FILE
 from .model.modeling_ccformer import CCFormerForAudioVisualSegmentation
 from .model.processing_ccformer import AudioVisualProcessor
 
@@ -23,14 +24,16 @@ FIGURES = {
     "miou_seen": "mIoU over the classes seen",
     "f_score": "F-score",
     "f_score_seen": "F-score over the classes seen",
-    "binary_miou": "binary mIoU, ms3 setting",
-    "class_miou": "class mIoU, avss setting",
+    "binary_miou": "binary mIoU",
+    "class_miou": "class mIoU",
+    "class_miou_seen": "class mIoU over the classes seen",
     "silence_marked": "pixels marked without a sound track",
     "marked_zeros": "pixels marked under digital zeros",
     "marked_white_noise": "pixels marked under white noise",
     "marked_pink_noise": "pixels marked under pink noise",
     "marked_hum": "pixels marked under mains hum",
     "marked_unknown_sounds": "pixels marked under sounds of unknown classes",
+    "marked_off_screen": "pixels marked under a sound of a class that is not in view",
     "swap_iou_new": "sound of another visible object: IoU with that one",
     "swap_iou_old": "sound of another visible object: IoU with the first",
 }
@@ -69,6 +72,8 @@ Classes: {classes}
 {license}
 """
 
+CODE_LICENSE = "apache-2.0"
+
 LIMITS = (
     "One frame per second is sampled, unless `--fps` says otherwise.",
     "Two objects of one class cannot be distinguished by their sound.",
@@ -78,14 +83,14 @@ LIMITS = (
 
 USE_BUILT_IN = """\
 ```bash
-ccformer segment clip.mp4
+ccformer segment clip.mp4{option}
 ```
 
 ```python
 from ccformer_hf import load, segment_video
 
-segment_video("clip.mp4", "results")  # this checkpoint is the default
-model, processor = load("ccformer-tiny")  # or step by step
+segment_video("clip.mp4", "results"{argument})
+model, processor = load("{name}")  # or step by step
 ```"""
 
 USE = """\
@@ -209,7 +214,7 @@ def model_card(
 
     Args:
         record: how the model was made; None: not known.
-        name: by which it is loaded: a Hub id, a folder, or that of the checkpoint inside the package.
+        name: by which it is loaded: a Hub id, a folder, or that of a checkpoint inside the package.
         pictures: files beside the card, to show below the scores.
     """
     record = record or ModelRecord()
@@ -229,11 +234,19 @@ def model_card(
         about=f"\n{record.about}\n" if record.about else "",
         scores=_scores(record),
         pictures=f"\n{shown}\n" if shown else "",
-        use=USE_BUILT_IN if name == BUILT_IN_MODEL else USE.format(name=name),
+        use=_use(name),
         made=_made(record),
         limits="\n".join(f"- {limit}" for limit in LIMITS),
         license=_license(record),
     )
+
+
+def _use(name: str) -> str:
+    if name == DEFAULT_MODEL:
+        return USE_BUILT_IN.format(name=name, option="", argument="")
+    if name in BUILT_IN_MODELS:
+        return USE_BUILT_IN.format(name=name, option=f" --model {name}", argument=f', model="{name}"')
+    return USE.format(name=name)
 
 
 def _header(record: ModelRecord, title: str) -> str:
@@ -283,8 +296,10 @@ def _made(record: ModelRecord) -> str:
 
 
 def _license(record: ModelRecord) -> str:
-    if record.license:
+    if record.license == CODE_LICENSE:
         return f"{record.license}, the weights and the code."
+    if record.license:
+        return f"{record.license}, the weights. The code is {CODE_LICENSE}."
     return (
         "The code is Apache-2.0. What the weights may be used for also depends on the license of the clips they were "
         "trained on, which this card does not know."

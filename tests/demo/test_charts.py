@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from ccformer_hf.checkpoints import TINY_MODEL
 from ccformer_hf.demo.charts import (
     caption_html,
     class_shares,
@@ -19,7 +20,6 @@ from ccformer_hf.demo.charts import (
     second_html,
     table_html,
 )
-from ccformer_hf.inference.loading import BUILT_IN_MODEL
 from ccformer_hf.inference.visualize import PALETTE, probability_picture
 from ccformer_hf.model.sliding_window_ccformer import FrameSegmentation
 
@@ -155,7 +155,7 @@ def model(name: str, labels: int, trained_on: str | None = None) -> SimpleNamesp
 
 
 def test_what_the_checkpoint_knows():
-    page = Tags(knows_html(model(BUILT_IN_MODEL, 12, "synthetic clips")))
+    page = Tags(knows_html(model(TINY_MODEL, 12, "synthetic clips")))
     assert "not the real world" in page.text and "12 drawn things" in page.text and "class 12" in page.text
     page = Tags(knows_html(model("me/avss", 100, "AVSBench")))
     assert "trained on AVSBench" in page.text and "and 20 more" in page.text and "class 81" not in page.text

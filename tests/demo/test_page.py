@@ -13,13 +13,13 @@ import pytest
 from gradio_client import Client, handle_file
 from made_media import make_video
 
+from ccformer_hf.checkpoints import DEFAULT_MODEL
 from ccformer_hf.demo import app as module
 from ccformer_hf.demo import zero_gpu
 from ccformer_hf.demo.app import EXAMPLES, OTHER, OWN, SILENT, Demo, launch
 from ccformer_hf.demo.limits import Limits
 from ccformer_hf.demo.models import Models
 from ccformer_hf.inference import contained_media
-from ccformer_hf.inference.loading import BUILT_IN_MODEL
 from ccformer_hf.stop_signals import Stopped
 
 
@@ -103,7 +103,7 @@ def test_a_clip_that_takes_too_long_is_told(folder, tmp_path, video, monkeypatch
 
 @pytest.mark.parametrize(
     "given, environment, wanted",
-    [(None, None, BUILT_IN_MODEL), (None, "me/hub", "me/hub"), ("me/given", "me/hub", "me/given")],
+    [(None, None, DEFAULT_MODEL), (None, "me/hub", "me/hub"), ("me/given", "me/hub", "me/given")],
 )
 def test_the_checkpoint_is_the_one_given_else_that_of_the_environment(given, environment, wanted, monkeypatch):
     class Stop(Exception):

@@ -35,8 +35,8 @@ def add_data(commands) -> None:
         "--classes",
         metavar="NAME,NAME,...",
         type=lambda names: names.split(","),
-        help="for the setting folder: what to draw, in the order of the class ids (default: the 12 that the built-in "
-        "checkpoint knows)",
+        help="for the setting folder: what to draw, in the order of the class ids (default: the 12 that ccformer-tiny "
+        "knows)",
     )
     add("--workers", type=at_least(1), help="processes (default: one per core)")
     make.set_defaults(run=_make_data)

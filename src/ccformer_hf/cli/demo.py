@@ -25,7 +25,7 @@ def add_demo(commands) -> None:
     add = demo.add_argument
     add(
         "--model",
-        help="model folder or Hub id (default: $CCFORMER_MODEL, else ccformer-tiny, which ships with the package)",
+        help="model folder or Hub id (default: $CCFORMER_MODEL, else ccformer-small, which ships with the package)",
     )
     add("--host", help="address to listen on (default: this machine only)")
     add("--port", type=int, help="default: the first free one from 7860 on")

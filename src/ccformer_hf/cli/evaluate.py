@@ -28,7 +28,11 @@ def add_evaluate(commands) -> None:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     add = evaluate.add_argument
-    add("model", metavar="MODEL", help="model folder, Hub id, or ccformer-tiny, which ships with the package")
+    add(
+        "model",
+        metavar="MODEL",
+        help="model folder, Hub id, or ccformer-small or ccformer-tiny, which ship with the package",
+    )
     data_help = "folder of the official download, of `data convert`, or your own"
     add("--data", required=True, metavar="ROOT", help=data_help)
     add("--setting", required=True, choices=SETTINGS, help="which set of AVSBench, or your own clips")

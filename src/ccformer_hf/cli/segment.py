@@ -10,10 +10,10 @@ from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
 
+from ..checkpoints import BUILT_IN_MODELS, CHECKPOINTS, DEFAULT_MODEL, TINY_MODEL
 from .arguments import add_device, at_least, quiet_transformers, rate_or_all, share, tell, tell_error
 
-BUILT_IN_MODEL = "ccformer-tiny"
-EXAMPLE_CLIP = Path(__file__).parents[1] / "checkpoints" / "example.mp4"
+EXAMPLE_CLIP = CHECKPOINTS / "example.mp4"
 FORMATS = ("video", "masks", "json", "sheet")
 
 SEGMENT_EXAMPLES = """\
@@ -49,7 +49,8 @@ def add_segment(commands) -> None:
     add("videos", nargs="*", metavar="VIDEO", help="video files; none: the clip that ships with the package")
     add("-o", "--output", default="ccformer-output", metavar="DIR", help="output folder (default: %(default)s)")
     add(
-        "--model", default=BUILT_IN_MODEL, help="model folder or Hub id (default: %(default)s, ships with the package)"
+        "--model",
+        help=f"model folder or Hub id (default: {DEFAULT_MODEL}, which ships with the package, like {TINY_MODEL})",
     )
     add("--fps", type=rate_or_all, default=1.0, help="frames sampled per second, or all (default: 1)")
     add("--threshold", type=share, default=0.5, help="0..1, higher marks less (default: %(default)g)")
@@ -76,6 +77,8 @@ def _segment(options: argparse.Namespace) -> int:
         options.parser.error(str(error))
     if not options.videos:
         print(f"no video named: taking the clip that ships with the package, {EXAMPLE_CLIP.name}")
+    # That clip is drawn: it is for the checkpoint that knows drawings.
+    options.model = options.model or (DEFAULT_MODEL if options.videos else TINY_MODEL)
     videos = [Path(video) for video in options.videos] or [EXAMPLE_CLIP]
 
     # A file that cannot be read is reported before PyTorch is loaded, which takes seconds.
@@ -128,12 +131,9 @@ def _load(options: argparse.Namespace):
 
     quiet_transformers()
     model, processor = load(options.model, options.device)
-    if options.model == BUILT_IN_MODEL:
+    if options.model in BUILT_IN_MODELS:
         classes = ", ".join(name for class_id, name in model.config.id2label.items() if class_id)
-        print(
-            f"{BUILT_IN_MODEL} was trained on {trained_on(model) or 'synthetic clips'}. "
-            f"It knows these drawn classes only, not the real world: {classes}"
-        )
+        print(f"{options.model} was trained on {trained_on(model)}. It knows these only: {classes}")
     return model, processor
 
 

@@ -3,6 +3,7 @@
 from .zero_gpu import on_gpu  # isort: skip  before PyTorch
 
 import atexit
+import filecmp
 import os
 import shutil
 import tempfile
@@ -17,8 +18,8 @@ os.environ.setdefault("GRADIO_ANALYTICS_ENABLED", "False")
 import gradio as gr
 import numpy as np
 
+from ..checkpoints import CHECKPOINTS, DEFAULT_MODEL, TINY_MODEL
 from ..inference.isolation import end_children
-from ..inference.loading import BUILT_IN_MODEL, CHECKPOINTS
 from ..model.media_ccformer import MediaError, MediaInfo
 from ..stop_signals import stopped_by_signals
 from .analysis import DemoResult, Drawn, analyse, borrow_sound, predict_clip, take_in
@@ -127,7 +128,7 @@ class Demo:
 
         Args:
             upload: the file.
-            model_name: of the checkpoint; empty: the demo's own.
+            model_name: of the checkpoint; empty: the demo's own, see `_own_for`.
             sound: `OWN`, `SILENT` or `OTHER`: under which sound.
             lender: the file whose sound is put under the pictures for `OTHER`.
 
@@ -136,7 +137,7 @@ class Demo:
         """
         info = self._checked(upload)
         lender_info = self._checked(lender) if sound == OTHER else None
-        model = self.model(model_name)
+        model = self.model(model_name or self._own_for(upload))
         folder = self._folder()
         with _removed_on_error(folder):
             clip, info = take_in(Path(upload), info, folder, self.limits.shown, self.limits.reading)
@@ -181,6 +182,11 @@ class Demo:
             return self.models.get(name)
         except (OSError, ValueError) as error:
             raise _error(str(error)) from None
+
+    def _own_for(self, upload: str) -> str:
+        """The drawn examples are for the checkpoint that knows drawings, where the demo has no other of its own."""
+        drawn = any(filecmp.cmp(upload, example, shallow=False) for example in EXAMPLES)
+        return TINY_MODEL if drawn and self.models.own == DEFAULT_MODEL else ""
 
     def _checked(self, upload: str | None) -> MediaInfo:
         if not upload:
@@ -250,7 +256,9 @@ def make_app(models: Models, limits: Limits = Limits()) -> gr.Blocks:  # noqa: B
             with gr.Column(scale=2, min_width=300):
                 gr.HTML(note_html(limits.in_words()), elem_id="limits")
                 clip = _clip_input(label="Your clip", elem_id="clip", height=300)
-                gr.Examples([[str(path)] for path in EXAMPLES], [clip], label="Or one of these drawn clips")
+                gr.Examples(
+                    [[str(path)] for path in EXAMPLES], [clip], label=f"Or one of these drawn clips, for {TINY_MODEL}"
+                )
                 with gr.Row():
                     again = gr.Button("Run again", elem_id="again", size="sm")
                     stop = gr.Button("Stop", elem_id="stop", size="sm")
@@ -495,7 +503,7 @@ def launch(
 
     Args:
         model: the checkpoint, what `load` takes; None: that of the environment variable `CCFORMER_MODEL`, else the
-            built-in one.
+            default one of the package.
         host: address to listen on; None: this machine only, or that of the environment variable `GRADIO_SERVER_NAME`.
         port: None: the first free one from 7860 on, or that of `GRADIO_SERVER_PORT`.
         limits: what is taken.
@@ -505,7 +513,7 @@ def launch(
         The page's address.
     """
     with stopped_by_signals():
-        models = Models(model or os.environ.get(MODEL_VARIABLE) or BUILT_IN_MODEL)
+        models = Models(model or os.environ.get(MODEL_VARIABLE) or DEFAULT_MODEL)
         models.get()
         _, address, _ = make_app(models, limits).launch(
             server_name=host,

@@ -12,7 +12,7 @@ from html import escape
 import numpy as np
 from PIL import Image
 
-from ..inference.loading import BUILT_IN_MODEL
+from ..checkpoints import TINY_MODEL
 from ..inference.segments_json import Segments, SoundingRecord
 from ..inference.visualize import (
     PALETTE,
@@ -200,7 +200,7 @@ def knows_html(model: DemoModel) -> str:
     )
     more = f" and {len(labels) - MOST_LABELS} more" if len(labels) > MOST_LABELS else ""
     name = escape(model.name)
-    if model.name == BUILT_IN_MODEL:
+    if model.name == TINY_MODEL:
         known = (
             f"<b>{name}</b> has only ever seen synthetic clips: drawn objects with synthetic sounds. It knows these "
             f"{len(labels)} drawn things and <b>not the real world</b>: try the examples; "

@@ -9,7 +9,8 @@ from pathlib import Path
 from huggingface_hub import HfApi, snapshot_download
 from huggingface_hub.errors import HFValidationError, HTTPError, RepositoryNotFoundError
 
-from ..inference.loading import BUILT_IN_MODEL, load, trained_on
+from ..checkpoints import BUILT_IN_MODELS, DEFAULT_MODEL
+from ..inference.loading import load, trained_on
 from ..model.modeling_ccformer import CCFormerForAudioVisualSegmentation
 from ..model.processing_ccformer import AudioVisualProcessor
 
@@ -51,14 +52,14 @@ class Models:
         device: see `load`.
     """
 
-    def __init__(self, own: str = BUILT_IN_MODEL, device: str = "auto"):
+    def __init__(self, own: str = DEFAULT_MODEL, device: str = "auto"):
         self.own = own
         self._device = device
         self._loaded: OrderedDict[str, DemoModel] = OrderedDict()
         self._lock = threading.Lock()
 
     def get(self, name: str = "") -> DemoModel:
-        """The checkpoint `name`, a Hub id; empty: the demo's own.
+        """The checkpoint `name`, a Hub id or one that ships with the package; empty: the demo's own.
 
         Raises:
             OSError: where it is not on the Hub, or not whole.
@@ -67,7 +68,7 @@ class Models:
         name = name.strip() or self.own
         with self._lock:
             if name not in self._loaded:
-                folder = name if name == self.own else _from_hub(name)
+                folder = name if name in (self.own, *BUILT_IN_MODELS) else _from_hub(name)
                 model, processor = load(folder, self._device)
                 self._loaded[name] = DemoModel(name, model, processor, trained_on(model))
             self._loaded.move_to_end(name)

@@ -9,24 +9,23 @@ from huggingface_hub.errors import StrictDataclassError
 from safetensors import SafetensorError, safe_open
 
 from .. import auto  # noqa: F401  from_pretrained looks the processor's parts up among the Auto classes
+from ..checkpoints import BUILT_IN_MODELS, CHECKPOINTS, DEFAULT_MODEL
 from ..model.configuration_ccformer import CCFormerConfig
 from ..model.modeling_ccformer import CCFormerForAudioVisualSegmentation
 from ..model.processing_ccformer import AudioVisualProcessor
 
-BUILT_IN_MODEL = "ccformer-tiny"
-CHECKPOINTS = Path(__file__).parents[1] / "checkpoints"
 RECORD_FILE = "checkpoint.json"  # in a model folder: how the model was made, see `ccformer_hf.model_card`
 PICKLES = (".bin", ".ckpt", ".pickle", ".pkl", ".pt", ".pth")
 
 
 def load(
-    model: str | os.PathLike = BUILT_IN_MODEL, device: str = "auto"
+    model: str | os.PathLike = DEFAULT_MODEL, device: str = "auto"
 ) -> tuple[CCFormerForAudioVisualSegmentation, AudioVisualProcessor]:
     """Loads a model, ready to use, and its processor.
 
     Args:
-        model: `"ccformer-tiny"`, which ships with the package; a folder that `save_pretrained` wrote; or a Hub id
-            (`owner/name`).
+        model: `"ccformer-small"` or `"ccformer-tiny"`, which ship with the package; a folder that `save_pretrained`
+            wrote; or a Hub id (`owner/name`).
         device: `"cpu"`, `"cuda"`, `"cuda:1"`, ..., or `"auto"`: a GPU where there is one.
 
     Raises:
@@ -34,8 +33,8 @@ def load(
         ValueError: where it is another kind of model, its weights hold NaN or infinity, or the device is not there.
     """
     place = choose_device(device)
-    built_in = str(model) == BUILT_IN_MODEL and not Path(model).is_dir()
-    path = CHECKPOINTS / BUILT_IN_MODEL if built_in else Path(model)
+    built_in = str(model) in BUILT_IN_MODELS and not Path(model).is_dir()
+    path = CHECKPOINTS / model if built_in else Path(model)
     is_hub_id = isinstance(model, str) and model.count("/") == 1 and not model.startswith((".", "/", "~"))
     if path.is_dir():
         check_model_folder(path)
@@ -43,11 +42,11 @@ def load(
     elif is_hub_id and not path.exists():
         name = str(model)
     elif built_in:
-        raise FileNotFoundError(f"{BUILT_IN_MODEL}: {path} is missing, which ships with the package; install it again")
+        raise FileNotFoundError(f"{model}: {path} is missing, which ships with the package; install it again")
     else:
         raise FileNotFoundError(
             f"{model}: there is no such model folder; name a folder, a Hub id (owner/name), or "
-            f"{BUILT_IN_MODEL}, which ships with the package"
+            f"{' or '.join(BUILT_IN_MODELS)}, which ship with the package"
         )
     try:
         config, _ = CCFormerConfig.get_config_dict(name)

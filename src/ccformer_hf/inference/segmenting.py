@@ -17,6 +17,7 @@ from tqdm import tqdm
 
 from .. import auto  # noqa: F401  from_pretrained looks the processor's parts up among the Auto classes
 from ..atomic import AtomicFolder
+from ..checkpoints import DEFAULT_MODEL
 from ..model.inference_settings_ccformer import InferenceSettings
 from ..model.media_ccformer import MediaInfo, SampledFrames
 from ..model.modeling_ccformer import CCFormerForAudioVisualSegmentation
@@ -30,7 +31,7 @@ from ..model.sliding_window_ccformer import (
     video_inputs,
 )
 from .contained_media import iter_frames_at, iter_sounds, probe, sampled_frames
-from .loading import BUILT_IN_MODEL, load, trained_on
+from .loading import load, trained_on
 from .result_folder import mark_result, result_folder
 from .results import FORMATS, SHEET_FRAMES, thumbnail, write_results, write_sheet
 from .segments_json import Segments, empty_segments, readable_name
@@ -121,7 +122,7 @@ class Segmentation:
 def segment_video(
     path: str | os.PathLike,
     output_dir: str | os.PathLike,
-    model: Model = BUILT_IN_MODEL,
+    model: Model = DEFAULT_MODEL,
     fps: float | str = 1.0,
     threshold: float = 0.5,
     window: int = 10,

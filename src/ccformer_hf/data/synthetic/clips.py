@@ -30,7 +30,7 @@ from ..folder import CLASSES_FILE
 from .pictures import LARGEST, LOOKS, SMALLEST, Layer, draw_background, draw_object, draw_plate, render
 from .sounds import SAMPLING_RATE, make_background_noise, make_room, make_stem
 
-# The classes of a clip unless others are asked for; the built-in checkpoint knows these.
+# The classes of a clip unless others are asked for; ccformer-tiny knows these.
 STANDARD: tuple[str, ...] = tuple(
     "bell bird clock dog drum emergency-car flute guitar helicopter man motorcycle trumpet".split()
 )

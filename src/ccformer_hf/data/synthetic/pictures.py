@@ -294,7 +294,7 @@ LOOKS: dict[str, Callable[[Pen], None]] = {
     "man": _man,
     "motorcycle": _motorcycle,
     "trumpet": _trumpet,
-    # Four more, for training on classes that the built-in checkpoint does not know.
+    # Four more, for training on classes that ccformer-tiny does not know.
     "frying-food": _frying_food,
     "saw": _saw,
     "sheep": _sheep,

@@ -286,7 +286,7 @@ TIMBRES: dict[str, Callable[[np.random.Generator, int], np.ndarray]] = {
     "man": _man,
     "motorcycle": _motorcycle,
     "trumpet": _trumpet,
-    # Four more, for training on classes that the built-in checkpoint does not know.
+    # Four more, for training on classes that ccformer-tiny does not know.
     "frying-food": _frying_food,
     "saw": _saw,
     "sheep": _sheep,
