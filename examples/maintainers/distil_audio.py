@@ -18,7 +18,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from safetensors.torch import save_file
+from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.utils.data import DataLoader, IterableDataset
@@ -123,6 +123,18 @@ class Student(nn.Module):
         return self.classes(embedding), self.tags(embedding), self.embedding(embedding)
 
     @torch.no_grad()
+    def start_from(self, file: Path, log_mel: Tensor) -> None:
+        """Takes the weights of a backbone without norms. Each norm starts with the mean and the deviation of what
+        comes to it for some `log_mel`, so that it changes nothing there."""
+        self.backbone.load_state_dict(load_file(file))
+        maps = log_mel
+        for layer in self.features:
+            if isinstance(layer, nn.BatchNorm2d):
+                layer.bias.copy_(maps.mean(dim=(0, 2, 3)))
+                layer.weight.copy_((maps.var(dim=(0, 2, 3), correction=0) + layer.eps).sqrt())
+            maps = layer(maps)
+
+    @torch.no_grad()
     def folded(self) -> dict[str, Tensor]:
         """Weights of the backbone alone, which computes the same as it does with its norms in evaluation."""
         weights = {name: value.clone() for name, value in self.backbone.state_dict().items()}
@@ -169,6 +181,7 @@ def main() -> None:
     parser.add_argument("--config", default="composed-small", help="recipe that says how wide the backbone is")
     parser.add_argument("--output", type=Path, required=True, help="folder to write to")
     parser.add_argument("--steps", type=int, default=2000, help="steps of 60 examples (default %(default)s)")
+    parser.add_argument("--start-from", type=Path, help="an audio.safetensors to go on from")
     parser.add_argument("--learning-rate", type=float, default=2e-3, help="at its highest (default %(default)s)")
     parser.add_argument("--seed", type=int, default=0)
     args = parser.parse_args()
@@ -181,6 +194,8 @@ def main() -> None:
     student = Student(
         CCFormerConfig(**read_recipe(args.config).model), len(names), batches[0][2].shape[1], batches[0][3].shape[1]
     )
+    if args.start_from:
+        student.start_from(args.start_from, torch.cat([batch[0] for batch in batches[:10]]))
     student.to(memory_format=torch.channels_last)
     optimizer = torch.optim.AdamW(student.parameters(), args.learning_rate, weight_decay=0.02)
     schedule = torch.optim.lr_scheduler.LambdaLR(
