@@ -47,7 +47,7 @@ def main() -> None:
 
 def iou_with_box(result, frame: dict, label: int, row: dict) -> float | None:
     """IoU of the given box with the one around all pixels of a class; None where there are none."""
-    mask = np.asarray(Image.open(result.folder / frame["mask"])) == label
+    mask = np.asarray(Image.open(result.masks / f"{frame['index']:06d}.png")) == label
     if not mask.any():
         return None
     (y0, y1), (x0, x1) = ((where.min(), where.max() + 1) for where in np.nonzero(mask))

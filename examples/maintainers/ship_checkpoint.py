@@ -76,10 +76,22 @@ recordings alone: no video was ever shown to it, and no AVSBench clip.""",
 224 x 224. `python examples/sound_decides.py --sources sources.yaml` prints this table. How it does on AVSBench is
 unknown: it was never run on it.""",
         commands="""\
+# sources.yaml is examples/sources/ccformer-small.yaml; sources-160.yaml has size: 160 and seconds: 3, pictures.yaml
+# size: 160 and seconds: 1, sources-224.yaml seconds: 3.
 python examples/maintainers/lite0_weights.py lite0.safetensors
 python examples/maintainers/distil_audio.py sources.yaml --teacher teacher.pt --output runs/audio --steps 1700
-ccformer train --config composed-small --data sources.yaml --output {run} \\
-    --set backbone_weights=lite0.safetensors audio_weights=runs/audio/audio.safetensors
+# Stopped at step 459; its best weights are those of step 375.
+ccformer train --config composed-small --data sources-160.yaml --output runs/first \\
+    --set size=160 backbone_weights=lite0.safetensors audio_weights=runs/audio/audio.safetensors \\
+    epochs=0.09 validate_every=0.03 ema_decay=0.99
+python examples/maintainers/pretrain_pixels.py pictures.yaml --output runs/pixels --steps 900 \\
+    --set size=160 start_from=runs/first/best
+ccformer train --config composed-small --data sources-160.yaml --output runs/second \\
+    --set size=160 start_from=runs/pixels epochs=0.08 validate_every=0.04 learning_rate=8e-4 audio_rate=0.5 \\
+    warmup_steps=50 ema_decay=0.99 seed=1
+ccformer train --config composed-small --data sources-224.yaml --output {run} \\
+    --set start_from=runs/second/last epochs=0.0128 learning_rate=3e-4 audio_rate=0.5 warmup_steps=10 \\
+    ema_decay=0.98 seed=2
 python examples/maintainers/ship_checkpoint.py ccformer-small --run {run} --sources sources.yaml""",
         license="cc-by-nc-4.0",
         dtype=torch.float16,

@@ -163,3 +163,9 @@ def test_what_transformers_knows_is_taken(tmp_path):
     )
     assert (again.num_labels, again.dropout, again.output_attentions, again.num_heads) == (4, 0.5, True, 2)
     assert unused == {"foo": 1}
+
+
+def test_names_lead_to_ids_too():
+    config = CCFormerConfig(id2label={0: "background", 1: "dog", 2: "car"})
+    assert config.label2id == {"background": 0, "dog": 1, "car": 2}
+    assert CCFormerConfig.from_dict(config.to_dict() | {"label2id": None}).label2id == config.label2id

@@ -136,6 +136,8 @@ class CCFormerConfig(PreTrainedConfig):
             backbone_class = CONFIG_MAPPING[backbone.pop("model_type")]
             self.backbone_config = backbone_class(**{**four_maps, **backbone})
         super().__post_init__(**kwargs)
+        if self.label2id is None:  # transformers makes one for its own LABEL_0, LABEL_1, ... alone
+            self.label2id = {name: number for number, name in self.id2label.items()}
 
     def to_dict(self) -> dict[str, Any]:
         """As in transformers; where `save_pretrained` writes the code too, with the classes to load from it."""
