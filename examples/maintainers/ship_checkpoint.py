@@ -70,7 +70,7 @@ python examples/maintainers/ship_checkpoint.py ccformer-tiny --run {run}""",
 It ships with `ccformer-hf` and is its default. It knows these {classes} sounding things, from photographs and
 recordings alone: no video was ever shown to it, and no AVSBench clip.
 
-**A first version, and far from done**: trained for three hours on two CPU cores. On the seven objects marked in the
+**A first version, and far from done**: trained for two hours on two CPU cores. On the seven objects marked in the
 real clips that its makers have, it names six and finds five (`examples/maintainers/real_clips.py`). It follows what is
 in view more than what is heard: a hum, or a sound it does not know, is often laid on something visible, and people who
 are silent are marked beside one who speaks.""",
