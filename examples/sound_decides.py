@@ -16,22 +16,23 @@ from ccformer_hf.model_card import FIGURES
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--model", default="ccformer-small", help="model folder or Hub id (default %(default)s)")
+    parser.add_argument(
+        "--model", help="model folder or Hub id (default: ccformer-small with --sources, else ccformer-tiny)"
+    )
     parser.add_argument("--sources", help="sources file, as `ccformer data compose` takes it; none: synthetic clips")
     parser.add_argument("--clips", type=int, default=200, help="clips, of each setting (default %(default)s)")
     parser.add_argument("--seed", type=int, default=1_000_000, help="of the clips (default %(default)s)")
     parser.add_argument("--device", default="auto", choices=("auto", "cpu", "cuda"))
     args = parser.parse_args()
-    model, processor = load(args.model, args.device)
+    name = args.model or ("ccformer-tiny" if args.sources is None else "ccformer-small")
+    model, processor = load(name, args.device)
     if args.sources is None:
         scores = evaluate_synthetic(model, processor, args.clips, args.seed)
     else:
         scores = evaluate_composed(model, processor, args.sources, args.clips, args.seed)
-    print(
-        f"{args.model} on {args.clips} {'synthetic' if args.sources is None else 'composed'} clips, seed {args.seed}:"
-    )
-    for name, value in asdict(scores).items():
-        print(f"  {FIGURES[name]:<56} {'-' if value is None else format(value, '.4f')}")
+    print(f"{name} on {args.clips} {'synthetic' if args.sources is None else 'composed'} clips, seed {args.seed}:")
+    for figure, value in asdict(scores).items():
+        print(f"  {FIGURES[figure]:<56} {'-' if value is None else format(value, '.4f')}")
 
 
 if __name__ == "__main__":

@@ -1,4 +1,5 @@
 import os
+import signal
 
 import pytest
 
@@ -13,6 +14,11 @@ from ccformer_hf.inference.loading import load
 
 MARKERS = """accelerate_tests flash_attn_test flash_attn_3_test flash_attn_4_test is_pipeline_test is_training_test
 order slow torch_compile_test"""
+
+
+# `nohup` has SIGHUP ignored in all that it starts, and so would the commands that the tests stop by it.
+if hasattr(signal, "SIGHUP"):
+    signal.signal(signal.SIGHUP, signal.SIG_DFL)
 
 
 def pytest_configure(config: pytest.Config):

@@ -250,7 +250,7 @@ def test_the_built_in_model_says_what_it_knows(model, video, output, capsys, mon
 
 def test_on_a_terminal_it_says_what_it_is_doing_before_it_imports_anything_heavy(video, output, capsys, monkeypatch):
     def load(options):
-        assert capsys.readouterr().err == "loading ccformer-tiny ...\n"
+        assert capsys.readouterr().err == "loading ccformer-small ...\n"
         raise KeyboardInterrupt
 
     monkeypatch.setattr(sys.stderr, "isatty", lambda: True)

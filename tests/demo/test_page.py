@@ -87,7 +87,7 @@ def test_a_clip_that_crashes_after_the_check_is_told_and_leaves_nothing(demo, vi
     assert results(demo) == []
     *_, own = demo.analyse(str(video), "")
     with monkeypatch.context() as patch, pytest.raises(gradio.Error, match="^.clip.mp4: reading it crashed"):
-        patch.setattr(contained_media, "_frames", planted.crash_in_frames)
+        patch.setattr(contained_media, "_yuv_frames", planted.crash_in_frames)
         demo.draw(own, 0.5, 0.5)
     demo.draw(own, 0.5, 0.5)
 

@@ -132,7 +132,7 @@ def test_with_other_labels_all_but_the_label_layer_is_kept(trained, names):
     model, processor = initial_model(Recipe(size=96, start_from=str(trained)), names)
     new = model.state_dict()
     assert model.config.id2label == dict(enumerate(names)) and model.config.num_labels == len(names)
-    assert model.config.label2id is None  # as in every CCFormer; none of the old names are left
+    assert model.config.label2id == {name: number for number, name in enumerate(names)}  # none of the old names
     assert processor.image_processor.size["height"] == 96
     of_labels = {name for name in new if name.startswith(LABEL_LAYER)}
     assert of_labels == {LABEL_LAYER + "weight", LABEL_LAYER + "bias"}

@@ -198,8 +198,10 @@ class Overlay:
         self._blends += [(plane, _Blend(*half, keep, _averaged(add[..., plane]))) for plane in (1, 2)]
 
 
-def overlay(frame: np.ndarray, class_map: np.ndarray, opacity: float = 0.5) -> np.ndarray:
-    """A copy of `frame` (H, W, 3) uint8 RGB with the masks of `class_map` (H, W) uint8 laid over it.
+def overlay(
+    frame: np.ndarray, class_map: np.ndarray, opacity: float = 0.5, legend: Mapping[int, str] | None = None
+) -> np.ndarray:
+    """A copy of `frame` (H, W, 3) uint8 RGB with the masks of `class_map` (H, W) uint8, and a legend, laid over it.
 
     Raises:
         ValueError: as in `Overlay`, and for a frame of another size or type.
@@ -210,8 +212,9 @@ def overlay(frame: np.ndarray, class_map: np.ndarray, opacity: float = 0.5) -> n
             f"the frame is {frame.shape} {frame.dtype}, expected {(*class_map.shape, 3)} uint8 like its class map"
         )
     result = frame.copy()
-    if class_map.any():
-        paint = _mask_paint(class_map, opacity, PALETTE)
+    paints = [_mask_paint(class_map, opacity, PALETTE)] if class_map.any() else []
+    paints += [_legend_paint(legend, class_map.shape)] if legend else []
+    for paint in paints:
         alpha = paint.alpha[..., None]
         _Blend(paint.rows, paint.columns, 256 - alpha, paint.colour * alpha).draw_on(result)
     return result

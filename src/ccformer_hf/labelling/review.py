@@ -25,7 +25,7 @@ from ..data.avsbench import SPLITS
 from ..data.folder import read_folder_class_names
 from ..data.listing import entries
 from ..data.reading import read_label_map
-from ..inference.visualize import Overlay
+from ..inference.visualize import overlay
 from ..model.argument_names_ccformer import unknown_names
 from ..model.configuration_ccformer import IGNORE_LABEL
 from ..model.pictures_ccformer import read_picture
@@ -218,8 +218,7 @@ def _tile(picture: Image.Image, ids: np.ndarray, names: Sequence[str]) -> Image.
     rows, columns = np.indices(ids.shape)
     striped = (ids == IGNORE_LABEL) & ((rows + columns) // STRIPE % 2 == 0)
     pixels[striped] = 128
-    Overlay(np.where(ids == IGNORE_LABEL, np.uint8(0), ids), legend=marked).draw_on(pixels)
-    return Image.fromarray(pixels)
+    return Image.fromarray(overlay(pixels, np.where(ids == IGNORE_LABEL, np.uint8(0), ids), legend=marked))
 
 
 def _picture(folder: Path, split: str, clip: str) -> Path:
