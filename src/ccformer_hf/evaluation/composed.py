@@ -12,14 +12,14 @@ from ..data.composing.composed import ComposedClip, compose_clip
 from ..data.composing.material import Material, read_material
 from ..data.composing.pairing import draw_sound
 from ..data.composing.sources import OTHER
-from ..data.noises import at_some_loudness, make_noise
+from ..data.noises import at_some_loudness
 from ..data.reading import IGNORE_LABEL
 from ..metrics.binary import binary_iou
 from ..metrics.semantic import SemanticSegmentation
 from ..model.modeling_ccformer import CCFormerForAudioVisualSegmentation
 from ..model.processing_ccformer import AudioVisualProcessor
 from ..model.timing_ccformer import SAMPLING_RATE
-from .synthetic import predict
+from .synthetic import predict, silence_and_noises
 
 LARGE_ENOUGH = 0.01  # share of the picture, in every frame, of an object that takes part in a swap
 
@@ -113,13 +113,7 @@ def _sounds_of_nothing_visible(
 ) -> dict[str, np.ndarray | None]:
     """Sounds under which nothing is to be marked, by the figure they belong to; None for no sound track."""
     seconds = len(clip.frames)
-    sounds = {
-        "silence_marked": None,
-        "marked_zeros": np.zeros(seconds * SAMPLING_RATE, dtype=np.float32),
-        "marked_white_noise": make_noise("white", rng, seconds),
-        "marked_pink_noise": make_noise("pink", rng, seconds),
-        "marked_hum": make_noise("hum", rng, seconds),
-    }
+    sounds = silence_and_noises(rng, seconds)
     if material.sounds[OTHER]:
         sounds["marked_unknown_sounds"] = _played(material, OTHER, seconds, rng)
     names = material.sources.class_names

@@ -55,13 +55,17 @@ def sounds_of_nothing_visible(seed: int, index: int, seconds: int) -> dict[str, 
     """
     rng = np.random.default_rng([seed, index])
     unknown = make_stem(UNKNOWN_CLASSES[index % len(UNKNOWN_CLASSES)], rng, seconds, make_room(rng)).reshape(-1)
+    return silence_and_noises(rng, seconds) | {"marked_unknown_sounds": at_some_loudness(unknown, rng)}
+
+
+def silence_and_noises(rng: np.random.Generator, seconds: int) -> dict[str, np.ndarray | None]:
+    """Those of `sounds_of_nothing_visible` that are the same for every kind of clips."""
     return {
         "silence_marked": None,
         "marked_zeros": np.zeros(seconds * SAMPLING_RATE, dtype=np.float32),
         "marked_white_noise": make_noise("white", rng, seconds),
         "marked_pink_noise": make_noise("pink", rng, seconds),
         "marked_hum": make_noise("hum", rng, seconds),
-        "marked_unknown_sounds": at_some_loudness(unknown, rng),
     }
 
 

@@ -51,8 +51,8 @@ class Segmenter(Protocol):
 
 
 class SamImageProcessor(PilBackend):
-    """Picture -> `pixel_values`, for SAM 2 and SAM 3. transformers' own need torchvision, which this package does not;
-    the numbers are read from the same file of the checkpoint."""
+    """Picture -> `pixel_values`, for SAM 2 and SAM 3, by Pillow, where transformers' own need torchvision; the numbers
+    are read from the same file of the checkpoint."""
 
     model_input_names = ["pixel_values"]
     do_convert_rgb = True
