@@ -19,15 +19,15 @@ from pathlib import Path
 import numpy as np
 import torch
 from safetensors.torch import load_file, save_file
+from scipy.signal import oaconvolve
 from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.utils.data import DataLoader, IterableDataset
 from tqdm import tqdm
 
 from ccformer_hf.data.composing.material import Material, read_material
-from ccformer_hf.data.composing.pairing import draw_spans
-from ccformer_hf.data.composing.sound_mix import mix_sounds
-from ccformer_hf.data.composing.sounds import Recording, SoundFile, gated_loudness
+from ccformer_hf.data.composing.sound_mix import AUDIBLE_FROM, REFERENCE, SILENT_BELOW
+from ccformer_hf.data.composing.sounds import Recording, load_recording
 from ccformer_hf.data.composing.sources import OTHER
 from ccformer_hf.data.noises import NOISES, make_noise
 from ccformer_hf.model.configuration_ccformer import CCFormerConfig
@@ -37,11 +37,18 @@ from ccformer_hf.model.vggish_ccformer import CCFormerVGGish
 from ccformer_hf.training.recipe import read_recipe
 
 OTHERS = 0.25  # share of the sounds that belong to no class
-NOISE_ALONE = 0.06  # share of the mixtures that are nothing but noise or bleeps
+NOISE_ALONE = 0.08  # share of the mixtures that are nothing but noise or bleeps
+WITH_NOISE = 0.7  # share of the others that have noise under them
+WITH_CHANNEL = 0.3  # share of the sounds that go through a room or a bad loudspeaker
 SOURCES_AT_ONCE = {1: 0.45, 2: 0.35, 3: 0.2}
-SPEEDS = (0.85, 1.18)  # played slower or faster, which changes the pitch too
-FRAMES = 5  # of a mixture, each with 0.96 s of its sound
-VALIDATION_MIXTURES = 300
+LEVELS = (-12.0, 0.0)  # dB, of each sound
+NOISE_LEVELS = (-40.0, -12.0)  # dB, under them
+WHOLE_LEVELS = (-20.0, 10.0)  # dB, of the mixture
+SPEEDS = (0.8, 1.25)  # played slower or faster, which changes the pitch too
+SAMPLES = FrameTiming(sampling_rate=SAMPLING_RATE).example_samples
+BATCH = 60
+NOISES_KEPT = 40  # of each kind, 4 s long
+VALIDATION_MIXTURES = 1500
 
 
 class Mixtures(IterableDataset):
@@ -50,52 +57,75 @@ class Mixtures(IterableDataset):
     What sounds is `(N, classes)`: 1, 0, or -1 where nobody can tell.
     """
 
-    def __init__(self, material: Material, teacher: str, clips: int, seed: int):
-        self.material, self.teacher, self.clips, self.seed = material, teacher, clips, seed
+    def __init__(self, material: Material, teacher: str, seed: int):
+        self.material, self.teacher, self.seed = material, teacher, seed
 
     def __iter__(self) -> Iterator[tuple[Tensor, Tensor, Tensor, Tensor]]:
         torch.set_num_threads(1)
         worker = torch.utils.data.get_worker_info()
         rng = np.random.default_rng([self.seed, worker.id if worker else 0])
-        teacher = torch.jit.load(self.teacher).eval()
-        extractor, timing = CCFormerFeatureExtractor(silence_threshold=0.0), FrameTiming(sampling_rate=SAMPLING_RATE)
-        starts = timing.sound_start_samples(timing.frame_times(FRAMES))
+        teacher, extractor = torch.jit.load(self.teacher).eval(), CCFormerFeatureExtractor()
+        # The material keeps no more than a share of its recordings; here all are needed all the time.
+        recordings = {key: [load_recording(sound.file) for sound in of] for key, of in self.material.sounds.items()}
+        noises = [make_noise(kind, rng, 4) for kind in NOISES for _ in range(NOISES_KEPT)]
         while True:
-            features, labels, sounds = [], [], []
-            for _ in range(self.clips):
-                waveform, classes = draw_mixture(self.material, rng)
-                features.append(torch.as_tensor(extractor(waveform, SAMPLING_RATE)["input_features"])[0])
-                labels.append(classes)
-                padded = np.pad(waveform, (0, timing.example_samples))
-                sounds += [padded[start : start + timing.example_samples] for start in starts]
+            drawn = [self.mixture(recordings, noises, rng) for _ in range(BATCH)]
+            sounds = np.stack([sound for sound, _ in drawn])
+            log_mel = extractor.log_mel(sounds)[:, None, :96]
             with torch.no_grad():
-                tags, embeddings = teacher(torch.from_numpy(np.stack(sounds)))
-            yield torch.cat(features), torch.from_numpy(np.concatenate(labels)), tags.sigmoid(), embeddings
+                tags, embeddings = teacher(torch.from_numpy(sounds))
+            yield log_mel, torch.from_numpy(np.stack([classes for _, classes in drawn])), tags.sigmoid(), embeddings
+
+    def mixture(
+        self, recordings: dict[int | str, list[Recording]], noises: list[np.ndarray], rng: np.random.Generator
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """Sound of 0.975 s, float32, and what sounds in it, `(classes,)`."""
+        classes = np.zeros(len(self.material.sources.classes), dtype=np.int8)
+        noise = noises[rng.integers(len(noises))]
+        start = rng.integers(len(noise) - SAMPLES)
+        noise = noise[start : start + SAMPLES]
+        if rng.random() < NOISE_ALONE:
+            return noise, classes
+        whole = noise * np.float32(
+            REFERENCE * decibels(rng, *NOISE_LEVELS) / (np.sqrt(np.square(noise).mean()) + 1e-9)
+        )
+        whole *= np.float32(rng.random() < WITH_NOISE)
+        count = int(rng.choice(list(SOURCES_AT_ONCE), p=list(SOURCES_AT_ONCE.values())))
+        for name in rng.choice([key for key in recordings if key != OTHER], count, replace=False):
+            key = OTHER if rng.random() < OTHERS else int(name)
+            recording = recordings[key][rng.integers(len(recordings[key]))]
+            part = some_part(recording, rng)
+            loudness = 20 * np.log10(np.sqrt(np.square(part).mean()) / recording.loudness + 1e-6)
+            whole += part * np.float32(REFERENCE * decibels(rng, *LEVELS) / recording.loudness)
+            if key != OTHER:
+                classes[key - 1] = 1 if loudness >= AUDIBLE_FROM else 0 if loudness < SILENT_BELOW else -1
+        whole *= np.float32(decibels(rng, *WHOLE_LEVELS))
+        return whole * np.float32(min(1.0, 0.98 / max(1e-9, float(np.abs(whole).max())))), classes
 
 
-def draw_mixture(material: Material, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
-    """Sound of `FRAMES` seconds, float32, and what sounds in each, `(FRAMES, classes)`."""
-    classes = np.zeros((FRAMES, len(material.sources.classes)), dtype=np.int8)
-    if rng.random() < NOISE_ALONE:
-        return make_noise(str(rng.choice(list(NOISES))), rng, FRAMES), classes
-    count = int(rng.choice(list(SOURCES_AT_ONCE), p=list(SOURCES_AT_ONCE.values())))
-    drawn = list(rng.choice([key for key in material.sounds if key != OTHER], count, replace=False))
-    names = [OTHER if rng.random() < OTHERS else int(name) for name in drawn]
-    kind, spans = draw_spans(count, FRAMES, rng)
-    sounds = [material.sounds[name][rng.integers(len(material.sounds[name]))] for name in names]
-    mix = mix_sounds(kind, spans, [at_some_speed(material, sound, rng) for sound in sounds], None, [], FRAMES, rng)
-    for name, audible in zip(names, mix.audible, strict=True):
-        if name != OTHER:
-            classes[:, name - 1] = np.where(audible == 255, -1, audible)
-    return mix.waveform, classes
+def decibels(rng: np.random.Generator, low: float, high: float) -> float:
+    return 10 ** (rng.uniform(low, high) / 20)
 
 
-def at_some_speed(material: Material, sound: SoundFile, rng: np.random.Generator) -> Recording:
-    samples = material.recording(sound).samples
+def some_part(recording: Recording, rng: np.random.Generator) -> np.ndarray:
+    """0.975 s of a recording at some speed, float32; one that is shorter comes at some place in silence."""
+    samples = recording.samples
     speed = np.exp(rng.uniform(*np.log(SPEEDS)))
-    places = np.arange(0, len(samples) - 1, speed)
-    changed = np.interp(places, np.arange(len(samples)), samples).astype(np.int16)
-    return Recording(changed, gated_loudness(changed.astype(np.float32) / 32768))
+    needed = int(SAMPLES * speed) + 2
+    if len(samples) < needed:
+        before = int(rng.integers(0, needed - len(samples) + 1))
+        part = np.pad(samples, (before, needed - len(samples) - before))
+    else:
+        start = int(rng.integers(0, len(samples) - needed + 1))
+        part = samples[start : start + needed]
+    part = np.interp(np.arange(SAMPLES) * speed, np.arange(needed), part).astype(np.float32) / 32768
+    if rng.random() < WITH_CHANNEL:
+        length = int(rng.integers(8, 1600))
+        echo = rng.standard_normal(length) * np.exp(-6 * np.arange(length) / length) * decibels(rng, -20, -5)
+        echo[0] = 1
+        wet = oaconvolve(part, echo.astype(np.float32))[:SAMPLES]
+        part = wet * np.float32(np.sqrt(np.square(part).sum() / (np.square(wet).sum() + 1e-12)))
+    return part
 
 
 class Student(nn.Module):
@@ -180,7 +210,7 @@ def main() -> None:
     parser.add_argument("--teacher", required=True, help="TorchScript file of the tagger")
     parser.add_argument("--config", default="composed-small", help="recipe that says how wide the backbone is")
     parser.add_argument("--output", type=Path, required=True, help="folder to write to")
-    parser.add_argument("--steps", type=int, default=2000, help="steps of 60 examples (default %(default)s)")
+    parser.add_argument("--steps", type=int, default=2000, help=f"steps of {BATCH} examples (default %(default)s)")
     parser.add_argument("--start-from", type=Path, help="an audio.safetensors to go on from")
     parser.add_argument("--learning-rate", type=float, default=2e-3, help="at its highest (default %(default)s)")
     parser.add_argument("--seed", type=int, default=0)
@@ -189,8 +219,8 @@ def main() -> None:
     torch.manual_seed(args.seed)
     material = read_material(args.sources)
     names = list(material["train"].sources.classes)
-    held_out = iter(Mixtures(material["validation"], args.teacher, 10, 1))
-    batches = [next(held_out) for _ in range(VALIDATION_MIXTURES // 10)]
+    held_out = iter(Mixtures(material["validation"], args.teacher, 1))
+    batches = [next(held_out) for _ in range(VALIDATION_MIXTURES // BATCH)]
     student = Student(
         CCFormerConfig(**read_recipe(args.config).model), len(names), batches[0][2].shape[1], batches[0][3].shape[1]
     )
@@ -201,7 +231,7 @@ def main() -> None:
     schedule = torch.optim.lr_scheduler.LambdaLR(
         optimizer, lambda step: min(1, (step + 1) / 50) * (1 + math.cos(math.pi * step / args.steps)) / 2
     )
-    loader = iter(DataLoader(Mixtures(material["train"], args.teacher, 12, args.seed), batch_size=None, num_workers=1))
+    loader = iter(DataLoader(Mixtures(material["train"], args.teacher, args.seed), batch_size=None, num_workers=1))
     args.output.mkdir(parents=True, exist_ok=True)
     begun, bar = time.time(), tqdm(range(args.steps), unit="step")
     for step in bar:

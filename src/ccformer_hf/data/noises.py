@@ -25,8 +25,9 @@ def _hum(rng: np.random.Generator, samples: int) -> np.ndarray:
     """The hum of the mains: 50 or 60 Hz and its harmonics, as steady as the mains."""
     number = np.arange(1, HUM_HARMONICS + 1)[:, None]
     strength = rng.uniform(0.1, 1, number.shape) / number
-    turns = rng.choice([50, 60]) * number * np.arange(samples) / SAMPLING_RATE + rng.uniform(0, 1, number.shape)
-    return (strength * np.sin(2 * np.pi * turns)).sum(axis=0)
+    turns = rng.choice([50, 60]) * number * np.arange(SAMPLING_RATE) / SAMPLING_RATE + rng.uniform(0, 1, number.shape)
+    second = (strength * np.sin(2 * np.pi * turns)).sum(axis=0)
+    return np.resize(second, samples)  # every second is like the first
 
 
 def _odd(rng: np.random.Generator, samples: int) -> np.ndarray:

@@ -72,9 +72,11 @@ def test_nothing_about_an_object_tells_whether_it_sounds(clips, material):
         ]
     )
     pasted, area, sounding = rows[:, 0] == 1, rows[:, 1], rows[:, 2]
-    assert abs(sounding[pasted].mean() - sounding[~pasted].mean()) < 0.12
-    small = area < np.median(area)
-    assert abs(sounding[small].mean() - sounding[~small].mean()) < 0.12
+    for chosen in (pasted, area < np.median(area)):
+        share, other = sounding[chosen], sounding[~chosen]
+        three_standard_errors = 3 * np.sqrt(share.var() / len(share) + other.var() / len(other))
+        assert three_standard_errors < 0.25
+        assert abs(share.mean() - other.mean()) < three_standard_errors
 
 
 def test_a_clip_depends_on_seed_and_number_alone(material, clips):

@@ -28,7 +28,7 @@ CLASS_OFF_SCREEN = 0.6  # share of the sounds from off screen that are of one of
 TRIES = 3  # pictures that an object may be cut from, since some show only a part of it
 
 # What is heard, and how often. In the first, seconds without a sound occur too.
-AUDIO_KINDS = {"objects": 0.76, "off_screen": 0.11, "noise": 0.07, "bed": 0.03, "silence": 0.03}
+AUDIO_KINDS = {"objects": 0.70, "off_screen": 0.13, "noise": 0.10, "bed": 0.04, "silence": 0.03}
 WITH_BED = 0.15  # share of all other clips with a bed, much softer then
 SECOND_SILENT, SECOND_OFF_SCREEN = 0.10, 0.12  # shares of the seconds
 SECOND_CHANGES = 0.35  # how often others sound in the next second

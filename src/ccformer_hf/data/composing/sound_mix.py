@@ -11,10 +11,10 @@ Letters: `T` frames, one per second; `N` objects; `S` = 16000 T samples.
 from dataclasses import dataclass
 
 import numpy as np
-from scipy.fft import irfft, rfft
 from scipy.signal import firwin, oaconvolve
 
 from ...model.timing_ccformer import FrameTiming
+from ..noises import NOISES
 from ..reading import IGNORE_LABEL
 from .pairing import Span
 from .sounds import SAMPLING_RATE, Recording
@@ -115,20 +115,8 @@ def tell_audible(stems: np.ndarray, levels: np.ndarray, others: np.ndarray) -> n
 
 
 def draw_noise(length: int, rng: np.random.Generator) -> np.ndarray:
-    """White or pink noise, or the hum of the mains, float32 `(S,)` of loudness 1."""
-    kind = rng.choice(["white", "pink", "hum"])
-    noise = rng.standard_normal(length, dtype=np.float32)
-    if kind == "pink":
-        spectrum = rfft(noise)
-        spectrum /= np.sqrt(np.maximum(1, np.arange(len(spectrum), dtype=np.float32)))
-        noise = irfft(spectrum, length)
-    elif kind == "hum":
-        turns = np.arange(SAMPLING_RATE) / SAMPLING_RATE * rng.choice([50.0, 60.0])
-        second = sum(
-            rng.uniform(0.2, 1) / number * np.sin(2 * np.pi * (number * turns + rng.random()))
-            for number in (1, 2, 3, 4, 6)
-        )
-        noise = np.resize(second, length) + np.float32(0.05) * noise
+    """White or pink noise, the hum of the mains, or bleeps (see `noises`), float32 `(S,)` of loudness 1."""
+    noise = NOISES[str(rng.choice(list(NOISES)))](rng, length)
     return (noise / np.sqrt(np.square(noise).mean())).astype(np.float32)
 
 
