@@ -1,5 +1,6 @@
 import csv
 import os
+import re
 from pathlib import Path
 
 import pytest
@@ -144,6 +145,31 @@ def test_names_of_what_sounds_are_cleaned(tmp_path):
 def test_a_broken_table_is_refused(tmp_path, row, text):
     with pytest.raises(ValueError, match=text):
         list_clips("ms3", a_table(tmp_path, "ms3", row))
+
+
+@pytest.mark.parametrize("name", ["../secret", "/etc/passwd", "..", ".", "", "a/b", "a\\b"])
+@pytest.mark.parametrize(
+    "setting, column, row",
+    [
+        ("s4", "name", ("NAME", "0", "dog", "train")),
+        ("s4", "category", ("a", "0", "NAME", "train")),
+        ("ms3", "video_id", ("NAME", "train")),
+        ("avss", "uid", ("a", "NAME", "0", "5", "dog", "train", "v1s")),
+    ],
+)
+def test_no_name_in_a_table_leads_out_of_the_data_set(tmp_path, name, setting, column, row):
+    table = a_table(tmp_path, setting, tuple(name if text == "NAME" else text for text in row))
+    with pytest.raises(ValueError, match=re.escape(f"row 2 has the {column} {name!r}; expected the name of a file")):
+        list_clips(setting, table)
+
+
+def test_what_is_no_table_is_refused_by_name(tmp_path):
+    table = a_table(tmp_path, "ms3", ("a" * 140_000, "train"))  # csv reads no field so long
+    with pytest.raises(ValueError, match=r"ms3_meta_data.csv: is no csv file in UTF-8 \(field larger"):
+        list_clips("ms3", table)
+    (table / TABLES["ms3"]).write_bytes(b"video_id,split\n\xff,train\n")
+    with pytest.raises(ValueError, match="ms3_meta_data.csv: is no csv file in UTF-8"):
+        list_clips("ms3", table)
 
 
 def test_a_clip_twice_is_refused(tmp_path):

@@ -8,6 +8,7 @@ import time
 from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 import torch
@@ -320,3 +321,19 @@ def test_folders_that_cannot_be_taken(tmp_path):
 def test_names_that_no_repository_can_have(name):
     with pytest.raises(ValueError, match="is not the name of a repository.*expected OWNER/NAME"):
         check_repo_id(name)
+
+
+def test_a_shard_that_names_files_in_place_of_pictures_is_refused(tmp_path):
+    root, out, secret = official_folder(tmp_path / "in", "ms3"), tmp_path / "out", tmp_path / "secret.png"
+    Image.new("RGB", (32, 32)).save(secret)
+    convert(root, out, workers=1, progress=False)
+    shard = next((out / "ms3").glob("test-*.parquet"))
+    table = pq.read_table(shard)
+    for column in ("frames", "labels"):
+        pictures = [[{"bytes": None, "path": str(secret)} for _ in row] for row in table[column].to_pylist()]
+        column_type = table.schema.field(column).type
+        place = table.schema.get_field_index(column)
+        pq.write_table(table.set_column(place, column, pa.array(pictures, column_type)), shard)
+        rows = load_setting("ms3", out, "test")
+        with pytest.raises(ValueError, match="secret.png' in place of a .*; expected the picture itself"):
+            rows[0]

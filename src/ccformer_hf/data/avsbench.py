@@ -28,6 +28,8 @@ COLUMNS = {
     "ms3": ("video_id", "split"),
     "avss": ("vid", "uid", "s_min", "s_sec", "a_obj", "split", "label"),
 }
+# Columns whose text becomes a part of a path.
+NAMES_OF_FILES = ("name", "category", "video_id", "uid")
 # Clips in train, validation, test as AVSBench's real tables count them.
 OFFICIAL_COUNTS = {"s4": (3452, 740, 740), "ms3": (296, 64, 64), "avss": (8498, 1304, 1554)}
 
@@ -164,11 +166,21 @@ def list_clips(
 def _read_table(setting: str, path: Path) -> list[dict[str, str]]:
     names = COLUMNS[setting]
     # utf-8-sig: a table saved by a spreadsheet starts with a byte order mark.
-    with open(path, newline="", encoding="utf-8-sig") as file:
-        rows = [row for row in csv.reader(file) if row][1:]  # read by position: the header's names vary
+    try:
+        with open(path, newline="", encoding="utf-8-sig") as file:
+            rows = [row for row in csv.reader(file) if row][1:]  # read by position: the header's names vary
+    except (UnicodeDecodeError, csv.Error) as error:
+        raise ValueError(f"{path}: is no csv file in UTF-8 ({error}); take the official table") from None
     for number, row in enumerate(rows, 2):
         if len(row) < len(names):
             raise ValueError(f"{path}: row {number} has {len(row)} columns; expected {len(names)}: {', '.join(names)}")
+    for number, row in enumerate(rows, 2):
+        for name, text in zip(names, row, strict=False):
+            if name in NAMES_OF_FILES and (text in ("", ".", "..") or any(mark in text for mark in "/\\\0")):
+                raise ValueError(
+                    f"{path}: row {number} has the {name} {text!r}; expected the name of a file or folder of the data "
+                    "set, without / and \\, so that nothing outside it is read. Take the official table"
+                )
     return [
         dict(zip(names, row, strict=False)) | {"split": _split(row[names.index("split")], path, number)}
         for number, row in enumerate(rows, 2)

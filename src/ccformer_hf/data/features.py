@@ -24,8 +24,18 @@ from .reading import IGNORE_LABEL, MEL_BANDS, read_label_map, read_log_mel, read
 FILE = pa.struct({"bytes": pa.binary(), "path": pa.string()})
 
 
-def _source_and_name(file: dict, unnamed: str) -> tuple[str | io.BytesIO, str]:
-    """A value of `FILE` -> what to open, and its name for errors."""
+def _source_and_name(file: dict, unnamed: str, embedded: bool) -> tuple[str | io.BytesIO, str]:
+    """A value of `FILE` -> what to open, and its name for errors.
+
+    Raises:
+        ValueError: for a path or an address where the file itself has to be: whoever made the shard would choose what
+            is read of this machine.
+    """
+    if embedded and file["bytes"] is None:
+        raise ValueError(
+            f"a shard names {file['path']!r} in place of {unnamed}; expected the picture itself, convert the data set "
+            "again with `ccformer data convert`"
+        )
     return file["path"] if file["bytes"] is None else io.BytesIO(file["bytes"]), file["path"] or unnamed
 
 
@@ -49,10 +59,12 @@ class LabelMaps(_Decoded):
     Args:
         names: of the class ids, background first.
         binary: see `read_label_map`.
+        embedded: whether each file must be in the row itself, as in a shard.
     """
 
     names: list[str]
     binary: bool = False
+    embedded: bool = False
     id: str | None = field(default=None, repr=False)
     dtype: ClassVar[str] = "uint8"
     pa_type: ClassVar[pa.DataType] = pa.list_(FILE)
@@ -74,14 +86,19 @@ class LabelMaps(_Decoded):
         return np.stack([blank if ids is None else ids for ids in maps])
 
     def _read(self, file: dict) -> np.ndarray:
-        source, name = _source_and_name(file, "a label picture")
+        source, name = _source_and_name(file, "a label picture", self.embedded)
         return read_label_map(source, len(self.names), self.binary, name)
 
 
 @dataclass
 class Frames(_Decoded):
-    """Picture files -> a list of `T` upright RGB pictures."""
+    """Picture files -> a list of `T` upright RGB pictures.
 
+    Args:
+        embedded: whether each file must be in the row itself, as in a shard.
+    """
+
+    embedded: bool = False
     id: str | None = field(default=None, repr=False)
     dtype: ClassVar[str] = "list"
     pa_type: ClassVar[pa.DataType] = pa.list_(FILE)
@@ -91,7 +108,7 @@ class Frames(_Decoded):
         return [{"bytes": None, "path": path} for path in value]
 
     def decode_example(self, value: list[dict], token_per_repo_id: dict | None = None) -> list[PillowImage.Image]:
-        return [read_picture(*_source_and_name(file, "a frame")) for file in value]
+        return [read_picture(*_source_and_name(file, "a frame", self.embedded)) for file in value]
 
 
 @dataclass
@@ -228,8 +245,8 @@ def decoded_shard_features(names: tuple[str, ...]) -> Features:
     return Features(
         shard_features()
         | {
-            "frames": Frames(),
-            "labels": LabelMaps(list(names)),
+            "frames": Frames(embedded=True),
+            "labels": LabelMaps(list(names), embedded=True),
             "sound": {"waveform": Floats([-1]), "sampling_rate": Value("int32")},
             "log_mel": Floats([-1, 1, EXAMPLE_COLUMNS, MEL_BANDS]),
         }

@@ -97,8 +97,11 @@ def _esc50(source: Source) -> Iterator[SoundFile]:
 
 def _vggsound(source: Source) -> Iterator[SoundFile]:
     there = {path.stem: path for path in sorted(source.root.rglob("*")) if path.suffix.lower() in SOUNDS}
-    with open(source.path, newline="", encoding="utf-8-sig") as file:
-        rows = list(csv.reader(file))
+    try:
+        with open(source.path, newline="", encoding="utf-8-sig") as file:
+            rows = list(csv.reader(file))
+    except (UnicodeDecodeError, csv.Error) as error:
+        raise source.problem(f"{source.path} is no table ({error})") from None
     broken = [number for number, row in enumerate(rows, 1) if len(row) != 4 or not row[1].isdigit()]
     if broken or not rows:
         line = broken[0] if broken else 1
