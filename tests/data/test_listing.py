@@ -1,6 +1,6 @@
 from pathlib import Path
 
-from ccformer_hf.data.listing import entries, natural_key, natural_order
+from ccformer_hf.data.listing import entries, file_name_of, natural_key, natural_order
 
 
 def test_numbers_in_names_are_ordered_as_numbers():
@@ -35,3 +35,9 @@ def test_leftovers_are_no_entries(tmp_path):
     (tmp_path / "__MACOSX").mkdir()
     assert [path.name for path in entries(tmp_path)] == ["b9", "b10"]
     assert entries(tmp_path / "nowhere") == entries(tmp_path / "b9") == []
+
+
+def test_no_id_leads_a_file_elsewhere():
+    assert file_name_of("-0BIyqJj9ZU_100.5 (2)") == "-0BIyqJj9ZU_100.5 (2)"
+    assert file_name_of("../../a\\b:c\0\n") == ".._.._a_b_c__"
+    assert len(file_name_of("\N{VIOLIN}" * 300).encode()) == 200

@@ -334,6 +334,14 @@ def test_cached_sound_changes_nothing(sets, processor, tmp_path):
     )
 
 
+def test_the_cache_stays_in_its_folder(sets, processor, tmp_path):
+    cached = feed(sets["avss"], processor, NOTHING, tmp_path / "log-mel")
+    cached.ids = ["../../secret" for _ in cached.ids]
+    cached[0, 0]
+    assert [path.name for path in tmp_path.rglob("*.npz")] == ["000000-.._.._secret.npz"]
+    assert [path.name for path in tmp_path.iterdir()] == ["log-mel"]
+
+
 def test_changing_sound_is_not_cached(sets, processor, tmp_path):
     clips = feed(sets["avss"], processor, Augmentation(gain=6), tmp_path / "log-mel")
     assert not torch.equal(clips[0, 0]["input_features"], clips[1, 0]["input_features"])

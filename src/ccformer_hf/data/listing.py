@@ -8,6 +8,9 @@ from pathlib import Path
 # What systems leave beside the files of others; names that start with a dot (.DS_Store, ._1.jpg) are left alone too.
 LEFTOVERS = ("__macosx", "thumbs.db", "desktop.ini")
 
+# Of an id in a file's name: four bytes each at most, and a name may have 255.
+MOST_LETTERS = 50
+
 
 def natural_key(name: str) -> tuple[str | int, ...]:
     """Text and numbers of a name by turns: equal for names that differ in leading zeros only."""
@@ -30,3 +33,8 @@ def entries(folder: str | os.PathLike) -> list[Path]:
         return natural_order(path for path in Path(folder).iterdir() if not is_leftover(path.name))
     except (FileNotFoundError, NotADirectoryError):
         return []
+
+
+def file_name_of(clip_id: str) -> str:
+    """An id as a part of a file's name. Ids come with the data: none shall lead to another folder, or be too long."""
+    return re.sub(r"[/\\:\x00-\x1f]", "_", clip_id)[:MOST_LETTERS]

@@ -22,6 +22,7 @@ from ..atomic import atomic_file
 from ..model.processing_ccformer import AudioVisualProcessor
 from .audio import ClipAudio, sound_examples
 from .augmentation import Augmentation, augment_pictures, augment_sound, cut_frames, negative_kind, nothing_sounds
+from .listing import file_name_of
 from .noises import NOISES, make_noise
 from .noises import SAMPLING_RATE as NOISE_RATE
 from .reading import IGNORE_LABEL
@@ -194,7 +195,7 @@ class TrainingClips(torch.utils.data.Dataset):
 
     def _cached(self, index: int, length: int) -> tuple[torch.Tensor, torch.Tensor]:
         # The id is part of the name, lest a set that has grown mixes its sounds up.
-        path = self.cache / f"{index:06d}-{self.ids[index]}.npz"
+        path = self.cache / f"{index:06d}-{file_name_of(self.ids[index])}.npz"
         try:
             with np.load(path) as kept:
                 return torch.from_numpy(kept["features"]), torch.from_numpy(kept["heard"])

@@ -15,6 +15,7 @@ from PIL import Image
 
 from .. import __version__
 from ..atomic import atomic_file
+from ..data.listing import file_name_of
 from ..inference.visualize import ComparedFrame, comparison_sheet
 from ..model.modeling_ccformer import CCFormerForAudioVisualSegmentation
 from ..model.processing_ccformer import AudioVisualProcessor
@@ -175,7 +176,7 @@ def save_pictures(
     for kind, rows in chosen.items():
         for place, row in enumerate(rows, 1):
             sheet = clip_sheet(evaluation, row, model, processor, clips, f": {kind} {place} of the {len(ranked)}")
-            path = folder / f"{kind}-{place}-{row['id'].replace('/', '_')}.png"
+            path = folder / f"{kind}-{place}-{file_name_of(row['id'])}.png"
             with atomic_file(path) as temporary:
                 sheet.save(temporary, format="PNG")
             written.append(path)

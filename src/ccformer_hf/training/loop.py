@@ -24,6 +24,7 @@ from safetensors.torch import save_file
 from tqdm import tqdm
 
 from ..atomic import AtomicFolder, replace_folder
+from ..data.listing import file_name_of
 from ..data.training_clips import ClipOrder, ShareOfSteps, TrainingClips, collate
 from ..data.workers import read_ahead
 from ..evaluation.evaluate import evaluate_avsbench
@@ -489,7 +490,7 @@ class _Loop:
     def _show_predictions(self, sheets: dict[str, Image.Image]) -> None:
         with AtomicFolder(self.run_folder.path / "pictures") as folder:
             for name, sheet in sheets.items():
-                sheet.save(folder / f"{name.replace('/', '_')}.png")
+                sheet.save(folder / f"{file_name_of(name)}.png")
         for tracker in self.accelerator.trackers:
             if tracker.name == "tensorboard":
                 images = {f"predictions/{name}": np.asarray(sheet)[None] for name, sheet in sheets.items()}
