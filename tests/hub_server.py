@@ -1,12 +1,13 @@
 """A Hub on the loopback address: enough of the Hugging Face Hub's HTTP interface to create, upload and download.
 
-Everything is kept in memory. The tests point `HF_ENDPOINT` of a subprocess at it, as `huggingface_hub` reads that at
-import.
+Everything is kept in memory. `huggingface_hub` reads its address at import: a fresh process gets it as `HF_ENDPOINT`,
+a forked one, which need not import all anew, calls `use_hub`.
 """
 
 import base64
 import hashlib
 import json
+import os
 import re
 import threading
 from collections.abc import Iterator
@@ -16,9 +17,18 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 from urllib.parse import unquote, urlsplit
 
+from huggingface_hub import constants
+
 URL_PREFIX = {"model": "", "dataset": "datasets/", "space": "spaces/"}
 LARGE = (".safetensors", ".parquet", ".png", ".mp4", ".wav", ".bin")  # uploaded by the large-file protocol
 LARGE_BYTES = 10_000_000
+
+
+def use_hub(address: str, token: str = "any") -> None:
+    """Points the client of this process, a forked one, at a Hub, as `HF_ENDPOINT` and the like do for a fresh one."""
+    os.environ["HF_TOKEN"] = token
+    constants.ENDPOINT, constants.HF_HUB_DISABLE_XET = address, True
+    constants.HF_TOKEN_PATH = os.devnull  # no token of whoever runs the tests
 
 
 @dataclass

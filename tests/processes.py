@@ -1,8 +1,13 @@
-"""Functions run in forked processes, which need not import torch anew: it takes longer than most of what is tested."""
+"""What runs in processes of its own.
+
+Functions do in forked processes, which need not import torch anew: it takes longer than most of what is tested.
+"""
 
 import multiprocessing
 import os
+import resource
 import socket
+import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -11,6 +16,14 @@ import torch
 from accelerate.state import AcceleratorState
 
 FORK = multiprocessing.get_context("fork")
+
+
+def run_command(*arguments: str, cwd: Path | None = None) -> tuple[subprocess.CompletedProcess, float]:
+    """`ccformer` in a fresh process, and its CPU seconds: on a busy machine those by the clock say little."""
+    before = resource.getrusage(resource.RUSAGE_CHILDREN)
+    done = subprocess.run([sys.executable, "-m", "ccformer_hf", *arguments], capture_output=True, text=True, cwd=cwd)
+    after = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return done, after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
 
 
 def start(function: Callable, *arguments, output: Path, **environment: str) -> multiprocessing.Process:

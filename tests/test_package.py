@@ -1,8 +1,8 @@
 import json
-import os
-import resource
 import subprocess
 import sys
+
+from processes import run_command
 
 import ccformer_hf
 
@@ -36,16 +36,6 @@ assert MODEL_MAPPING[type(config)] is ccformer_hf.CCFormerModel
 assert "audio-visual-segmentation" in PIPELINE_REGISTRY.get_supported_tasks()
 """)
     assert "torch" in loaded and not loaded & {"datasets", "evaluate", "gradio"}
-
-
-def run_command(*arguments: str) -> tuple[subprocess.CompletedProcess, float]:
-    """The command in a fresh process, and its CPU seconds: on a busy machine those by the clock say little."""
-    before = resource.getrusage(resource.RUSAGE_CHILDREN)
-    done = subprocess.run(
-        [sys.executable, "-m", "ccformer_hf", *arguments], capture_output=True, text=True, env=os.environ
-    )
-    after = resource.getrusage(resource.RUSAGE_CHILDREN)
-    return done, after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
 
 
 def test_help_answers_within_a_second():

@@ -1,12 +1,11 @@
 import os
 import shutil
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
-from hub_server import running_hub
+from hub_server import running_hub, use_hub
 from PIL import Image
+from processes import finish, start
 
 from ccformer_hf.cli import main as cli
 from ccformer_hf.data.synthetic.clips import write_synthetic_set
@@ -91,33 +90,25 @@ def test_convert_tells_what_is_missing(tmp_path, capsys):
     assert "no owner: is not the name of a repository" in capsys.readouterr().err
 
 
+def push_as_three(hub_address: str, arguments: list[str]) -> None:
+    """With a token that may write, one that may not, and none; prints each exit code."""
+    use_hub(hub_address)
+    print(cli.main([*arguments, "--push-to-hub", "tester/set"]))
+    os.environ["HF_TOKEN"] = "reads-only"
+    print(cli.main([*arguments, "--push-to-hub", "tester/other"]))
+    del os.environ["HF_TOKEN"]
+    print(cli.main([*arguments, "--push-to-hub", "tester/other"]))
+
+
 def test_convert_pushes_to_a_private_repository(tmp_path):
-    """In a process of its own: `huggingface_hub` reads the address of the Hub when it is imported."""
-    arguments = convert_arguments(tmp_path)
-    script = f"""
-import os
-from ccformer_hf.cli.main import main
-arguments = {arguments!r} + ["--push-to-hub"]
-print(main(arguments + ["tester/set"]))
-os.environ["HF_TOKEN"] = "reads-only"
-print(main(arguments + ["tester/other"]))
-del os.environ["HF_TOKEN"]
-print(main(arguments + ["tester/other"]))
-"""
     with running_hub(readers=("reads-only",)) as hub:
-        environment = os.environ | {
-            "HF_ENDPOINT": hub.address,
-            "HF_TOKEN": "any",
-            "HF_HOME": str(tmp_path / "home"),
-            "HF_HUB_DISABLE_XET": "1",
-        }
-        done = subprocess.run([sys.executable, "-c", script], env=environment, capture_output=True, text=True)
-    assert done.returncode == 0, done.stderr
+        printed = tmp_path / "printed.txt"
+        process = start(push_as_three, hub.address, convert_arguments(tmp_path), output=printed)
+        lines = finish(process, printed).splitlines()
     out = tmp_path / "out"
-    lines = done.stdout.splitlines()
-    assert lines[1:3] == [f"uploaded to {hub.address}/datasets/tester/set", "0"]
-    assert [lines[4], lines[6]] == ["2", "2"]
-    errors = [line for line in done.stderr.splitlines() if line.startswith("ccformer: error: ")]
+    told = [line for line in lines if line.startswith("uploaded") or line.isdigit()]
+    assert told == [f"uploaded to {hub.address}/datasets/tester/set", "0", "2", "2"]
+    errors = [line for line in lines if line.startswith("ccformer: error: ")]
     assert len(errors) == 2
     assert "tester/other: you have no right to write there" in errors[0] and "that may write there" in errors[0]
     assert "tester/other: the Hub does not know who you are" in errors[1] and "hf auth login" in errors[1]

@@ -3,13 +3,13 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import numpy as np
 import planted
 import pytest
 from made_media import SoundTrack, VideoTrack, make_video, write_media
+from processes import run_command
 from small_model import save_small_model
 
 from ccformer_hf import __version__
@@ -39,12 +39,6 @@ def one_line_error(capsys) -> str:
     errors = [line for line in capsys.readouterr().err.splitlines() if line.startswith("ccformer: error: ")]
     assert len(errors) == 1
     return errors[0]
-
-
-def run(*arguments: str, cwd=None) -> tuple[int, str, str, float]:
-    start = time.perf_counter()
-    done = subprocess.run([sys.executable, "-m", "ccformer_hf", *arguments], capture_output=True, text=True, cwd=cwd)
-    return done.returncode, done.stdout, done.stderr, time.perf_counter() - start
 
 
 def test_help_and_wrong_arguments_load_nothing_heavy():
@@ -288,11 +282,11 @@ def test_data_make(tmp_path, capsys):
 
 
 def test_as_a_process(tmp_path):
-    code, out, err, seconds = run("segment", "missing.mp4", cwd=tmp_path)
-    assert (code, out) == (2, "")
-    assert err == "ccformer: error: missing.mp4: there is no such file; check the name\n"
-    assert seconds < 5  # 0.2 s where nothing else runs: PyTorch is not loaded for it
+    done, seconds = run_command("segment", "missing.mp4", cwd=tmp_path)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr == "ccformer: error: missing.mp4: there is no such file; check the name\n"
+    assert seconds < 5  # 0.2 s: PyTorch is not loaded for it
     assert os.listdir(tmp_path) == []
-    code, _, err, seconds = run("segment", "--fps", "x")
-    assert code == 2 and "--fps" in err and seconds < 5
-    assert run()[0] == 2
+    done, seconds = run_command("segment", "--fps", "x")
+    assert done.returncode == 2 and "--fps" in done.stderr and seconds < 5
+    assert run_command()[0].returncode == 2

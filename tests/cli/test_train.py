@@ -1,14 +1,11 @@
-"""`ccformer train` with the arguments that a user gives it; training as it is launched in two processes."""
+"""`ccformer train` with the arguments that a user gives it; training in two processes."""
 
 import json
-import os
-import subprocess
-import sys
-import time
 
 import pytest
 import torch
-from hub_server import running_hub
+from hub_server import running_hub, use_hub
+from processes import in_two_processes, run_command
 
 from ccformer_hf import load
 from ccformer_hf.cli import arguments as cli_arguments
@@ -17,17 +14,9 @@ from ccformer_hf.data.synthetic.clips import write_synthetic_set
 from ccformer_hf.training.recipe import recipe_names
 
 
-def launched(*arguments: str, **environment: str) -> str:
-    """What a command prints, in processes of its own."""
-    result = subprocess.run(
-        [sys.executable, *arguments],
-        capture_output=True,
-        text=True,
-        env={**os.environ, "OMP_NUM_THREADS": "1", **environment},
-        timeout=300,
-    )
-    assert result.returncode == 0, result.stderr[-3000:]
-    return result.stdout
+def train_at(hub_address: str, arguments: list[str]) -> int:
+    use_hub(hub_address)
+    return cli.main(["train", *arguments])
 
 
 def one_line_error(capsys) -> str:
@@ -46,13 +35,12 @@ def made(tmp_path_factory):
 def trained(made, tmp_path_factory):
     """Folder of a run of the recipe of the built-in checkpoint: two processes, two steps, uploaded in the end."""
     folder = tmp_path_factory.mktemp("runs") / "tiny"
+    arguments = [
+        "--config", "synthetic-tiny", "--data", str(made), "--output", str(folder),
+        "--set", "size=64", "epochs=1", "batch_size=4", "validate_every=1", "--push-to-hub", "tester/tiny",
+    ]  # fmt: skip
     with running_hub() as hub:
-        printed = launched(
-            "-m", "torch.distributed.run", "--nproc_per_node", "2", "-m", "ccformer_hf", "train",
-            "--config", "synthetic-tiny", "--data", str(made), "--output", str(folder),
-            "--set", "size=64", "epochs=1", "batch_size=4", "validate_every=1", "--push-to-hub", "tester/tiny",
-            ACCELERATE_USE_CPU="true", HF_ENDPOINT=hub.address, HF_TOKEN="any", HF_HUB_DISABLE_XET="1",
-        )  # fmt: skip
+        printed = in_two_processes(train_at, hub.address, arguments, folder=tmp_path_factory.mktemp("printed"))
     assert f"uploaded to {hub.address}/tester/tiny" in printed and "2 steps; best validation mIoU" in printed
     assert hub.repositories["model", "tester/tiny"].history == ["private", "commit main", "commit main"]
     card = hub.files("model", "tester/tiny")["README.md"].decode()
@@ -90,9 +78,8 @@ def test_fine_tuning_on_new_classes_keeps_what_was_learnt(tmp_path, monkeypatch,
 
 
 def test_help_is_quick_and_names_the_recipes():
-    start = time.perf_counter()
-    done = subprocess.run([sys.executable, "-m", "ccformer_hf", "train", "--help"], capture_output=True, text=True)
-    assert time.perf_counter() - start < 1
+    done, seconds = run_command("train", "--help")
+    assert seconds < 1
     assert done.returncode == 0 and "ccformer train --config ms3-resnet50 --data AVSBench" in done.stdout
     assert ", ".join(recipe_names()) in done.stdout.replace("\n", " ")
 

@@ -67,7 +67,9 @@ class CCFormerModelTest(modeling.ModelTesterMixin, unittest.TestCase):
 
     def test_bc_torch_dtype(self):
         self.all_model_classes = (CCFormerModel,)  # it loads each class 28 times
-        super().test_bc_torch_dtype()
+        # It writes both values of each pair of weights into a message before it compares them.
+        with mock.patch.object(torch.Tensor, "__format__", lambda tensor, _: f"a tensor {tuple(tensor.shape)}"):
+            super().test_bc_torch_dtype()
 
     def test_can_set_attention_dynamically(self):
         swin = self.model_tester.get_config(backbone_config=SMALL_SWIN)  # ResNet has no attention to set
@@ -115,8 +117,8 @@ class CCFormerTrainingTest(training.TrainingTesterMixin, unittest.TestCase):
 
     model_tester = OverfitTester()
     all_model_classes = (CCFormerForAudioVisualSegmentation,)
-    training_overfit_steps = 150
-    training_overfit_learning_rate = 3e-3
+    training_overfit_steps = 60
+    training_overfit_learning_rate = 1e-2
 
     def _get_model_modality(self) -> str:
         return "text"
