@@ -1,42 +1,44 @@
-"""Publishing with the real client of the Hub, in processes of their own: it reads the Hub's address at import."""
+"""Publishing with the real client of the Hub, in processes of their own: the Hub's address holds for all of one."""
 
+import contextlib
+import io
 import json
 import os
 import shutil
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
 import torch
-from hub_server import Hub, running_hub
+from hub_server import Hub, running_hub, use_hub
 from huggingface_hub import ModelCard
 from made_media import make_video
 from PIL import Image
+from processes import finish, start
 from small_model import random_inputs, save_small_model
 
 from ccformer_hf import hub as module
+from ccformer_hf.cli import main as cli
 from ccformer_hf.hub import files_to_upload, made_ready
 from ccformer_hf.inference.loading import load
 from ccformer_hf.model_card import ModelRecord
 
-PUBLISH = """
-import contextlib, io, json, os, sys, time
-sleep, time.sleep = time.sleep, lambda seconds: sleep(min(seconds, 0.01))  # between the client's tries
-from huggingface_hub import constants
-from ccformer_hf.cli.main import main
-endpoint = constants.ENDPOINT
-told = {}
-for name, token, *arguments in json.load(sys.stdin):
-    os.environ["HF_TOKEN"] = token
-    constants.ENDPOINT = "http://127.0.0.1:9" if name == "unreachable" else endpoint
-    out, err = io.StringIO(), io.StringIO()
-    with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
-        code = main(["publish", *arguments])
-    errors = [line for line in err.getvalue().splitlines() if line.startswith("ccformer: error: ")]
-    told[name] = {"code": code, "out": out.getvalue(), "errors": errors, "err": err.getvalue()}
-print(json.dumps(told))
-"""
+
+def publish_all(address: str, calls: list[tuple[str, ...]], answers: Path) -> None:
+    """Runs `ccformer publish` for each (name, token, arguments...); writes what each told, by name, as JSON."""
+    told, sleep = {}, time.sleep
+    time.sleep = lambda seconds: sleep(min(seconds, 0.01))  # between the client's tries
+    for name, token, *arguments in calls:
+        use_hub("http://127.0.0.1:9" if name == "unreachable" else address, token)
+        out, err = io.StringIO(), io.StringIO()
+        with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
+            code = cli.main(["publish", *arguments])
+        errors = [line for line in err.getvalue().splitlines() if line.startswith("ccformer: error: ")]
+        told[name] = {"code": code, "out": out.getvalue(), "errors": errors, "err": err.getvalue()}
+    answers.write_text(json.dumps(told))
+
 
 FETCH = """
 import re, sys, torch
@@ -57,19 +59,16 @@ assert Path("results/clip/overlay.mp4").is_file() and maps.shape == (2, 480, 640
 """
 
 
-def run_script(script: str, hub: Hub, folder: Path, given: str = "") -> str:
-    """Runs it in a new process that knows this Hub and has an empty cache; returns what it prints."""
+def run_script(script: str, hub: Hub, folder: Path) -> None:
+    """Runs it in a new process that knows this Hub and has an empty cache."""
     environment = os.environ | {
         "HF_ENDPOINT": hub.address,
         "HF_TOKEN": "any",
         "HF_HOME": str(folder / "home"),
         "HF_HUB_DISABLE_XET": "1",
     }
-    done = subprocess.run(
-        [sys.executable, "-c", script], env=environment, input=given, capture_output=True, text=True, cwd=folder
-    )
+    done = subprocess.run([sys.executable, "-c", script], env=environment, capture_output=True, text=True, cwd=folder)
     assert done.returncode == 0, done.stderr[-3000:]
-    return done.stdout
 
 
 @pytest.fixture(scope="module")
@@ -170,8 +169,9 @@ def published(run, older_dataset, dataset, space, tmp_path_factory):
             ("PUT /api/spaces/tester/open/settings", 503, 1),
         ]
         folder = tmp_path_factory.mktemp("publishing")
-        told = json.loads(run_script(PUBLISH, hub, folder, json.dumps(calls)).splitlines()[-1])
-        yield told, hub
+        answers, printed = folder / "told.json", folder / "printed.txt"
+        finish(start(publish_all, hub.address, calls, answers, output=printed), printed)
+        yield json.loads(answers.read_text()), hub
 
 
 CODE = {path.name for path in (Path(module.__file__).parent / "model").glob("*_ccformer.py")}
