@@ -122,6 +122,62 @@ def test_order_of_decoding_is_no_jump():
     assert placed(told, (VIDEO,))[1][PICTURES].tolist() == shown
 
 
+def coded(times, delay: int = 2):
+    """Pictures shown at `times`, each fourth one decoded before the three that are shown before it.
+
+    The times of decoding are made up as FFmpeg does where a container tells none: those of the pictures `delay` before.
+    """
+    order = [0, *(index for first in range(1, len(times), 4) for index in (first + 3, *range(first, first + 3)))]
+    order = [index for index in order if index < len(times)] + [i for i in range(len(times)) if i not in order]
+    step = times[1] - times[0]
+    decoded = [*(times[0] - step * np.arange(delay, 0, -1)), *times]
+    return [packet(VIDEO, times[index], 0.1, decoded[place]) for place, index in enumerate(order)]
+
+
+def with_sound(pictures, *spans):
+    sound = [packet for span in spans for packet in track(AUDIO, *span, 0.025)]
+    return sorted(pictures + sound, key=lambda packet: packet.dts)
+
+
+@pytest.mark.parametrize("start", [4 + 50.0, 4 + 36000.0])
+def test_a_clock_that_is_set_ahead_is_closed_up_though_decoding_runs_late(start):
+    times = np.concatenate([np.arange(41) / 10, start + np.arange(1, 41) / 10])
+    clock, placed_at = placed(with_sound(coded(times), (0, 4.1), (start + 0.1, start + 4.1)))
+    assert clock.jumps == 1 and clock.duration == pytest.approx(8.1, abs=0.05) and clock.fps == 10
+    assert sorted(placed_at[PICTURES]) == pytest.approx(np.arange(81) / 10, abs=0.05)
+    assert placed_at[SOUND] == pytest.approx(np.arange(len(placed_at[SOUND])) / 40, abs=0.05)
+
+
+@pytest.mark.parametrize("by", [8.0, 100.0, 36000.0, -36000.0])
+@pytest.mark.parametrize("streams", [(VIDEO, AUDIO), (VIDEO,)])
+def test_one_picture_with_a_wrong_time_to_be_shown_costs_that_time_only(by, streams):
+    packets = [p for p in with_sound(coded(np.arange(81) / 10), (0, 8.1)) if p.stream in streams]
+    number = next(n for n, p in enumerate(q for q in packets if q.stream is VIDEO) if p.pts == 4000)
+    wrong = next(p for p in packets if p.stream is VIDEO and p.pts == 4000)
+    wrong.pts += round(by * TICKS)
+    clock = Clock(streams, packets)
+    assert clock.duration == pytest.approx(8.1) and clock.jumps == 0 and clock.fps == 10
+    own = [SimpleNamespace(**vars(p)) for p in packets if p.stream is VIDEO]
+    times = [p.pts for p in clock.on_clock(own, PICTURES)]
+    assert times.pop(number) is None and sorted(times) == [100 * n for n in range(81) if n != 40]
+
+
+@pytest.mark.parametrize("sound", [(), ((0, 90.0),)])
+def test_pictures_that_stand_keep_their_times_where_decoding_runs_far_ahead(sound):
+    clock, times = placed(with_sound(coded(10.0 * np.arange(9)), *sound), (VIDEO, AUDIO) if sound else (VIDEO,))
+    assert sorted(times[PICTURES]) == pytest.approx(10.0 * np.arange(9)) and clock.jumps == 0
+    recording = np.array([*np.arange(20) / 10, 50.0, 50.1, 50.2, 90.0])
+    clock, times = placed(with_sound(coded(recording), (0, 90.0)))
+    assert sorted(times[PICTURES]) == pytest.approx(recording) and clock.duration == pytest.approx(90.1)
+
+
+def test_a_file_of_nothing_but_wrong_times_is_counted():
+    packets = [packet(VIDEO, 1e6 * (n + 1), 0.1, n / 10) for n in range(20)]
+    assert Clock((VIDEO,), packets).duration == pytest.approx(2.0)
+    single = Clock((VIDEO,), [packet(VIDEO, 5.0, 0.1, 0.0)])
+    assert (single.pictures, single.duration) == (1, pytest.approx(0.1))
+
+
 @pytest.mark.parametrize("told", [1_000_000.0, 0.0])
 def test_a_picture_is_not_believed_to_last_for_days(told):
     clock = Clock((VIDEO, AUDIO), [*track(VIDEO, 0, 1, 0.1), packet(VIDEO, 1.0, told), *track(AUDIO, 0, 1, 0.025)])

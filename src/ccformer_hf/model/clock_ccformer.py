@@ -11,6 +11,10 @@ without decoding any:
 * A piece follows the one before it without a gap, both tracks shifted by the same amount, so that they stay in step:
   its first picture follows the last picture, or its sound the sound where that starts or ends more than 0.25 s outside
   the pictures.
+* A picture whose packet says that it is shown long after it was decoded waits until the decoding comes there, and so
+  belongs to the piece that has come there (Matroska tells no time of decoding: FFmpeg makes it up from the pictures
+  before, those before a jump too). Where the decoding never comes there, the time is not believed: the picture follows
+  the one before it.
 * The clip's zero is where the first of the two tracks starts. Sound before the container's own zero (codec priming)
   does not count.
 * The clip ends where its last picture does. A picture lasts as long as its packet says, up to 10 s, the last one
@@ -36,6 +40,9 @@ STRAY = 1.0
 # A track may go back to one of so many pieces: after one packet with a wrong timestamp, or where the tracks change
 # pieces in turn.
 LOOK_BACK = 3
+# A picture is decoded at most so many pictures before those that are shown with it: decoders hold 16 at most, and what
+# makes up times of decoding may lag by as many.
+MOST_REORDERED = 32
 # More pieces than this are no recordings that were joined, but timestamps without a meaning.
 MOST_PIECES = 10_000
 # For streams that do not tell their frame rate, or tell the ticks of their clock instead: FFmpeg's own default.
@@ -68,6 +75,17 @@ def _end(ends: dict[str, float]) -> float:
     return pictures if last - pictures <= EDGE else last
 
 
+@dataclass
+class _Early:
+    """A picture that is decoded more than `BACK` before it is shown: its packet's number, the piece it was decoded in,
+    when it is shown (s, container time), and how long."""
+
+    number: int
+    piece: _Piece
+    shown: float
+    told: float  # by its packet
+
+
 class _Track:
     """What one track has told so far."""
 
@@ -85,9 +103,45 @@ class _Track:
         self.latest: tuple[_Piece, float, float] | None = (
             None  # of the packet shown last: its piece, time and told length
         )
+        self.early: list[_Early] = []  # pictures that wait for the decoding to come to them
+        # Single packets in another piece than those around them; None: their time is not believed.
+        self.elsewhere: dict[int, _Piece | None] = {}
 
     def seconds(self, ticks: int) -> float:
         return ticks * self.ticks[0] / self.ticks[1]
+
+    def show(self, piece: _Piece, shown: float, told: float) -> None:
+        """Takes note of a packet of a piece that is shown (heard) at a time (s, container time)."""
+        end = shown + (told if 0 < told <= AHEAD else self.step)
+        piece.starts[self.kind] = min(shown, piece.starts.get(self.kind, shown))
+        piece.ends[self.kind] = max(end, piece.ends.get(self.kind, -math.inf))
+        piece.reached = max(end, piece.reached)
+        if self.latest is None or self.latest[0] is not piece or shown >= self.latest[1]:
+            self.latest = (piece, shown, told)
+
+    def show_early(self, number: int, piece: _Piece, decoded: float) -> None:
+        """Shows the early pictures that the decoding of packet `number` has come to; gives up those left waiting."""
+        waiting = []
+        for early in self.early:
+            if early.piece is not piece and abs(early.shown - decoded) <= AHEAD:
+                early.piece = self.elsewhere[early.number] = piece
+            if early.piece is piece and early.shown <= decoded + BACK:
+                self.show(piece, early.shown, early.told)
+            elif number - early.number > MOST_REORDERED:
+                self.elsewhere[early.number] = None
+            else:
+                waiting.append(early)
+        self.early = waiting
+
+    def end(self) -> None:
+        """Settles what still waits at the end of the file: nothing is shown later than `AHEAD` after all the rest."""
+        for early in sorted(self.early, key=lambda early: early.shown):
+            latest = early.piece.reached + AHEAD + MOST_REORDERED * self.step
+            newest = self.latest is None or early.piece is self.latest[0]
+            if newest and early.shown <= latest:
+                self.show(early.piece, early.shown, early.told)
+            else:
+                self.elsewhere[early.number] = None
 
 
 class ClockBroken(ValueError):
@@ -119,20 +173,26 @@ class Clock:
         self._pieces: list[_Piece] = []
         for packet in packets:
             self._add(self._tracks[packet.stream.type], packet)
+        for track in self._tracks.values():
+            track.end()
         self._place()
         self._measure()
 
     def on_clock(self, packets: Iterable[Any], kind: str) -> Iterator[Any]:
-        """The packets of one track, from its first on, with timestamps on the clip's clock (in the same ticks)."""
+        """The packets of one track, from its first on, with timestamps on the clip's clock (in the same ticks).
+
+        `pts` is None where it is not believed.
+        """
         track = self._tracks[kind]
         runs = iter(track.runs)
-        following, shift = next(runs, None), 0
+        following, run = next(runs, None), None
         for number, packet in enumerate(packets):
             if following is not None and number == following[0]:
-                shift = round(following[1].shift * track.ticks[1] / track.ticks[0])
-                following = next(runs, None)
+                run, following = following[1], next(runs, None)
+            piece = track.elsewhere.get(number, run)
+            shift = round(piece.shift * track.ticks[1] / track.ticks[0]) if piece else 0
             if packet.pts is not None:
-                packet.pts += shift
+                packet.pts = packet.pts + shift if piece or not run else None
             if packet.dts is not None:
                 packet.dts += shift
             yield packet
@@ -146,25 +206,26 @@ class Clock:
         shown = track.seconds(pts)
         decoded = shown if packet.dts is None else track.seconds(packet.dts)
         told = track.seconds(packet.duration or 0)
-        length = told if 0 < told <= AHEAD else track.step
         # Where packets tell only when they are shown, they come out of order.
         piece = self._piece_of(track, decoded, BACK if packet.dts is not None else AHEAD)
         if not track.runs or track.runs[-1][1] is not piece:
             track.runs.append((number, piece))
-            track.latest = (piece, shown, told)
-        elif shown >= track.latest[1]:
-            track.latest = (piece, shown, told)
-        piece.starts[track.kind] = min(shown, piece.starts.get(track.kind, shown))
-        piece.ends[track.kind] = max(shown + length, piece.ends.get(track.kind, -math.inf))
         piece.decoded[track.kind] = decoded
-        piece.reached = max(shown + length, piece.reached)
+        piece.reached = max(decoded, piece.reached)
+        track.show_early(number, piece, decoded)
+        if shown < decoded - AHEAD - MOST_REORDERED * track.step:
+            track.elsewhere[number] = None
+        elif shown > decoded + BACK:
+            track.early.append(_Early(number, piece, shown, told))
+        else:
+            track.show(piece, shown, told)
 
     def _piece_of(self, track: _Track, time: float, back: float) -> _Piece:
         """The piece of a packet: the one its track is in, another one that the track can go on in, or a new one."""
 
         def fits(piece: _Piece) -> bool:
             here = piece.decoded.get(track.kind)
-            first = min(piece.starts.values()) - AHEAD if here is None else here - back
+            first = min(piece.starts.values(), default=piece.reached) - AHEAD if here is None else here - back
             return first <= time <= piece.reached + AHEAD
 
         def distance(piece: _Piece) -> float:
@@ -187,12 +248,13 @@ class Clock:
         return self._pieces[-1]
 
     def _place(self) -> None:
-        """Sets the shift of each piece."""
+        """Sets the shift of each piece; those in which nothing is shown count for nothing."""
+        self._pieces = [piece for piece in self._pieces if piece.starts]
         if self._pieces:
             self._pieces[0].shift = -self._zero(self._pieces[0])
         for previous, piece in pairwise(self._pieces):
             # Where the other track went on in the piece before, this one follows what there was when it began.
-            before, after = _end(piece.ends_before), _end(previous.ends)
+            before, after = _end(piece.ends_before or previous.ends), _end(previous.ends)
             end = after if after - before <= STRAY else before
             piece.shift = end + previous.shift - piece.start()
 
@@ -236,7 +298,7 @@ class Clock:
         if pictures.packets < 2 or pictures.latest is None:
             return told or DEFAULT_FPS
         piece, shown, _ = pictures.latest
-        first = pictures.runs[0][1]
+        first = next(piece for piece in self._pieces if PICTURES in piece.starts)
         span = shown + piece.shift - first.starts[PICTURES] - first.shift
         if span <= 0:
             return told or DEFAULT_FPS
