@@ -199,6 +199,25 @@ def set_outside_media(path: Path, other: str) -> None:
     path.write_bytes(_with_box(content, at, int.from_bytes(content[at : at + 4], "big"), reference))
 
 
+def set_edits(path: Path, track: int, ticks: int, spans: Sequence[tuple[float, float]]) -> None:
+    """Lets a track of an MP4 with its index at the end play these spans (s) of its media only, in this order.
+
+    Args:
+        ticks: of the track's clock per second.
+    """
+    content = path.read_bytes()
+    at = -1
+    for _ in range(track + 1):
+        at = content.index(b"elst", at + 1)
+    at -= 4
+    begin = struct.unpack_from(">i", content, at + 20)[0]  # of what was shown before
+    edits = [
+        struct.pack(">Iihh", round(1000 * (end - start)), begin + round(start * ticks), 1, 0) for start, end in spans
+    ]
+    box = struct.pack(">I4sII", 16 + 12 * len(edits), b"elst", 0, len(edits)) + b"".join(edits)
+    path.write_bytes(_with_box(content, at, int.from_bytes(content[at : at + 4], "big"), box))
+
+
 def _with_box(content: bytes, at: int, length: int, box: bytes) -> bytes:
     """An MP4 with `box` in place of so many bytes at `at`, and the boxes around it as much larger."""
     changed = bytearray(content[:at] + box + content[at + length :])
@@ -206,6 +225,7 @@ def _with_box(content: bytes, at: int, length: int, box: bytes) -> bytes:
     heads = {
         b"moov": 8,
         b"trak": 8,
+        b"edts": 8,
         b"mdia": 8,
         b"minf": 8,
         b"dinf": 8,

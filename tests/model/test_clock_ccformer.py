@@ -18,7 +18,7 @@ AUDIO = SimpleNamespace(type=SOUND, time_base=Fraction(1, TICKS), start_time=Non
 
 def packet(stream, shown: float, duration: float, decoded: float | None = None):
     pts, dts = (round(time * TICKS) for time in (shown, shown if decoded is None else decoded))
-    return SimpleNamespace(stream=stream, pts=pts, dts=dts, duration=round(duration * TICKS), size=1)
+    return SimpleNamespace(stream=stream, pts=pts, dts=dts, duration=round(duration * TICKS), is_discard=False)
 
 
 def track(stream, start: float, end: float, step: float):
@@ -125,7 +125,7 @@ def test_order_of_decoding_is_no_jump():
 def coded(times, delay: int = 2):
     """Pictures shown at `times`, each fourth one decoded before the three that are shown before it.
 
-    The times of decoding are made up as FFmpeg does where a container tells none: those of the pictures `delay` before.
+    The times of decoding are made up as FFmpeg does where a container tells none: of the pictures `delay` before.
     """
     order = [0, *(index for first in range(1, len(times), 4) for index in (first + 3, *range(first, first + 3)))]
     order = [index for index in order if index < len(times)] + [i for i in range(len(times)) if i not in order]
@@ -199,7 +199,7 @@ def test_a_frame_rate_far_from_the_packets_is_counted(rate, expected):
 
 
 def test_pictures_without_timestamps_are_counted():
-    packets = [SimpleNamespace(stream=VIDEO, pts=None, dts=None, duration=None, size=1) for _ in range(30)]
+    packets = [SimpleNamespace(stream=VIDEO, pts=None, dts=None, duration=None, is_discard=False) for _ in range(30)]
     clock = Clock((VIDEO,), packets)
     assert (clock.duration, clock.pictures) == (3.0, 30)
 

@@ -17,6 +17,7 @@ from made_media import (
     paint_corners,
     set_clean_aperture,
     set_display_matrix,
+    set_edits,
     set_matroska_crop,
     set_outside_media,
     write_media,
@@ -367,6 +368,26 @@ def test_a_clock_that_jumps_is_told(tmp_path):
     path.write_bytes(2 * clicking_piece(tmp_path / "piece.ts", seconds=1))
     with pytest.warns(MediaWarning, match="joined.ts: its clock jumps"):
         probe(path)
+
+
+@pytest.mark.parametrize(
+    ("spans", "expected"),
+    [
+        ([(0, 1.2), (2.8, 4)], [0.5, 1.9]),  # cut out of the middle, not at a key frame
+        ([(0, 1.2), (0, 1.2)], [0.5, 1.7]),
+        ([(3, 4), (0, 1)], [0.5, 1.5]),
+        ([(1, 3)], [0.5, 1.5]),
+    ],
+)
+def test_edit_lists_are_obeyed_in_length_pictures_and_sound(tmp_path, spans, expected):
+    (tmp_path / "a.mp4").write_bytes(clicking_piece(tmp_path / "a.mp4", seconds=8.0))
+    for track, ticks in enumerate((90000, 48000)):
+        set_edits(tmp_path / "a.mp4", track, ticks, spans)
+    flashes, clicks = flashes_and_clicks(tmp_path / "a.mp4")
+    length = sum(end - start for start, end in spans)
+    assert probe(tmp_path / "a.mp4").duration == pytest.approx(length, abs=0.04)
+    assert len(frame_starts(tmp_path / "a.mp4")) == round(10 * length)
+    assert flashes == pytest.approx(expected, abs=0.04) and clicks == pytest.approx(expected, abs=0.04)
 
 
 @pytest.mark.parametrize("pace", [0.98, 1.02])

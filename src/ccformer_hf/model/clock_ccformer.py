@@ -15,6 +15,7 @@ without decoding any:
   belongs to the piece that has come there (Matroska tells no time of decoding: FFmpeg makes it up from the pictures
   before, those before a jump too). Where the decoding never comes there, the time is not believed: the picture follows
   the one before it.
+* Packets that an edit list leaves out, or has decoded for the sake of others only, count for nothing.
 * The clip's zero is where the first of the two tracks starts. Sound before the container's own zero (codec priming)
   does not count.
 * The clip ends where its last picture does. A picture lasts as long as its packet says, up to 10 s, the last one
@@ -99,6 +100,7 @@ class _Track:
             self.told_fps = fps if 1 / AHEAD <= fps <= MAX_FPS else 0.0
         self.step = 1 / (self.told_fps or DEFAULT_FPS) if kind == PICTURES else 0.0
         self.packets = 0
+        self.discarded = 0  # of them
         self.runs: list[tuple[int, _Piece]] = []  # (number of the first packet, its piece), rising
         self.latest: tuple[_Piece, float, float] | None = (
             None  # of the packet shown last: its piece, time and told length
@@ -160,7 +162,7 @@ class Clock:
         sound_end: end of the sound; 0 without.
         fps: average pictures per second; 0 without pictures. What the container tells, unless the packets are far from
             it.
-        pictures: how many packets hold pictures.
+        pictures: how many packets hold pictures that are shown.
         last_picture: when the last picture starts; 0 without pictures.
         jumps: how many pieces there are beyond the first.
 
@@ -200,6 +202,9 @@ class Clock:
     def _add(self, track: _Track, packet: Any) -> None:
         number = track.packets
         track.packets += 1
+        if packet.is_discard:  # by an edit list: decoded for the sake of others, not shown
+            track.discarded += 1
+            return
         pts = packet.dts if packet.pts is None else packet.pts
         if pts is None:
             return
@@ -278,7 +283,7 @@ class Clock:
         if pictures is None:
             self.duration = max(0.0, self.sound_end)
             return
-        self.pictures = pictures.packets
+        self.pictures = pictures.packets - pictures.discarded
         self.fps = self._fps(pictures)
         if pictures.latest is None:  # a raw stream: its pictures follow each other by frame rate
             self.duration = self.pictures / self.fps
@@ -295,13 +300,13 @@ class Clock:
 
     def _fps(self, pictures: _Track) -> float:
         told = pictures.told_fps
-        if pictures.packets < 2 or pictures.latest is None:
+        if self.pictures < 2 or pictures.latest is None:
             return told or DEFAULT_FPS
         piece, shown, _ = pictures.latest
         first = next(piece for piece in self._pieces if PICTURES in piece.starts)
         span = shown + piece.shift - first.starts[PICTURES] - first.shift
         if span <= 0:
             return told or DEFAULT_FPS
-        counted = (pictures.packets - 1) / span
+        counted = (self.pictures - 1) / span
         # Half the packets where each holds a field only; twice as many where some pictures are shown for longer.
         return told if told and 0.4 <= counted / told <= 2.5 else min(counted, MAX_FPS)

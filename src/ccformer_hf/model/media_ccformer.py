@@ -330,7 +330,8 @@ def frame_starts(path: FilePath) -> np.ndarray:
         if video is None:
             raise _nothing_in(path, audio is not None)
         packets = clock.on_clock(packets_of(container, video), PICTURES)
-        starts = [float(packet.pts * packet.time_base) for packet in packets if packet.size and packet.pts is not None]
+        shown = (packet for packet in packets if packet.size and packet.pts is not None and not packet.is_discard)
+        starts = [float(packet.pts * packet.time_base) for packet in shown]
     if not starts:
         return np.arange(clock.pictures) / clock.fps
     starts = np.unique(starts)
