@@ -1,6 +1,7 @@
 """The clock on packets made up here: no file is read. With real files: `test_media_ccformer`."""
 
 from fractions import Fraction
+from itertools import pairwise
 from types import SimpleNamespace
 
 import numpy as np
@@ -169,6 +170,22 @@ def test_pictures_that_stand_keep_their_times_where_decoding_runs_far_ahead(soun
     recording = np.array([*np.arange(20) / 10, 50.0, 50.1, 50.2, 90.0])
     clock, times = placed(with_sound(coded(recording), (0, 90.0)))
     assert sorted(times[PICTURES]) == pytest.approx(recording) and clock.duration == pytest.approx(90.1)
+
+
+def test_pictures_that_stand_are_no_jump_where_the_first_packets_tell_no_decoding():
+    """As FFmpeg reads Matroska with frames that refer to later ones."""
+    packets = coded(np.array([0.0, 0.033, 0.067, 0.1, 3.967]))
+    packets[0].dts = packets[1].dts = None
+    clock, times = placed(packets, (VIDEO,))
+    assert clock.jumps == 0 and sorted(times[PICTURES]) == [0.0, 0.033, 0.067, 0.1, 3.967]
+
+
+def test_only_the_picture_shown_last_says_when_the_pictures_end():
+    packets = coded(np.array([0.0, 0.1, 0.2, 3.0, 3.1, 3.2, 3.3]))
+    for before, after in pairwise(packets):
+        before.duration = after.dts - before.dts  # as MP4 tells it
+    clock, _ = placed(packets, (VIDEO,))
+    assert clock.duration == pytest.approx(3.4)
 
 
 def test_a_file_of_nothing_but_wrong_times_is_counted():

@@ -61,7 +61,8 @@ class _Piece:
     shift: float = 0.0  # from container time to the clip's clock
     starts: dict[str, float] = field(default_factory=dict)
     decoded: dict[str, float] = field(default_factory=dict)  # when the last packet of a track is decoded
-    ends: dict[str, float] = field(default_factory=dict)
+    shown: dict[str, float] = field(default_factory=dict)  # when the packet of a track shown last starts
+    ends: dict[str, float] = field(default_factory=dict)  # when it ends
     ends_before: dict[str, float] = field(default_factory=dict)  # of the piece before, when this one began
 
     def start(self) -> float:
@@ -101,6 +102,7 @@ class _Track:
         self.step = 1 / (self.told_fps or DEFAULT_FPS) if kind == PICTURES else 0.0
         self.packets = 0
         self.discarded = 0  # of them
+        self.tells_decoding = True  # whether the last packet told when it is decoded
         self.runs: list[tuple[int, _Piece]] = []  # (number of the first packet, its piece), rising
         self.latest: tuple[_Piece, float, float] | None = (
             None  # of the packet shown last: its piece, time and told length
@@ -116,7 +118,9 @@ class _Track:
         """Takes note of a packet of a piece that is shown (heard) at a time (s, container time)."""
         end = shown + (told if 0 < told <= AHEAD else self.step)
         piece.starts[self.kind] = min(shown, piece.starts.get(self.kind, shown))
-        piece.ends[self.kind] = max(end, piece.ends.get(self.kind, -math.inf))
+        # The others end where the next begins. What MP4 tells as their length is the time between two decodings.
+        if shown >= piece.shown.get(self.kind, -math.inf):
+            piece.shown[self.kind], piece.ends[self.kind] = shown, end
         piece.reached = max(end, piece.reached)
         if self.latest is None or self.latest[0] is not piece or shown >= self.latest[1]:
             self.latest = (piece, shown, told)
@@ -211,8 +215,10 @@ class Clock:
         shown = track.seconds(pts)
         decoded = shown if packet.dts is None else track.seconds(packet.dts)
         told = track.seconds(packet.duration or 0)
-        # Where packets tell only when they are shown, they come out of order.
-        piece = self._piece_of(track, decoded, BACK if packet.dts is not None else AHEAD)
+        # Where packets tell only when they are shown (in Matroska the first few), they come out of order.
+        in_order = packet.dts is not None and track.tells_decoding
+        track.tells_decoding = packet.dts is not None
+        piece = self._piece_of(track, decoded, BACK if in_order else AHEAD)
         if not track.runs or track.runs[-1][1] is not piece:
             track.runs.append((number, piece))
         piece.decoded[track.kind] = decoded
