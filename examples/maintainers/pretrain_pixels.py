@@ -9,7 +9,6 @@ on one. Writes a model folder, which a recipe names as its `start_from`.
 """
 
 import argparse
-import math
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -26,7 +25,10 @@ from ccformer_hf.data.composing.scene import compose_scene
 from ccformer_hf.data.reading import IGNORE_LABEL
 from ccformer_hf.model.layers_ccformer import time_embedding
 from ccformer_hf.training.initial_model import initial_model
+from ccformer_hf.training.loop import warm_up_and_cosine
 from ccformer_hf.training.recipe import read_recipe
+
+WARM_UP = 50  # steps
 
 
 class Pictures(IterableDataset):
@@ -89,9 +91,7 @@ def main() -> None:
     model.model.backbone.requires_grad_(False).eval()
     parameters = [parameter for parameter in network.parameters() if parameter.requires_grad]
     optimizer = torch.optim.AdamW(parameters, args.learning_rate, weight_decay=recipe.weight_decay)
-    schedule = torch.optim.lr_scheduler.LambdaLR(
-        optimizer, lambda step: min(1, (step + 1) / 50) * (1 + math.cos(math.pi * step / args.steps)) / 2
-    )
+    schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: warm_up_and_cosine(step, args.steps, WARM_UP))
     loader = iter(DataLoader(Pictures(material, recipe.seed), args.batch_size, num_workers=1))
     mean, std = (torch.tensor(values)[:, None, None] for values in (recipe.image_mean, recipe.image_std))
     for _ in (bar := tqdm(range(args.steps), unit="step")):

@@ -145,8 +145,8 @@ def test_more_pictures_than_clips(folder, root, output):
     [
         (["--setting", "vpo"], "--setting: invalid choice: 'vpo'"),
         (["--setting", "s4", "--split", "dev"], "--split: invalid choice: 'dev'"),
-        (["--setting", "s4", "--size", "0"], "--size: 0 must be a whole number, at least 1"),
-        (["--setting", "s4", "--group-size", "1.5"], "--group-size: 1.5 must be a whole number, at least 1"),
+        (["--setting", "s4", "--size", "0"], "--size: 0: expected a whole number, at least 1"),
+        (["--setting", "s4", "--group-size", "1.5"], "--group-size: 1.5: expected a whole number, at least 1"),
         ([], "required: --setting"),
     ],
 )

@@ -62,11 +62,11 @@ print([name for name in {heavy} if name in sys.modules])
 @pytest.mark.parametrize(
     "arguments, told",
     [
-        (["--threshold", "1.5"], "--threshold: 1.5 must be from 0 to 1"),
-        (["--threshold", "nan"], "--threshold: nan must be a finite number"),
-        (["--fps", "0"], "--fps: 0 must be greater than 0"),
-        (["--fps", "fast"], "--fps: 'fast' is not a number"),
-        (["--window", "2.5"], "--window: 2.5 must be a whole number, at least 1"),
+        (["--threshold", "1.5"], "--threshold: 1.5: expected a number from 0 to 1"),
+        (["--threshold", "nan"], "--threshold: nan: expected a finite number"),
+        (["--fps", "0"], "--fps: 0: expected a number greater than 0"),
+        (["--fps", "fast"], "--fps: 'fast': expected a number"),
+        (["--window", "2.5"], "--window: 2.5: expected a whole number, at least 1"),
         (["--window", "3", "--overlap", "3"], "window is 3 and overlap 3; expected"),
         (["--format", "gif"], "--format: invalid choice: 'gif'"),
         (["--device", "tpu"], "--device: invalid choice: 'tpu'"),

@@ -103,9 +103,7 @@ def test_a_share_knows_its_length_and_can_be_gone_through_twice():
 
 
 def test_a_batch_that_cannot_be_shared_out_is_refused():
-    with pytest.raises(
-        ValueError, match=r"batch_size is 8, it must be a multiple of 6: 2 process\(es\) times 3 accum"
-    ):
+    with pytest.raises(ValueError, match=r"batch_size is 8, expected a multiple of 6: 2 process\(es\) times 3 accum"):
         ShareOfSteps(ClipOrder(20, 8, 0), range(3), processes=2, accumulate=3)
 
 

@@ -75,7 +75,7 @@ def test_what_the_user_is_told(demo, video, tmp_path):
         list(demo.analyse(str(video), "<b>"))
     *_, own = demo.analyse(str(video), "")
     for threshold, opacity in ((2, 0.5), (0.5, -1), ("0.5", 0.5), (None, 0.5), (float("nan"), 0.5)):
-        with pytest.raises(gradio.Error, match="must be a number from 0 to 1"):
+        with pytest.raises(gradio.Error, match="expected a number from 0 to 1"):
             demo.draw(own, threshold, opacity)
 
 

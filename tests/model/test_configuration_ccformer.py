@@ -48,20 +48,20 @@ def test_json_round_trip_keeps_everything(tmp_path):
         ({"num_queries": "32"}, "'num_queries' expected int, got str"),
         ({"dropout": True}, "'dropout'"),
         ({"audio_hidden_sizes": (1, 2, 3, 4.5)}, "'audio_hidden_sizes'"),
-        ({"num_heads": 7}, "hidden_size is 256, it must be a multiple of num_heads"),
+        ({"num_heads": 7}, "hidden_size is 256, expected a multiple of num_heads"),
         ({"hidden_size": 30, "num_heads": 5}, "hidden_size is 30.*of 4"),
         ({"audio_hidden_sizes": (1, 2, 3)}, "audio_hidden_sizes is .* must hold 4 widths"),
-        ({"num_queries": 0}, "num_queries is 0, it must be positive"),
-        ({"decoder_layers": 0}, "decoder_layers is 0, it must be positive"),
-        ({"pixel_decoder_layers": 0}, "pixel_decoder_layers is 0, it must be positive"),
-        ({"num_loss_points": -1}, "num_loss_points is -1, it must be positive"),
-        ({"contrastive_temperature": 0.0}, "contrastive_temperature is 0.0, it must be positive"),
-        ({"contrastive_weight": -0.1}, "contrastive_weight is -0.1, it must be at least 0"),
-        ({"dropout": 1}, "dropout is 1, it must be at least 0 and below 1"),
+        ({"num_queries": 0}, "num_queries is 0, expected a number above 0"),
+        ({"decoder_layers": 0}, "decoder_layers is 0, expected a number above 0"),
+        ({"pixel_decoder_layers": 0}, "pixel_decoder_layers is 0, expected a number above 0"),
+        ({"num_loss_points": -1}, "num_loss_points is -1, expected a number above 0"),
+        ({"contrastive_temperature": 0.0}, "contrastive_temperature is 0.0, expected a number above 0"),
+        ({"contrastive_weight": -0.1}, "contrastive_weight is -0.1, expected at least 0"),
+        ({"dropout": 1}, "dropout is 1, expected a number from 0 to below 1"),
         ({"id2label": {0: "background"}}, r"id2label has the ids \[0\]"),
         (
             {"id2label": {0: "background", 5: "dog"}},
-            r"id2label has the ids \[0, 5\], they must be 0 \(background\), 1, 2",
+            r"id2label has the ids \[0, 5\], expected 0 \(background\), 1, 2",
         ),
         (
             {"id2label": {0: "background", 1: "dog", 2: "dog"}},
@@ -85,7 +85,7 @@ def test_unknown_backbone(backbone):
     "backbone", [ResNetConfig(), {"model_type": "bert"}, {"model_type": "resnet", "out_features": ["stage4"]}]
 )
 def test_backbone_without_four_maps(backbone):
-    with pytest.raises(StrictDataclassError, match="backbone that gives four maps, at strides 4, 8, 16 and 32"):
+    with pytest.raises(StrictDataclassError, match="expected a backbone with four, at strides 4, 8, 16 and 32"):
         CCFormerConfig(backbone_config=backbone)
 
 

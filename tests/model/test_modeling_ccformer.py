@@ -204,22 +204,25 @@ def changed(**changes):
 @pytest.mark.parametrize(
     ("inputs", "message"),
     [
-        (random_inputs(1, 1, 60, 100), "pixel_values is 60x100, both must be multiples of 32: resize to 64x96"),
+        (random_inputs(1, 1, 60, 100), "pixel_values is 60x100, expected multiples of 32: resize to 64x96"),
         (random_inputs(1, 1, 10, 32), "resize to 32x32"),
         (
             changed(pixel_values=torch.zeros(2, 3, 64, 64)),
-            r"pixel_values has shape \(2, 3, 64, 64\), it must be \(clips, frames, 3",
+            r"pixel_values has shape \(2, 3, 64, 64\), expected \(clips, frames, 3",
         ),
-        (changed(pixel_values=torch.zeros(1, 2, 64, 64, 3)), r"it must be \(clips, frames, 3, height, width\)"),
+        (changed(pixel_values=torch.zeros(1, 2, 64, 64, 3)), r"expected \(clips, frames, 3, height, width\)"),
         (
             changed(input_features=torch.zeros(1, 2, 96, 64)),
             r"input_features has shape .* \(clips, frames, 1, 96, 64\)",
         ),
         (changed(input_features=torch.zeros(1, 3, 1, 96, 64)), "both need one entry per frame"),
-        (changed(frame_mask=torch.ones(1, 2)), r"frame_mask is torch.float32 .* must be torch.bool of shape \(1, 2\)"),
+        (
+            changed(frame_mask=torch.ones(1, 2)),
+            r"frame_mask is torch.float32 .* expected torch.bool of shape \(1",
+        ),
         (changed(frame_mask=torch.ones(2, 2, dtype=torch.bool)), r"frame_mask is torch.bool of shape \(2, 2\)"),
         (changed(audio_mask=torch.ones(1, 2, dtype=torch.long)), "audio_mask is torch.int64"),
-        (changed(labels=torch.zeros(1, 2, 64, 64)), "labels are torch.float32 .* they must be torch.int64"),
+        (changed(labels=torch.zeros(1, 2, 64, 64)), "labels are torch.float32 .* expected torch.int64"),
         (changed(labels=torch.zeros(2, 64, 64, dtype=torch.long)), r"with \(1, 2\) clips and frames"),
         (changed(labels=torch.full((1, 2, 8, 8), 4)), r"labels hold the ids \[4\], but the model has 4 labels"),
         (

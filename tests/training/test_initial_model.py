@@ -108,7 +108,7 @@ def test_the_models_of_the_recipes_can_be(name):
         ({"backbone_config": {"model_type": "resnets"}}, "backbone_config has model_type 'resnets'"),
         ({"backbone_config": 3}, "model of the recipe: .*backbone_config"),
         ({"hidden_size": "big"}, "model of the recipe: .*hidden_size.*'big'"),
-        ({"hidden_size": 30}, "hidden_size is 30, it must be a multiple of num_heads"),
+        ({"hidden_size": 30}, "hidden_size is 30, expected a multiple of num_heads"),
     ],
 )
 def test_a_model_that_cannot_be_is_refused(values, told):

@@ -266,9 +266,7 @@ def test_processes_that_were_asked_for_and_are_not_there_are_missed(data, tmp_pa
 
 
 def test_a_batch_that_cannot_be_shared_out_is_refused(data, tmp_path):
-    with pytest.raises(
-        ValueError, match="batch_size is 4, it must be a multiple of 3: 1 process.* times 3 accumulated"
-    ):
+    with pytest.raises(ValueError, match="batch_size is 4, expected a multiple of 3: 1 process.* times 3 accumulated"):
         run(data, tmp_path / "run", accumulate=3)
 
 

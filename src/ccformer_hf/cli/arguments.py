@@ -20,6 +20,17 @@ def needs_extra(extra: str, command: str, *modules: str) -> None:
         raise ValueError(f'`{command}` needs {" and ".join(absent)}: pip install "ccformer-hf[{extra}]"')
 
 
+def add_command(commands, name: str, help: str, description: str, epilog: str) -> argparse.ArgumentParser:
+    """Adds a command to the parser's `commands`; its `epilog` keeps its lines."""
+    return commands.add_parser(
+        name,
+        help=help,
+        description=description,
+        epilog=epilog,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+
+
 def add_device(parser: argparse.ArgumentParser) -> None:
     """Adds `--device`, as `inference.loading.load` takes it."""
     parser.add_argument(
@@ -52,7 +63,7 @@ def rate(text: str) -> float:
     """An argument in 0..1000, 0 excluded."""
     value = _number(text)
     if not 0 < value <= 1000:
-        raise argparse.ArgumentTypeError(f"{text} must be greater than 0, and at most 1000")
+        raise argparse.ArgumentTypeError(f"{text}: expected a number greater than 0, and at most 1000")
     return value
 
 
@@ -65,7 +76,7 @@ def share(text: str) -> float:
     """An argument in 0..1."""
     value = _number(text)
     if not 0 <= value <= 1:
-        raise argparse.ArgumentTypeError(f"{text} must be from 0 to 1")
+        raise argparse.ArgumentTypeError(f"{text}: expected a number from 0 to 1")
     return value
 
 
@@ -75,7 +86,7 @@ def at_least(lowest: int) -> Callable[[str], int]:
     def whole_number(text: str) -> int:
         value = _number(text)
         if value < lowest or value != int(value):
-            raise argparse.ArgumentTypeError(f"{text} must be a whole number, at least {lowest}")
+            raise argparse.ArgumentTypeError(f"{text}: expected a whole number, at least {lowest}")
         return int(value)
 
     return whole_number
@@ -85,7 +96,7 @@ def _number(text: str) -> float:
     try:
         value = float(text)
     except ValueError:
-        raise argparse.ArgumentTypeError(f"{text!r} is not a number") from None
+        raise argparse.ArgumentTypeError(f"{text!r}: expected a number") from None
     if not math.isfinite(value):
-        raise argparse.ArgumentTypeError(f"{text} must be a finite number")
+        raise argparse.ArgumentTypeError(f"{text}: expected a finite number")
     return value

@@ -2,12 +2,13 @@
 
 import argparse
 
-from .arguments import at_least, needs_extra
+from .arguments import add_command, at_least, needs_extra
 
 
 def add_compose(actions) -> None:
     """Adds the command to the actions of `ccformer data`."""
-    compose = actions.add_parser(
+    compose = add_command(
+        actions,
         "compose",
         help="make clips of labelled pictures and sounds",
         description="Composes clips of class-labelled pictures and sounds: objects move in and on photographs, some "
@@ -20,7 +21,6 @@ def add_compose(actions) -> None:
         "  ccformer data compose sources.yaml -o mine --clips 2000 --seed 1\n\n"
         "To train without writing anything, name the file as the data: every clip is then composed as it is needed:\n"
         "  ccformer train --config composed-resnet50 --data sources.yaml --output runs/mine",
-        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     add = compose.add_argument
     add("sources", metavar="SOURCES", help="YAML file that names pictures and sounds")

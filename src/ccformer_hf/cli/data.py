@@ -2,7 +2,7 @@
 
 import argparse
 
-from .arguments import SETTINGS, at_least, needs_extra
+from .arguments import SETTINGS, add_command, at_least, needs_extra
 from .compose import add_compose
 from .label import add_label
 
@@ -11,14 +11,14 @@ def add_data(commands) -> None:
     """Adds the command to the parser's commands."""
     data = commands.add_parser("data", help="make training data", description="Makes training data.")
     actions = data.add_subparsers(required=True, metavar="ACTION", title="actions")
-    make = actions.add_parser(
+    make = add_command(
+        actions,
         "make",
         help="write a synthetic set",
         description="Writes clips whose sound alone decides which of the visible objects is marked, in AVSBench's "
         "folder layout, or in that of your own clips.",
         epilog="examples:\n  ccformer data make synthetic --setting ms3 --clips 200 --seed 1\n"
         "  ccformer data make four --setting folder --clips 300 --size 128 --classes frying-food,saw,sheep,train",
-        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     add = make.add_argument
     add("folder", metavar="DIR", help="folder to make; must not exist, or be empty")
@@ -47,7 +47,8 @@ def add_data(commands) -> None:
 
 
 def _add_check(actions) -> None:
-    check = actions.add_parser(
+    check = add_command(
+        actions,
         "check",
         help="find missing, unreadable and odd files",
         description="Checks every file of AVSBench's folders, of your own clips, or of converted shards, without "
@@ -55,7 +56,6 @@ def _add_check(actions) -> None:
         epilog="exit code: 0 all is fine (notes do not count), 1 something is missing, unreadable or odd, 2 the "
         "folder is wrong\n\n"
         "example:\n  ccformer data check AVSBench --setting s4",
-        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     add = check.add_argument
     add("root", metavar="ROOT", help="folder with the official download, with your own clips, or with shards")
@@ -64,14 +64,14 @@ def _add_check(actions) -> None:
 
 
 def _add_convert(actions) -> None:
-    convert = actions.add_parser(
+    convert = add_command(
+        actions,
         "convert",
         help="write Parquet shards with everything in them",
         description="Converts AVSBench's folders, or your own, to Parquet shards that `datasets.load_dataset(OUT, "
         "SETTING)` reads without this package. After a stop the same command goes on; another setting may be added "
         "later.",
         epilog="example:\n  ccformer data convert AVSBench avsbench-parquet --setting s4 ms3",
-        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     add = convert.add_argument
     add("root", metavar="ROOT", help="folder with the official download, or with your own clips")

@@ -2,7 +2,7 @@
 
 import argparse
 
-from .arguments import needs_extra, quiet_transformers
+from .arguments import add_command, needs_extra, quiet_transformers
 
 DEMO_EXAMPLES = """\
 examples:
@@ -14,13 +14,13 @@ examples:
 
 def add_demo(commands) -> None:
     """Adds the command to the parser's commands."""
-    demo = commands.add_parser(
+    demo = add_command(
+        commands,
         "demo",
         help="try it in the browser",
         description="Serves a page in the browser: drop a clip, and see what sounds in it. "
         "The same page runs as a Space on the Hub.",
         epilog=DEMO_EXAMPLES,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     add = demo.add_argument
     add(

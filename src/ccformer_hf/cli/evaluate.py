@@ -4,7 +4,7 @@ import argparse
 import shlex
 from pathlib import Path
 
-from .arguments import SETTINGS, add_device, at_least, needs_extra, quiet_transformers
+from .arguments import SETTINGS, add_command, add_device, at_least, needs_extra, quiet_transformers
 
 EVALUATE_EXAMPLES = """\
 examples:
@@ -20,12 +20,12 @@ Prints a table and writes a JSON file with everything needed to repeat the evalu
 
 def add_evaluate(commands) -> None:
     """Adds the command to the parser's commands."""
-    evaluate = commands.add_parser(
+    evaluate = add_command(
+        commands,
         "evaluate",
         help="score a model on AVSBench, or on clips of your own",
         description="Scores a model by AVSBench's published protocol, on one of its settings or on clips of your own.",
         epilog=EVALUATE_EXAMPLES,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     add = evaluate.add_argument
     add(

@@ -4,7 +4,7 @@ import argparse
 from dataclasses import replace
 from pathlib import Path
 
-from .arguments import at_least, share, tell
+from .arguments import add_command, at_least, share, tell
 from .segment import media_warnings_printed
 
 TAGGER = "MIT/ast-finetuned-audioset-10-10-0.4593"
@@ -13,7 +13,8 @@ SEGMENTER = ("IDEA-Research/grounding-dino-tiny", "facebook/sam2.1-hiera-tiny")
 
 def add_label(actions) -> None:
     """Adds the commands to the actions of `ccformer data`."""
-    label = actions.add_parser(
+    label = add_command(
+        actions,
         "label",
         help="make labelled clips of videos without annotation",
         description="Cuts videos into clips, asks an audio tagger what sounds in each second and an open-vocabulary "
@@ -24,7 +25,6 @@ def add_label(actions) -> None:
         "A line of the classes file is `name: tagger label; tagger label | prompt`, or a name alone.\n"
         "exit code: 0 all done; 1 some videos could not be used, to their end or at all; 2 all of them, or wrong "
         "arguments",
-        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     add = label.add_argument
     add("videos", nargs="+", metavar="VIDEO", help="video files with sound")
@@ -59,13 +59,13 @@ def add_label(actions) -> None:
     add("--device", choices=("auto", "cpu", "cuda"), default="auto", help="default: a GPU where there is one")
     label.set_defaults(run=_label)
 
-    strike = actions.add_parser(
+    strike = add_command(
+        actions,
         "strike",
         help="take out of labelled clips what review.csv says no to",
         description="Where the column keep of OUT/review.csv is no, a class becomes 255 in its clip, to be ignored; "
         "no in the row of the whole clip removes it.",
         epilog="example:\n  ccformer data strike mine",
-        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     strike.add_argument("folder", metavar="OUT", help="folder that `ccformer data label` wrote")
     strike.set_defaults(run=_strike)

@@ -2,7 +2,7 @@
 
 import argparse
 
-from .arguments import quiet_transformers
+from .arguments import add_command, quiet_transformers
 
 PUBLISH_EXAMPLES = """\
 examples:
@@ -22,13 +22,13 @@ out), and nothing else of the run.
 
 def add_publish(commands) -> None:
     """Adds the command to the parser's commands."""
-    publish = commands.add_parser(
+    publish = add_command(
+        commands,
         "publish",
         help="upload a trained model, data or the Space to the Hub",
         description="Uploads a trained model with its card to the Hugging Face Hub; or a converted data set, or a "
         "Space.",
         epilog=PUBLISH_EXAMPLES,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     add = publish.add_argument
     add("folder", metavar="RUN", help="folder of a training run, whose best weights are taken, or a model folder")

@@ -11,7 +11,7 @@ from dataclasses import asdict
 from pathlib import Path
 
 from ..checkpoints import BUILT_IN_MODELS, CHECKPOINTS, DEFAULT_MODEL, TINY_MODEL
-from .arguments import add_device, at_least, quiet_transformers, rate_or_all, share, tell, tell_error
+from .arguments import add_command, add_device, at_least, quiet_transformers, rate_or_all, share, tell, tell_error
 
 EXAMPLE_CLIP = CHECKPOINTS / "example.mp4"
 FORMATS = ("video", "masks", "json", "sheet")
@@ -38,12 +38,12 @@ signal that stopped it: 130 Ctrl-C, 143 SIGTERM
 
 def add_segment(commands) -> None:
     """Adds the command to the parser's commands."""
-    segment = commands.add_parser(
+    segment = add_command(
+        commands,
         "segment",
         help="lay masks over what sounds in videos",
         description="Lays a mask over whatever makes the sound in each video, and writes what sounds when and where.",
         epilog=SEGMENT_EXAMPLES,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     add = segment.add_argument
     add("videos", nargs="*", metavar="VIDEO", help="video files; none: the clip that ships with the package")

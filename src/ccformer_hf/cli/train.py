@@ -6,7 +6,7 @@ import shlex
 from pathlib import Path
 
 from ..stop_signals import stop_exit_code
-from .arguments import at_least, needs_extra, tell_error
+from .arguments import add_command, at_least, needs_extra, tell_error
 
 # Listed here without importing `training.recipe`, so that --help answers at once.
 RECIPE_NAMES = sorted(path.stem for path in Path(__file__).parents[1].glob("training/recipes/*.yaml"))
@@ -30,13 +30,13 @@ RUN/best is a model folder: the weights that scored best on the validation split
 
 def add_train(commands) -> None:
     """Adds the command to the parser's commands."""
-    train = commands.add_parser(
+    train = add_command(
+        commands,
         "train",
         help="train a model on AVSBench, or on clips of your own",
         description="Trains a model by a recipe. A recipe is a YAML file; these are inside the package, and can be "
         f"the `base` of your own: {', '.join(RECIPE_NAMES)}.",
         epilog=TRAIN_EXAMPLES,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     add = train.add_argument
     add("--config", required=True, metavar="RECIPE", help="name of a recipe inside the package, or a .yaml file")

@@ -85,7 +85,7 @@ def convert(
     root, out = Path(root), Path(out)
     workers = workers if workers is not None else os.cpu_count() or 1
     if workers < 1:
-        raise ValueError(f"workers is {workers}, it must be at least 1")
+        raise ValueError(f"workers is {workers}, expected at least 1")
     if is_converted(root):
         raise FileExistsError(f"{root}: is converted already; name the folder that was downloaded")
     if out.exists() and not (out.is_dir() and (is_converted(out) or not entries(out))):

@@ -23,6 +23,7 @@ from ..model.pictures_ccformer import SUFFIXES
 from ..model.timing_ccformer import FrameTiming
 from .avsbench import FOLDER, SPLITS, VIDEOS, ClipFiles
 from .listing import entries, natural_key
+from .text_files import read_lines
 
 CLASSES_FILE = "classes.txt"
 MASKS = (".png", ".bmp", ".tif", ".tiff")  # the others may blur class ids
@@ -38,14 +39,13 @@ def read_folder_class_names(root: str | os.PathLike) -> tuple[str, ...]:
 
     Raises:
         FileNotFoundError: where there is no `classes.txt`.
-        ValueError: for no class, the same class twice, or more than 254.
+        ValueError: for no class, the same class twice, or more than 254; for a file that is no text in UTF-8.
     """
     path = Path(root) / CLASSES_FILE
     if not path.is_file():
         raise FileNotFoundError(f"{path}: there is no such file; write one class name per line, the first is id 1")
     # In one Unicode form, so that names which read the same are the same: an accent can be written in two ways.
-    lines = unicodedata.normalize("NFC", path.read_text(encoding="utf-8-sig")).splitlines()
-    names = ("background", *(line.strip() for line in lines if line.strip()))
+    names = ("background", *(unicodedata.normalize("NFC", line) for line in read_lines(path)))
     twice = sorted({name for name in names if names.count(name) > 1})
     if twice or not 2 <= len(names) <= 255:
         what = f"names {twice[0]!r} twice (background needs no line)" if twice else f"names {len(names) - 1} classes"

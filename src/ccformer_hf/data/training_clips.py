@@ -72,7 +72,7 @@ class ShareOfSteps:
     def __init__(self, order: ClipOrder, steps: range, process: int = 0, processes: int = 1, accumulate: int = 1):
         if order.batch_size % (processes * accumulate):
             raise ValueError(
-                f"batch_size is {order.batch_size}, it must be a multiple of {processes * accumulate}: "
+                f"batch_size is {order.batch_size}, expected a multiple of {processes * accumulate}: "
                 f"{processes} process(es) times {accumulate} accumulated part(s)"
             )
         self.order, self.steps, self.accumulate = order, steps, accumulate

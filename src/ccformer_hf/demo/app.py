@@ -232,7 +232,7 @@ def _error(text: str) -> gr.Error:
 def _share(value: float) -> float:
     """A slider's value; whoever calls the interface by hand may send anything."""
     if not isinstance(value, (int, float)) or not 0 <= value <= 1:
-        raise _error(f"{str(value)[:40]} must be a number from 0 to 1")
+        raise _error(f"{str(value)[:40]}: expected a number from 0 to 1")
     return float(value)
 
 

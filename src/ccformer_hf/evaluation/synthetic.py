@@ -97,7 +97,7 @@ def evaluate_synthetic(
     """
     labels = tuple(model.config.id2label[i] for i in range(model.config.num_labels))
     if labels != CLASS_NAMES:
-        raise ValueError(f"the model's labels are {labels}, they must be those of the synthetic set: {CLASS_NAMES}")
+        raise ValueError(f"the model's labels are {labels}, expected those of the synthetic set: {CLASS_NAMES}")
     model.eval()
     binary, new, old = [], [], []
     marked: dict[str, list[float]] = defaultdict(list)

@@ -84,7 +84,7 @@ class VideoWriter:
         if self.path.suffix.lower() != ".mp4":
             raise ValueError(f"{path}: the video is written as MP4; give it a name that ends in .mp4")
         if min(width, height) < 1 or not fps > 0:
-            raise ValueError(f"width, height and fps must be greater than 0, got {width} x {height} at {fps} fps")
+            raise ValueError(f"the video is {width} x {height} at {fps} fps, expected numbers greater than 0")
         if sound_from is not None and not os.path.isfile(sound_from):
             raise MediaError(f"{sound_from}: there is no such file to take the sound from; check the name")
         self.width, self.height, self._fps, self._colours = width, height, fps, colours

@@ -14,6 +14,8 @@ import os
 from dataclasses import dataclass
 from pathlib import Path
 
+from ..data.text_files import open_text
+
 AVSBENCH_FILE = Path(__file__).with_name("avsbench_classes.txt")
 MOST_BYTES = 1 << 20  # of a classes file
 MOST_CLASSES = 254  # ids are bytes, 0 is the background and 255 is ignored
@@ -46,10 +48,8 @@ def read_classes(path: str | os.PathLike | None = None) -> tuple[SoundingClass, 
         raise FileNotFoundError(f"{path}: there is no such file; write one class per line, such as dog: Dog; Bark")
     if path.stat().st_size > MOST_BYTES:
         raise ValueError(f"{path}: has {path.stat().st_size} bytes; expected a classes file of at most {MOST_BYTES}")
-    try:
-        lines = path.read_text(encoding="utf-8-sig").splitlines()
-    except UnicodeDecodeError as error:
-        raise ValueError(f"{path}: is no text in UTF-8 ({error.reason}); save it as such") from None
+    with open_text(path) as file:
+        lines = file.read().splitlines()
     classes: dict[str, SoundingClass] = {}
     for number, line in enumerate(lines, 1):
         if line.strip() and not line.lstrip().startswith("#"):

@@ -96,7 +96,7 @@ class BinarySegmentation(SummedMetric):
         f_from: Literal["scores", "masks"] = "scores",
     ):
         if not isinstance(group_size, int) or group_size < 1:
-            raise ValueError(f"group_size is {group_size!r}, it must be a whole number, 1 or more")
+            raise ValueError(f"group_size is {group_size!r}, expected a whole number, 1 or more")
         check_choice("empty_frames", empty_frames, ("unmarked", "skip"))
         check_choice("empty_groups", empty_groups, ("zero", "skip"))
         check_choice("f_from", f_from, ("scores", "masks"))

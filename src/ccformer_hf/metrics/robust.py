@@ -67,7 +67,7 @@ def global_score(positive: float, negative: float) -> float:
     """
     for name, value in (("positive", positive), ("negative", negative)):
         if not 0 <= value <= 1:
-            raise ValueError(f"{name} is {value}, it must be a share in 0..1")
+            raise ValueError(f"{name} is {value}, expected a share in 0..1")
     below = positive + 1 - negative
     return 2 * positive * (1 - negative) / below if below > 0 else 0.0
 

@@ -66,7 +66,7 @@ class SummedMetric(ABC):
         if type(other) is not type(self) or other.options != self.options:
             raise ValueError(
                 f"cannot merge {type(other).__name__} with {getattr(other, 'options', None)} into "
-                f"{type(self).__name__} with {self.options}: both must be made with the same options"
+                f"{type(self).__name__} with {self.options}: expected the same options in both"
             )
         self.add_state(other.state())
 
@@ -98,14 +98,14 @@ def check_choice(name: str, value: Any, choices: tuple[str, ...]) -> None:
 def check_num_labels(num_labels: int) -> None:
     """Raises ValueError unless there is a background and at least one class."""
     if num_labels < 2:
-        raise ValueError(f"num_labels is {num_labels}, it counts the background too and must be 2 or more")
+        raise ValueError(f"num_labels is {num_labels}, expected 2 or more (it counts the background too)")
 
 
 def check_maps(name: str, maps: np.ndarray) -> np.ndarray:
     """`maps` as an array `(T, H, W)`; ValueError for another shape or one without pixels."""
     maps = np.asarray(maps)
     if maps.ndim != 3 or maps.size == 0:
-        raise ValueError(f"{name} has the shape {maps.shape}, it must be one clip (T, H, W) with at least one pixel")
+        raise ValueError(f"{name} has the shape {maps.shape}, expected one clip (T, H, W) with at least one pixel")
     return maps
 
 
@@ -113,7 +113,7 @@ def check_same_shape(first: str, a: np.ndarray, second: str, b: np.ndarray) -> N
     """Raises ValueError unless the maps `a` and `b`, called `first` and `second`, have one shape."""
     if a.shape != b.shape:
         raise ValueError(
-            f"{first} has the shape {a.shape} and {second} {b.shape}: they must be of the same frames and size, "
+            f"{first} has the shape {a.shape} and {second} {b.shape}: expected the same frames and size, "
             "resize the prediction to the masks"
         )
 
@@ -122,12 +122,12 @@ def check_scores(scores: np.ndarray) -> np.ndarray:
     """Probabilities as float32 `(T, H, W)`; ValueError for another type or shape, or values outside 0..1."""
     scores = check_maps("scores", scores)
     if scores.dtype.kind != "f":
-        raise ValueError(f"scores are {scores.dtype}, they must be floats: probabilities of foreground in 0..1")
+        raise ValueError(f"scores are {scores.dtype}, expected floats: probabilities of foreground in 0..1")
     scores = scores.astype(np.float32, copy=False)
     lowest, highest = scores.min(), scores.max()
     if not (lowest >= 0 and highest <= 1):  # also where one is NaN
         raise ValueError(
-            f"scores reach from {lowest} to {highest}, they must be probabilities in 0..1: pass sigmoid(logits)"
+            f"scores reach from {lowest} to {highest}, expected probabilities in 0..1: pass sigmoid(logits)"
         )
     return scores
 
@@ -158,7 +158,7 @@ def check_frame_mask(frame_mask: np.ndarray | None, frames: int) -> np.ndarray:
     frame_mask = np.asarray(frame_mask)
     if frame_mask.shape != (frames,) or frame_mask.dtype != bool:
         raise ValueError(
-            f"frame_mask is {frame_mask.dtype} of shape {frame_mask.shape}, it must be bool ({frames},): True where "
+            f"frame_mask is {frame_mask.dtype} of shape {frame_mask.shape}, expected bool ({frames},): True where "
             "the frame is real"
         )
     if not frame_mask.any():

@@ -173,8 +173,8 @@ class CCFormerConfig(PreTrainedConfig):
         if not isinstance(backbone, BackboneConfigMixin) or len(backbone.out_indices) != 4:
             four_maps = f"out_indices={LAST_FOUR}" if backbone.model_type == TIMM else f"out_features={STAGES}"
             raise ValueError(
-                f"backbone_config ({backbone.model_type}) must be that of a backbone that gives four maps, at strides "
-                f"4, 8, 16 and 32; most do with {four_maps}"
+                f"backbone_config is a {backbone.model_type} without four maps, expected a backbone with four, "
+                f"at strides 4, 8, 16 and 32; most do with {four_maps}"
             )
         positive = (
             "hidden_size", "num_heads", "feed_forward_size", "audio_fc_size", "audio_embed_size",
@@ -183,15 +183,15 @@ class CCFormerConfig(PreTrainedConfig):
         )  # fmt: skip
         for name in positive:
             if getattr(self, name) <= 0:
-                raise ValueError(f"{name} is {getattr(self, name)}, it must be positive")
+                raise ValueError(f"{name} is {getattr(self, name)}, expected a number above 0")
         for name in ("no_object", "class", "mask", "dice", "dense", "contrastive"):
             if getattr(self, f"{name}_weight") < 0:
-                raise ValueError(f"{name}_weight is {getattr(self, f'{name}_weight')}, it must be at least 0")
+                raise ValueError(f"{name}_weight is {getattr(self, f'{name}_weight')}, expected at least 0")
         if not 0 <= self.dropout < 1:
-            raise ValueError(f"dropout is {self.dropout}, it must be at least 0 and below 1")
+            raise ValueError(f"dropout is {self.dropout}, expected a number from 0 to below 1")
         if self.hidden_size % self.num_heads or self.hidden_size % 4:
             raise ValueError(
-                f"hidden_size is {self.hidden_size}, it must be a multiple of num_heads ({self.num_heads}) and of 4"
+                f"hidden_size is {self.hidden_size}, expected a multiple of num_heads ({self.num_heads}) and of 4"
             )
         if len(self.audio_hidden_sizes) != 4:
             raise ValueError(
@@ -199,7 +199,7 @@ class CCFormerConfig(PreTrainedConfig):
             )
         if not 2 <= self.num_labels <= IGNORE_LABEL or sorted(self.id2label) != list(range(self.num_labels)):
             raise ValueError(
-                f"id2label has the ids {sorted(self.id2label)}, they must be 0 (background), 1, 2, ... with at least "
+                f"id2label has the ids {sorted(self.id2label)}, expected 0 (background), 1, 2, ... with at least "
                 f"one class and at most {IGNORE_LABEL - 1} ({IGNORE_LABEL} marks ignored pixels)"
             )
         names = list(self.id2label.values())

@@ -78,7 +78,7 @@ class CCFormerFeatureExtractor(SequenceFeatureExtractor):
                 f"{MEL_BANDS} bands at {SAMPLING_RATE} Hz. Leave both out; sound at another rate is resampled"
             )
         if not silence_threshold >= 0:
-            raise ValueError(f"silence_threshold is {silence_threshold}, it must be 0 (off) or greater")
+            raise ValueError(f"silence_threshold is {silence_threshold}, expected 0 (off) or greater")
         super().__init__(feature_size=feature_size, sampling_rate=sampling_rate, padding_value=padding_value, **kwargs)
         refuse_misspelt(kwargs, self.settings(), type(self).__name__)
         timing = FrameTiming(sampling_rate=sampling_rate, alignment=alignment)

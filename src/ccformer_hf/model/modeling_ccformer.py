@@ -104,7 +104,7 @@ def check_mask(name: str, mask: Tensor | None, frames: Tensor) -> None:
     """Raises ValueError unless `mask` is None or bool with one entry per frame of `frames`, `(B, T, ...)`."""
     if mask is not None and (mask.dtype != torch.bool or mask.shape != frames.shape[:2]):
         raise ValueError(
-            f"{name} is {mask.dtype} of shape {tuple(mask.shape)}, it must be torch.bool of shape "
+            f"{name} is {mask.dtype} of shape {tuple(mask.shape)}, expected torch.bool of shape "
             f"{tuple(frames.shape[:2])}: one entry per frame"
         )
 
@@ -189,18 +189,18 @@ class CCFormerModel(CCFormerPreTrainedModel):
     def check_inputs(self, pixel_values: Tensor, input_features: Tensor, **masks: Tensor | None):
         if pixel_values.ndim != 5 or pixel_values.shape[2] != 3:
             raise ValueError(
-                f"pixel_values has shape {tuple(pixel_values.shape)}, it must be (clips, frames, 3, height, width)"
+                f"pixel_values has shape {tuple(pixel_values.shape)}, expected (clips, frames, 3, height, width)"
             )
         height, width = pixel_values.shape[-2:]
         if height % 32 or width % 32:
             raise ValueError(
-                f"pixel_values is {height}x{width}, both must be multiples of 32: resize to "
+                f"pixel_values is {height}x{width}, expected multiples of 32: resize to "
                 f"{max(1, round(height / 32)) * 32}x{max(1, round(width / 32)) * 32} "
                 "(AudioVisualProcessor resizes for you)"
             )
         if input_features.ndim != 5 or input_features.shape[2:] != (1, 96, 64):
             raise ValueError(
-                f"input_features has shape {tuple(input_features.shape)}, it must be (clips, frames, 1, 96, 64): "
+                f"input_features has shape {tuple(input_features.shape)}, expected (clips, frames, 1, 96, 64): "
                 "one log-mel example per frame, as AudioVisualProcessor makes it"
             )
         if input_features.shape[:2] != pixel_values.shape[:2]:
@@ -417,7 +417,7 @@ class CCFormerForAudioVisualSegmentation(CCFormerPreTrainedModel):
             check_mask("label_mask", label_mask, pixel_values)
             if labels.dtype != torch.int64 or labels.ndim != 4 or labels.shape[:2] != pixel_values.shape[:2]:
                 raise ValueError(
-                    f"labels are {labels.dtype} of shape {tuple(labels.shape)}, they must be torch.int64 of shape "
+                    f"labels are {labels.dtype} of shape {tuple(labels.shape)}, expected torch.int64 of shape "
                     f"(clips, frames, height, width), with {tuple(pixel_values.shape[:2])} clips and frames as in "
                     "pixel_values"
                 )

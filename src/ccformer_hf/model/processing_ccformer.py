@@ -255,7 +255,7 @@ class AudioVisualProcessor(ProcessorMixin):
                 that are NaN.
         """
         if not 0 <= threshold <= 1:
-            raise ValueError(f"threshold is {threshold}, it must be from 0 (marks most) to 1 (marks nothing)")
+            raise ValueError(f"threshold is {threshold}, expected 0 (marks most) to 1 (marks nothing)")
         return [
             torch.stack([_class_map(frame, size, threshold) for frame in probabilities])
             for probabilities, size in _clip_probabilities(outputs, target_sizes, num_frames)

@@ -49,10 +49,10 @@ class FrameTiming:
             raise ValueError(f"fps is {self.fps!r}, expected a number greater than 0 (AVSBench uses 1)")
         if not self.sampling_rate > 0:
             raise ValueError(
-                f"sampling_rate is {self.sampling_rate}, it must be greater than 0 (VGGish uses {SAMPLING_RATE})"
+                f"sampling_rate is {self.sampling_rate}, expected one greater than 0 (VGGish uses {SAMPLING_RATE})"
             )
         if self.alignment not in ALIGNMENTS:
-            raise ValueError(f"alignment is {self.alignment!r}, it must be one of {', '.join(map(repr, ALIGNMENTS))}")
+            raise ValueError(f"alignment is {self.alignment!r}, expected one of {', '.join(map(repr, ALIGNMENTS))}")
 
     @property
     def hop_samples(self) -> int:

@@ -69,6 +69,13 @@ def _rate(recipe: Recipe, part: str) -> float:
     return {"backbone": recipe.backbone_rate, "audio": recipe.audio_rate, "rest": 1.0}[part]
 
 
+def warm_up_and_cosine(step: int, steps: int, warmup: int) -> float:
+    """Share of the learning rate at a step (from 0): rises over `warmup` steps, then falls as a cosine to 0."""
+    if step < warmup:
+        return (step + 1) / warmup
+    return 0.5 * (1 + math.cos(math.pi * (step - warmup) / max(1, steps - warmup)))
+
+
 def learning_rate_factor(step: int, steps: int, frozen: int, recipe: Recipe, part: str) -> float:
     """Share of the learning rate at a step (from 0): warm-up, then a cosine down to 0; the backbones later and lower.
 
@@ -77,11 +84,7 @@ def learning_rate_factor(step: int, steps: int, frozen: int, recipe: Recipe, par
     """
     if part != "rest" and step < frozen:
         return 0.0
-    if step < recipe.warmup_steps:
-        factor = (step + 1) / recipe.warmup_steps
-    else:
-        factor = 0.5 * (1 + math.cos(math.pi * (step - recipe.warmup_steps) / max(1, steps - recipe.warmup_steps)))
-    return factor * _rate(recipe, part)
+    return warm_up_and_cosine(step, steps, recipe.warmup_steps) * _rate(recipe, part)
 
 
 def train(

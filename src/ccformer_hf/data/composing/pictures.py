@@ -32,6 +32,7 @@ from scipy import ndimage
 from ..avsbench import SPLITS
 from ..folder import read_folder_class_names
 from ..reading import IGNORE_LABEL, read_label_map
+from ..text_files import read_lines
 from .masks import check_segmentation, draw_segmentation
 from .sources import BACKGROUND, Source, Sources
 
@@ -175,7 +176,7 @@ def _voc(source: Source, sources: Sources) -> Iterator[Picture]:
     for file, split in VOC_SPLITS.items():
         if not (lists / f"{file}.txt").is_file():
             continue
-        for name in (lists / f"{file}.txt").read_text(encoding="utf-8").split():
+        for name in read_lines(lists / f"{file}.txt"):
             mask = source.inside(f"SegmentationClass/{name}.png")
             if mask.is_file():  # those of the test list are not public
                 picture = source.inside(f"JPEGImages/{name}.jpg")
@@ -229,8 +230,7 @@ def _cutouts(source: Source, sources: Sources) -> Iterator[Picture]:
 def _csv(source: Source, sources: Sources) -> Iterator[Picture]:
     names = (BACKGROUND, *sources.classes)
     if source.ids is not None:
-        lines = source.ids.read_text(encoding="utf-8-sig").splitlines()
-        names = tuple(line.strip() for line in lines if line.strip())
+        names = tuple(read_lines(source.ids))
         names = names if names[:1] == (BACKGROUND,) else (BACKGROUND, *names)
     ids = _table(source, sources, names)
     rows = list(read_table(source, ("kind", "file", "mask", "classes")))

@@ -23,6 +23,7 @@ import numpy as np
 
 from ...model.media_ccformer import MediaError, SoundReader
 from ...model.timing_ccformer import SAMPLING_RATE
+from ..text_files import open_text
 from .pictures import read_table, split_in
 from .sources import Source, Sources
 
@@ -129,7 +130,7 @@ def _vggsound_split(video: str, split: str) -> str:
 
 
 def _fsd(source: Source) -> Iterator[SoundFile]:
-    with open(source.path, encoding="utf-8-sig") as file:
+    with open_text(source.path) as file:
         column = "labels" if "labels" in file.readline() else "label"
     rows = list(read_table(source, ("fname", column)))
     source.check_names(label for _, row in rows for label in row[column].split(","))

@@ -46,6 +46,7 @@ import yaml
 
 from ...model.argument_names_ccformer import unknown_names
 from ..avsbench import SPLITS
+from ..text_files import read_lines
 
 OTHER, BED, BACKGROUND = "other", "bed", "background"
 SHARES = {"train": 0.8, "validation": 0.1, "test": 0.1}  # of a source that knows no splits
@@ -246,8 +247,7 @@ class _Reading:
     def classes(self) -> tuple[str, ...]:
         given, line = self.values.get("classes"), self.values.lines.get("classes", 1)
         if isinstance(given, str):
-            path = self.path(given, line)
-            given = [text.strip() for text in path.read_text(encoding="utf-8-sig").splitlines() if text.strip()]
+            given = read_lines(self.path(given, line))
             given = given[1:] if given[:1] == [BACKGROUND] else given
         names = self.texts(given, "classes", line)
         reserved = [name for name in names if name in (BACKGROUND, OTHER, BED)]

@@ -154,9 +154,9 @@ def make_clip(
     if setting not in SETTINGS:
         raise ValueError(f"setting is {setting!r}; expected one of {', '.join(map(repr, SETTINGS))}")
     if seed < 0 or index < 0:
-        raise ValueError(f"seed is {seed} and index is {index}, both must be 0 or greater")
+        raise ValueError(f"seed is {seed} and index is {index}, expected 0 or greater")
     if size < 32:
-        raise ValueError(f"size is {size}, it must be at least 32 pixels for the objects to be seen")
+        raise ValueError(f"size is {size}, expected at least 32 pixels for the objects to be seen")
     _check_classes(classes)
     class_names = ("background", *classes)
 
@@ -345,10 +345,10 @@ def write_synthetic_set(
     classes = STANDARD if classes is None else tuple(classes)
     _check_classes(classes)
     if clips < 3:
-        raise ValueError(f"clips is {clips}, it must be at least 3: one each for train, val and test")
+        raise ValueError(f"clips is {clips}, expected at least 3: one each for train, val and test")
     workers = workers if workers is not None else os.cpu_count() or 1
     if workers < 1:
-        raise ValueError(f"workers is {workers}, it must be at least 1")
+        raise ValueError(f"workers is {workers}, expected at least 1")
     refuse_filled_folder(root)
 
     with AtomicFolder(root.resolve()) as folder:
