@@ -89,9 +89,7 @@ def benchmark(
         )
     for kind, values in ((FRAMES, frames), (SIZES, sizes)):
         if only == kind and len(values) == 1:
-            raise ValueError(
-                f"a table of {kind} alone was asked for, but there is one value, {values[0]}; name several"
-            )
+            raise ValueError(f"a table over {kind} was asked for and one value given, {values[0]}; expected several")
     device, first = model.device, Clips(batches[0], frames[0], sizes[0])
     model = model.to(dtype).eval().requires_grad_(False)  # counting FLOPs stumbles over weights that want a gradient
     other = mask2former(model).requires_grad_(False)
@@ -155,11 +153,11 @@ def _onnx_networks(model: CCFormerForAudioVisualSegmentation | None) -> Iterator
         yield []
         return
     with tempfile.TemporaryDirectory() as folder:
-        plain, small = Path(folder, "model.onnx"), Path(folder, "model-int8.onnx")
+        files = {name: Path(folder, f"{name}.onnx") for name in ("ONNX", "ONNX int8")}
         with torch.inference_mode(False):
-            export_onnx(export_program(model), plain)
-        quantize_int8(plain, small)
-        yield [_onnx_network(name, path) for name, path in (("ONNX", plain), ("ONNX int8", small))]
+            export_onnx(export_program(model), files["ONNX"])
+        quantize_int8(files["ONNX"], files["ONNX int8"])
+        yield [_onnx_network(name, path) for name, path in files.items()]
 
 
 def _onnx_network(name: str, path: Path) -> Network:

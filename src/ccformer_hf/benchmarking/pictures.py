@@ -43,7 +43,7 @@ def _draw_bars(draw: ImageDraw.ImageDraw, table: Table, top: float, colours: Map
     several = len({row.clips for row in table.rows}) > 1
     for row in table.rows:
         middle = top + BAR / 2
-        name = f"{row.name}, {row.clips} clips" if several else row.name
+        name = f"{row.name}, {row.clips} {'clip' if row.clips == 1 else 'clips'}" if several else row.name
         draw.text((left - 10, middle), name, fill=INK, font=font, anchor="rm")
         draw.rectangle([left, top, WIDTH - MARGIN - NOTE, top + BAR], fill=TRACK)
         length = (WIDTH - MARGIN - NOTE - left) * max(row.median, 0) / longest
