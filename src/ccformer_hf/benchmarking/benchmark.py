@@ -95,24 +95,25 @@ def benchmark(
     other = mask2former(model).requires_grad_(False)
     found = networks(model, other, compiled)
     eager = [network for network in found if network.counted]
-    inputs = {
-        FRAMES: [Clips(batches[0], number, sizes[0]) for number in frames] if len(frames) > 1 else [],
-        SIZES: [Clips(batches[0], frames[0], size) for size in sizes] if len(sizes) > 1 else [],
+    varied = {
+        BATCHES: [Clips(number, frames[0], sizes[0]) for number in batches],
+        FRAMES: [Clips(batches[0], number, sizes[0]) for number in frames],
+        SIZES: [Clips(batches[0], frames[0], size) for size in sizes],
     }
-    wanted = [kind for kind in TABLES if only in (None, kind) and (kind not in inputs or inputs[kind])]
+    wanted = [kind for kind in TABLES if only in (None, kind)]
+    wanted = [kind for kind in wanted if kind not in (FRAMES, SIZES) or len(varied[kind]) > 1]
     tables = []
+    onnx = onnx and (PARTS in wanted or BATCHES in wanted)
     with torch.inference_mode(), _onnx_networks(model if onnx else None) as files:
         for kind in wanted:
             if kind == PARTS:
                 whole = [network for network in (*found, *files) if network.name != FLOOR]
                 works = [*part_works(model, first), *network_works(whole, model, [first])]
                 tables.append(Table(PARTS, _with_sums(measure(works, rounds, device, PARTS))))
-            elif kind == BATCHES:
-                many = [Clips(number, frames[0], sizes[0]) for number in batches]
-                works = network_works([*found, *files], model, many)
-                tables.append(Table(BATCHES, measure(works, rounds, device, BATCHES)))
-            elif kind != TRAINING:
-                tables.append(Table(kind, measure(network_works(eager, model, inputs[kind]), rounds, device, kind)))
+            elif kind in varied:
+                given = [*found, *files] if kind == BATCHES else eager
+                rows = measure(network_works(given, model, varied[kind]), rounds, device, kind)
+                tables.append(Table(kind, rows))
     if TRAINING in wanted:
         for network in (model, other):
             network.float().train().requires_grad_(True)
