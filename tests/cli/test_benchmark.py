@@ -21,7 +21,6 @@ ROWS = {
     "batches": ["both backbones", "whole model", "Mask2Former", "both backbones, compiled", "whole model, compiled",
                 "ONNX", "ONNX int8"] * 2,
     "frames": ["both backbones", "whole model", "Mask2Former"] * 2,
-    "sizes": ["both backbones", "whole model", "Mask2Former"] * 2,
     "training": ["both backbones", "whole model", "Mask2Former"],
 }  # fmt: skip
 PARTS = ("visual backbone", "audio backbone", "EIM", "pixel decoder", "MTM", "the rest")
@@ -42,7 +41,7 @@ def small_mask2former():
 def run(folder, tmp_path_factory, small_mask2former):
     """Everything once: folder of the report; compiling and exporting, which take minutes, are left out."""
     output = tmp_path_factory.mktemp("benchmarks") / "out"
-    arguments = ["--model", str(folder), "--batches", "1,2", "--frames", "2,1", "--sizes", "64,96", "--rounds", "2"]
+    arguments = ["--model", str(folder), "--batches", "1,2", "--frames", "2,1", "--sizes", "64", "--rounds", "2"]
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(torch, "compile", lambda network, fullgraph, dynamic: network)
         for name in ("export_program", "export_onnx", "quantize_int8"):
@@ -71,7 +70,6 @@ def test_every_table_has_every_row(found):
     assert set(inputs["parts"]) == set(inputs["training"]) == {(1, 2, 64)}
     assert set(inputs["batches"]) == {(1, 2, 64), (2, 2, 64)}
     assert set(inputs["frames"]) == {(1, 2, 64), (1, 1, 64)}
-    assert set(inputs["sizes"]) == {(1, 2, 64), (1, 2, 96)}
 
 
 def test_parts_add_up_to_the_whole(found, loaded):
@@ -128,19 +126,35 @@ def test_command_repeats_it_in_another_dtype_and_prints_the_table(found, capsys)
     assert [line.split("  ")[1] for line in lines[4:]] == ROWS["training"]
 
 
-def test_bfloat16_is_that_of_all_networks(folder, monkeypatch):
-    seen = []
+@pytest.fixture
+def untimed(monkeypatch) -> list[Work]:
+    """Everything runs once and nothing is measured; what has run."""
+    ran = []
 
     def measure(given: list[Work], rounds: int, device: torch.device, what: str) -> list[Row]:
-        seen.extend({p.dtype for module in work.modules for p in module.parameters()} for work in given)
         for work in given:
             work.call()
+        ran.extend(given)
         return [Row(work.name, work.clips, work.frames, work.size, [1.0], 0, 0) for work in given]
 
     monkeypatch.setattr(module, "measure", measure)
+    return ran
+
+
+def test_bfloat16_is_that_of_all_networks(folder, untimed):
     arguments = ["--model", str(folder), "--sizes", "64", "--dtype", "bfloat16", "--only", "parts", "--device", "cpu"]
     assert cli.main(["benchmark", *arguments]) == 0
+    seen = [{p.dtype for module in work.modules for p in module.parameters()} for work in untimed]
     assert seen == [{torch.bfloat16}] * 7
+
+
+def test_larger_frames(folder, untimed, tmp_path):
+    arguments = ["--model", str(folder), "--sizes", "64,96", "--only", "sizes", "--frames", "1", "--device", "cpu"]
+    assert cli.main(["benchmark", *arguments, "-o", str(tmp_path / "out")]) == 0
+    networks = ["both backbones", "whole model", "Mask2Former"]
+    assert [(work.name, work.size) for work in untimed] == [(name, size) for size in (64, 96) for name in networks]
+    with Image.open(tmp_path / "out" / "benchmark.png") as picture:
+        assert picture.height > 500
 
 
 @pytest.mark.parametrize(
