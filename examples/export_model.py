@@ -16,13 +16,12 @@ from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
-import onnxruntime
 import torch
 from torch import Tensor
 
 from ccformer_hf import CCFormerForAudioVisualSegmentation
 from ccformer_hf.data.synthetic.clips import make_clip
-from ccformer_hf.inference.export import export_onnx, export_program, quantize_int8
+from ccformer_hf.inference.export import export_onnx, export_program, onnx_runner, quantize_int8
 from ccformer_hf.inference.loading import load
 from ccformer_hf.metrics.binary import binary_iou
 from ccformer_hf.model.modeling_ccformer import CCFormerOutput
@@ -39,13 +38,6 @@ def in_torch(model: torch.nn.Module, dtype: torch.dtype) -> Run:
     return run
 
 
-def in_onnxruntime(path: Path) -> Run:
-    options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = torch.get_num_threads()
-    session = onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
-    return lambda inputs: torch.from_numpy(session.run(["logits"], {k: v.numpy() for k, v in inputs.items()})[0])
-
-
 def variants(model: CCFormerForAudioVisualSegmentation, folder: Path) -> dict[str, tuple[int, Run]]:
     """Name -> bytes and a call, the model as it is first."""
     program = export_program(model)
@@ -58,7 +50,7 @@ def variants(model: CCFormerForAudioVisualSegmentation, folder: Path) -> dict[st
         made[str(dtype).removeprefix("torch.")] = (half.get_memory_footprint(), in_torch(half, dtype))
     made["torch program"] = ((folder / "model.pt2").stat().st_size, in_torch(program.module(), torch.float32))
     for name, file in (("ONNX", "model.onnx"), ("ONNX int8", "model-int8.onnx")):
-        made[name] = ((folder / file).stat().st_size, in_onnxruntime(folder / file))
+        made[name] = ((folder / file).stat().st_size, onnx_runner(folder / file))
     return made
 
 

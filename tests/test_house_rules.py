@@ -64,7 +64,7 @@ FLOORS = [
     {"model", "metrics", "checkpoints", "atomic", "stop_signals", "registration"},
     {"auto", "data"},
     {"inference"},
-    {"evaluation", "labelling", "model_card"},
+    {"evaluation", "benchmarking", "labelling", "model_card"},
     {"training"},
     {"hub", "demo"},
     {"cli"},

@@ -46,7 +46,7 @@ def test_help_and_wrong_arguments_load_nothing_heavy():
     code = f"""
 import sys
 from ccformer_hf.cli.main import main
-helps = [[name, "--help"] for name in ("segment", "demo", "train", "evaluate", "data", "publish")]
+helps = [[name, "--help"] for name in ("segment", "demo", "train", "evaluate", "benchmark", "data", "publish")]
 for arguments in (*helps, ["--help"], ["data", "compose", "--help"], ["segment", "--threshold", "7"], ["--version"]):
     try:
         main(arguments)

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from .. import __version__
 from ..stop_signals import stop_exit_code, stopped_by_signals
 from .arguments import tell_error
+from .benchmark import add_benchmark
 from .data import add_data
 from .demo import add_demo
 from .evaluate import add_evaluate
@@ -44,6 +45,7 @@ def _parser() -> argparse.ArgumentParser:
     add_demo(commands)
     add_train(commands)
     add_evaluate(commands)
+    add_benchmark(commands)
     add_data(commands)
     add_publish(commands)
     return parser

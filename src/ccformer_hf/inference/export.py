@@ -2,10 +2,11 @@
 
 Each is made from the one before: `export_program`, `export_onnx`, `quantize_int8`. All take what
 `AudioVisualProcessor` returns, by name (`INPUTS`), with any number of clips and frames and any size, and give the
-`logits` of `CCFormerOutput`. The last two need `pip install "ccformer-hf[onnx]"`.
+`logits` of `CCFormerOutput`. `onnx_runner` runs such a file. All but the first need `pip install "ccformer-hf[onnx]"`.
 """
 
 import os
+from collections.abc import Callable
 
 import torch
 from torch import Tensor, nn
@@ -138,3 +139,20 @@ def quantize_int8(onnx_path: str | os.PathLike, path: str | os.PathLike) -> None
             weight_type=QuantType.QInt8,
             per_channel=True,
         )
+
+
+def onnx_runner(path: str | os.PathLike) -> Callable[[dict[str, Tensor]], Tensor]:
+    """Opens an ONNX file of the above in onnxruntime, on the CPU, with as many threads as torch has.
+
+    Returns:
+        A call that takes `INPUTS` by name and gives the logits, all as tensors on the CPU.
+
+    Raises:
+        ImportError: without onnxruntime.
+    """
+    import onnxruntime
+
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = torch.get_num_threads()
+    session = onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
+    return lambda inputs: torch.from_numpy(session.run(["logits"], {k: v.numpy() for k, v in inputs.items()})[0])
