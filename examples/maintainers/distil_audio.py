@@ -11,7 +11,6 @@ validation split. The convolutions are followed by batch norms while they learn;
 
 import argparse
 import json
-import math
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -34,6 +33,7 @@ from ccformer_hf.model.configuration_ccformer import CCFormerConfig
 from ccformer_hf.model.feature_extraction_ccformer import CCFormerFeatureExtractor
 from ccformer_hf.model.timing_ccformer import SAMPLING_RATE, FrameTiming
 from ccformer_hf.model.vggish_ccformer import CCFormerVGGish
+from ccformer_hf.training.loop import warm_up_and_cosine
 from ccformer_hf.training.recipe import read_recipe
 
 OTHERS = 0.25  # share of the sounds that belong to no class
@@ -47,6 +47,7 @@ WHOLE_LEVELS = (-20.0, 10.0)  # dB, of the mixture
 SPEEDS = (0.8, 1.25)  # played slower or faster, which changes the pitch too
 SAMPLES = FrameTiming(sampling_rate=SAMPLING_RATE).example_samples
 BATCH = 60
+WARM_UP = 50  # steps
 NOISES_KEPT = 40  # of each kind, 4 s long
 VALIDATION_MIXTURES = 1500
 
@@ -228,9 +229,7 @@ def main() -> None:
         student.start_from(args.start_from, torch.cat([batch[0] for batch in batches[:10]]))
     student.to(memory_format=torch.channels_last)
     optimizer = torch.optim.AdamW(student.parameters(), args.learning_rate, weight_decay=0.02)
-    schedule = torch.optim.lr_scheduler.LambdaLR(
-        optimizer, lambda step: min(1, (step + 1) / 50) * (1 + math.cos(math.pi * step / args.steps)) / 2
-    )
+    schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: warm_up_and_cosine(step, args.steps, WARM_UP))
     loader = iter(DataLoader(Mixtures(material["train"], args.teacher, args.seed), batch_size=None, num_workers=1))
     args.output.mkdir(parents=True, exist_ok=True)
     begun, bar = time.time(), tqdm(range(args.steps), unit="step")

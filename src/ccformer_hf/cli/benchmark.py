@@ -8,7 +8,7 @@ from pathlib import Path
 
 from ..atomic import AtomicFolder, refuse_filled_folder
 from ..benchmarking.choices import BACKBONES, DEFAULT_BACKBONE, TABLES
-from .arguments import add_device, at_least, needs_extra, quiet_transformers
+from .arguments import add_command, add_device, at_least, needs_extra, quiet_transformers
 
 BENCHMARK_EXAMPLES = """\
 examples:
@@ -30,13 +30,13 @@ sizes. Nothing here is a score: random weights are as fast as trained ones.
 
 def add_benchmark(commands) -> None:
     """Adds the command to the parser's commands."""
-    benchmark = commands.add_parser(
+    benchmark = add_command(
+        commands,
         "benchmark",
         help="measure how fast a model is",
         description="Measures time, FLOPs, parameters and GPU memory of a model by part, against its two backbones "
         "alone and against Mask2Former.",
         epilog=BENCHMARK_EXAMPLES,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     add = benchmark.add_argument
     of = benchmark.add_mutually_exclusive_group()
@@ -74,7 +74,7 @@ def side(text: str) -> int:
     """The type of an argument that is a side of pictures that the model takes."""
     value = at_least(64)(text)
     if value % 32:
-        raise argparse.ArgumentTypeError(f"{text} must be a multiple of 32, at least 64")
+        raise argparse.ArgumentTypeError(f"{text} is no multiple of 32; expected one of at least 64")
     return value
 
 
