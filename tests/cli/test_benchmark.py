@@ -160,10 +160,10 @@ def test_larger_frames(folder, untimed, tmp_path):
 @pytest.mark.parametrize(
     "arguments, told",
     [
-        (["--sizes", "64,100"], "--sizes: 100 is no multiple of 32; expected one of at least 64"),
-        (["--sizes", "32"], "--sizes: 32 must be a whole number, at least 64"),
-        (["--frames", "5,,20"], "--frames: '' is not a number"),
-        (["--batches", "1,4,1"], "--batches: 1,4,1 has a number twice; expected different ones"),
+        (["--sizes", "64,100"], "--sizes: 100: expected a multiple of 32, at least 64"),
+        (["--sizes", "32"], "--sizes: 32: expected a whole number, at least 64"),
+        (["--frames", "5,,20"], "--frames: '': expected a number"),
+        (["--batches", "1,4,1"], "--batches: 1,4,1: expected different numbers"),
         (["--backbone", "vgg"], "--backbone: invalid choice: 'vgg'"),
         (["--model", "x", "--backbone", "resnet-50"], "not allowed with argument"),
         (["--dtype", "int8"], "--dtype: invalid choice: 'int8'"),

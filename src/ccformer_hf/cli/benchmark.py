@@ -64,7 +64,7 @@ def numbers(of_one: Callable[[str], int]) -> Callable[[str], tuple[int, ...]]:
     def several(text: str) -> tuple[int, ...]:
         values = tuple(of_one(part) for part in text.split(","))
         if len(set(values)) < len(values):
-            raise argparse.ArgumentTypeError(f"{text} has a number twice; expected different ones")
+            raise argparse.ArgumentTypeError(f"{text}: expected different numbers")
         return values
 
     return several
@@ -74,7 +74,7 @@ def side(text: str) -> int:
     """The type of an argument that is a side of pictures that the model takes."""
     value = at_least(64)(text)
     if value % 32:
-        raise argparse.ArgumentTypeError(f"{text} is no multiple of 32; expected one of at least 64")
+        raise argparse.ArgumentTypeError(f"{text}: expected a multiple of 32, at least 64")
     return value
 
 
