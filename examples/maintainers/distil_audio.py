@@ -72,7 +72,7 @@ class Mixtures(IterableDataset):
         while True:
             drawn = [self.mixture(recordings, noises, rng) for _ in range(BATCH)]
             sounds = np.stack([sound for sound, _ in drawn])
-            log_mel = extractor.log_mel(sounds)[:, None, :96]
+            log_mel = extractor.log_mel(sounds)[:, None]  # 0.975 s are just 96 columns
             with torch.no_grad():
                 tags, embeddings = teacher(torch.from_numpy(sounds))
             yield log_mel, torch.from_numpy(np.stack([classes for _, classes in drawn])), tags.sigmoid(), embeddings
