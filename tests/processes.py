@@ -1,8 +1,11 @@
 """What runs in processes of its own.
 
-Functions do in forked processes, which need not import torch anew: it takes longer than most of what is tested.
+Functions run in forked processes, which need not import torch anew: it takes longer than most of what is tested. They
+are forked from a server that has imported all and has no threads. A fork of the tests' own process, where a Hub is
+served or a page, can wait for ever for a lock that one of its threads held.
 """
 
+import importlib.util
 import multiprocessing
 import os
 import resource
@@ -13,9 +16,9 @@ from collections.abc import Callable
 from pathlib import Path
 
 import torch
-from accelerate.state import AcceleratorState
 
-FORK = multiprocessing.get_context("fork")
+SERVER = multiprocessing.get_context("forkserver")
+SERVER.set_forkserver_preload(["pytest", "ccformer_hf.hub", "ccformer_hf.data.convert", "ccformer_hf.training.loop"])
 
 
 def run_command(*arguments: str, cwd: Path | None = None) -> tuple[subprocess.CompletedProcess, float]:
@@ -27,8 +30,12 @@ def run_command(*arguments: str, cwd: Path | None = None) -> tuple[subprocess.Co
 
 
 def start(function: Callable, *arguments, output: Path, **environment: str) -> multiprocessing.Process:
-    """Starts `function` in a process group of its own, with one thread; what it prints goes to the file `output`."""
-    process = FORK.Process(target=_run, args=(function, arguments, output, environment))
+    """Starts `function`, which its module names, in a process group of its own, with one thread.
+
+    The module is imported anew there: no `monkeypatch` of the tests holds. What is printed goes to the file `output`.
+    """
+    where = (function.__code__.co_filename, function.__name__)
+    process = SERVER.Process(target=_run, args=(where, arguments, output, {**os.environ, **environment}))
     process.start()
     return process
 
@@ -57,11 +64,14 @@ def in_two_processes(function: Callable, *arguments, folder: Path) -> str:
             process.kill()
 
 
-def _run(function: Callable, arguments: tuple, output: Path, environment: dict[str, str]) -> None:
+def _run(where: tuple[str, str], arguments: tuple, output: Path, environment: dict[str, str]) -> None:
     os.setsid()
-    # The threads of the process forked from are not here; without the variable accelerate would want several.
-    os.environ |= {"OMP_NUM_THREADS": "1", "ACCELERATE_USE_CPU": "true", **environment}
+    # Without the first variable accelerate would want several threads.
+    os.environ |= {**environment, "OMP_NUM_THREADS": "1", "ACCELERATE_USE_CPU": "true"}
     torch.set_num_threads(1)
-    AcceleratorState._reset_state(reset_partial_state=True)  # nor is the training it did
     sys.stdout = sys.stderr = open(output, "w", buffering=1)
-    sys.exit(function(*arguments))
+    path, name = where
+    spec = importlib.util.spec_from_file_location(Path(path).stem, path)
+    module = sys.modules[spec.name] = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    sys.exit(getattr(module, name)(*arguments))
