@@ -66,6 +66,7 @@ def in_two_processes(function: Callable, *arguments, folder: Path) -> str:
 
 def _run(where: tuple[str, str], arguments: tuple, output: Path, environment: dict[str, str]) -> None:
     os.setsid()
+    multiprocessing.set_start_method(None, force=True)  # for what it starts itself, as in a process of a user
     # Without the first variable accelerate would want several threads.
     os.environ |= {**environment, "OMP_NUM_THREADS": "1", "ACCELERATE_USE_CPU": "true"}
     torch.set_num_threads(1)
