@@ -25,7 +25,7 @@ LARGE_BYTES = 10_000_000
 
 
 def use_hub(address: str, token: str = "any") -> None:
-    """Points the client of this process, one of its own, at a Hub, as `HF_ENDPOINT` and the like do for a fresh one."""
+    """Points the client of this process at a Hub, as `HF_ENDPOINT` and the like do for a fresh one."""
     os.environ["HF_TOKEN"] = token
     constants.ENDPOINT, constants.HF_HUB_DISABLE_XET = address, True
     constants.HF_TOKEN_PATH = os.devnull  # no token of whoever runs the tests

@@ -47,8 +47,11 @@ def finish(process: multiprocessing.Process, output: Path, code: int = 0, second
     return output.read_text()
 
 
-def in_two_processes(function: Callable, *arguments, folder: Path) -> str:
-    """Runs `function` in two processes that are one training to `accelerate` and torch; what the first one printed."""
+def in_two_processes(function: Callable, *arguments, folder: Path, code: int = 0) -> str:
+    """Runs `function` in two processes that are one launch to `accelerate` and torch; what the first one printed.
+
+    Its exit code is to be `code`, that of the other 0.
+    """
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         meeting = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(free.getsockname()[1]), "WORLD_SIZE": "2"}
@@ -58,7 +61,9 @@ def in_two_processes(function: Callable, *arguments, folder: Path) -> str:
         for rank, output in enumerate(outputs)
     ]
     try:
-        return [finish(process, output) for process, output in zip(both, outputs, strict=True)][0]
+        printed = finish(both[0], outputs[0], code)
+        finish(both[1], outputs[1])
+        return printed
     finally:
         for process in both:
             process.kill()

@@ -3,7 +3,7 @@ import subprocess
 
 import pytest
 
-from ccformer_hf.atomic import AtomicFolder, atomic_file, refuse_filled_folder, replace_folder, temporary_name
+from ccformer_hf.atomic import MACHINE, AtomicFolder, atomic_file, refuse_filled_folder, replace_folder, temporary_name
 
 
 def names(folder):
@@ -60,13 +60,19 @@ def test_an_error_leaves_what_was_there(tmp_path):
 def test_leftovers_of_a_killed_writer_are_removed_and_those_of_others_stay(tmp_path):
     with subprocess.Popen(["true"]) as dead:
         pass
-    for name in (f".best.{dead.pid}-0.partial", f".best.{os.getppid()}-0.partial", f".other.{dead.pid}-0.partial"):
+    left = f".best.{MACHINE}-{dead.pid}-0.partial"
+    others = [
+        f".best.{MACHINE}-{os.getppid()}-0.partial",
+        f".other.{MACHINE}-{dead.pid}-0.partial",
+        f".best.00000000-{dead.pid}-0.partial",  # of another machine, where the process may run
+    ]
+    for name in (left, *others):
         (tmp_path / name).mkdir()
         (tmp_path / name / "half").write_text("")
     with AtomicFolder(tmp_path / "best") as folder:
         (folder / "new").write_text("new")
     assert names(tmp_path / "best") == ["new"]
-    assert names(tmp_path) == sorted([f".best.{os.getppid()}-0.partial", f".other.{dead.pid}-0.partial", "best"])
+    assert names(tmp_path) == sorted([*others, "best"])
 
 
 @pytest.mark.parametrize("name", ["a" * 255, "\u65e5" * 85, "\u65e5" * 22, "a.mp4"])

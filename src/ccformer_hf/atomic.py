@@ -3,6 +3,7 @@
 import errno
 import itertools
 import os
+import platform
 import re
 import shutil
 import zlib
@@ -13,12 +14,13 @@ from pathlib import Path
 # Bytes of a target's name that its temporary names repeat: these stay shorter than the 255 bytes that a name may have.
 MOST_REPEATED = 64
 DISK_IS_FULL = (errno.ENOSPC, errno.EDQUOT)
+MACHINE = f"{zlib.crc32(platform.node().encode()):08x}"  # several may write into a folder that they share
 _numbers = itertools.count()  # threads of one process may write the same target
 
 
 def temporary_name(target: Path) -> Path:
-    """A free name beside `target`, hidden and short: `.NAME.PROCESS-NUMBER.partial`."""
-    return target.with_name(f".{_short(target.name)}.{os.getpid()}-{next(_numbers)}.partial")
+    """A free name beside `target`, hidden and short: `.NAME.MACHINE-PROCESS-NUMBER.partial`."""
+    return target.with_name(f".{_short(target.name)}.{MACHINE}-{os.getpid()}-{next(_numbers)}.partial")
 
 
 @contextmanager
@@ -95,10 +97,10 @@ class AtomicFolder:
 
 
 def _remove_leftovers(target: Path) -> None:
-    """Removes the folders that writers of `target` left half written when they were killed."""
+    """Removes the folders that writers of `target` on this machine left half written when they were killed."""
     if os.name != "posix":
         return  # elsewhere there is no harmless way to ask whether a process runs
-    pattern = re.compile(re.escape(f".{_short(target.name)}.") + r"(\d{1,9})-\d+\.partial")
+    pattern = re.compile(re.escape(f".{_short(target.name)}.{MACHINE}-") + r"(\d{1,9})-\d+\.partial")
     for folder in target.parent.iterdir():
         match = pattern.fullmatch(folder.name)
         if match and not _runs(int(match[1])):

@@ -160,9 +160,9 @@ def test_several_videos_go_on_after_a_bad_one(model, video, tmp_path, output, ca
     told = capsys.readouterr()
     assert "text.mp4" in told.err and told.err.count("error") == 1
     assert told.out.splitlines()[-1] == "1 of 2 videos done, 1 failed"
-    assert os.listdir(output) == ["clip"]
+    assert sorted(os.listdir(output)) == ["clip", "report.csv"]
     assert cli.main(["segment", str(bad), str(tmp_path / "missing.mp4"), *options]) == 2
-    assert capsys.readouterr().out == "0 of 2 videos done, 2 failed\n"
+    assert capsys.readouterr().out == f"{output / 'report.csv'}\n0 of 2 videos done, 2 failed\n"
 
 
 @posix
@@ -174,7 +174,7 @@ def test_a_video_that_crashes_costs_no_other(model, video, tmp_path, output, cap
     told = capsys.readouterr()
     assert f"ccformer: error: {crash}: reading it crashed (SIGSEGV)" in told.err
     assert told.out.splitlines()[-1] == "2 of 3 videos done, 1 failed"
-    assert sorted(os.listdir(output)) == ["clip", "second"]
+    assert sorted(os.listdir(output)) == ["clip", "report.csv", "second"]
 
 
 def test_a_fault_of_ours_costs_no_other_video_either(model, video, tmp_path, output, capsys, monkeypatch):
@@ -187,7 +187,8 @@ def test_a_fault_of_ours_costs_no_other_video_either(model, video, tmp_path, out
     options = ["-o", str(output), "--model", model, "--format", "json"]
     assert cli.main(["segment", video, str(second), *options]) == 1
     assert "Traceback" in capsys.readouterr().err
-    assert os.listdir(output) == ["second"]
+    assert sorted(os.listdir(output)) == ["report.csv", "second"]
+    assert 'failed,,"TypeError: ' in (output / "report.csv").read_text()
     with pytest.raises(TypeError):
         cli.main(["segment", video, *options])
 
@@ -199,7 +200,7 @@ def test_videos_of_one_name_do_not_share_a_folder(model, video, tmp_path, output
     assert cli.main(["segment", *paths, *options]) == 0
     folders = [Path(line).parent.name for line in capsys.readouterr().out.splitlines() if line.endswith(".json")]
     assert folders == ["clip", "clip.mp4", "clip.mov"]
-    assert sorted(os.listdir(output)) == ["clip", "clip.mov", "clip.mp4"]
+    assert sorted(os.listdir(output)) == ["clip", "clip.mov", "clip.mp4", "report.csv"]
 
 
 @posix
@@ -212,6 +213,7 @@ def test_names_that_cannot_be_printed(model, tmp_path, output, capsys):
     told = capsys.readouterr()
     assert "caf\\xe9\\x1b[31m.mp4: in 1.0 s sounds" in told.out
     assert "\\xe9.mp4: there is no such file" in told.err and "\x1b" not in told.err
+    assert r"caf\xe9\x1b[31m.mp4,done," in (output / "report.csv").read_text()
 
 
 def test_a_warning_of_the_sound_is_one_line(model, tmp_path, output, capsys):

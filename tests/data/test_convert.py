@@ -15,6 +15,7 @@ import torch
 from datasets import load_dataset
 from made_media import SoundTrack, make_video, write_media
 from PIL import Image
+from processes import in_two_processes
 
 from ccformer_hf.data import convert as module
 from ccformer_hf.data.convert import convert
@@ -191,6 +192,21 @@ def test_two_processes_write_the_same_shards_as_one(tmp_path, monkeypatch):
     assert Path("ms3/train-00003-of-00004.parquet") in files and len(files) == 6 + 2
     assert files == {path.relative_to(tmp_path / "two"): path.read_bytes() for path in (tmp_path / "two").rglob("*.*")}
     assert_same_rows("ms3", root, tmp_path / "two")
+
+
+def convert_in_small_shards(root: Path, out: Path) -> None:
+    module.SHARD_BYTES = 1
+    print(convert(root, out, workers=1))
+
+
+def test_processes_of_a_launcher_share_the_shards(tmp_path, monkeypatch):
+    root = official_folder(tmp_path / "in", "ms3", 6)
+    assert "['ms3']" in in_two_processes(convert_in_small_shards, root, tmp_path / "two", folder=tmp_path)
+    monkeypatch.setattr(module, "SHARD_BYTES", 1)
+    convert(root, tmp_path / "one", workers=1, progress=False)
+    files = {path.relative_to(tmp_path / "one"): path.read_bytes() for path in (tmp_path / "one").rglob("*.*")}
+    assert len(files) == 6 + 2
+    assert files == {path.relative_to(tmp_path / "two"): path.read_bytes() for path in (tmp_path / "two").rglob("*.*")}
 
 
 def test_row_groups_are_small(tmp_path, monkeypatch):

@@ -71,7 +71,8 @@ def _add_convert(actions) -> None:
         description="Converts AVSBench's folders, or your own, to Parquet shards that `datasets.load_dataset(OUT, "
         "SETTING)` reads without this package. After a stop the same command goes on; another setting may be added "
         "later.",
-        epilog="example:\n  ccformer data convert AVSBench avsbench-parquet --setting s4 ms3",
+        epilog="examples:\n  ccformer data convert AVSBench avsbench-parquet --setting s4 ms3\n"
+        "  accelerate launch -m ccformer_hf data convert AVSBench avsbench-parquet    shards shared out to machines",
     )
     add = convert.add_argument
     add("root", metavar="ROOT", help="folder with the official download, or with your own clips")
@@ -134,6 +135,8 @@ def _convert_data(options: argparse.Namespace) -> int:
     if options.push_to_hub:
         check_repo_id(options.push_to_hub)
     settings = convert(options.root, options.out, options.setting, options.workers)
+    if settings is None:  # the main one of several processes reports
+        return 0
     print(
         f"{', '.join(settings)}: whole in {options.out}; read with datasets.load_dataset({options.out!r}, "
         f"{settings[0]!r})"

@@ -1,20 +1,24 @@
 """`ccformer segment`: masks over whatever sounds in videos."""
 
 import argparse
+import csv
 import sys
 import traceback
 import warnings
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
 
+from ..atomic import atomic_file
 from ..checkpoints import BUILT_IN_MODELS, CHECKPOINTS, DEFAULT_MODEL, TINY_MODEL
+from ..shared_work import SharedWork
 from .arguments import add_command, add_device, at_least, quiet_transformers, rate_or_all, share, tell, tell_error
 
 EXAMPLE_CLIP = CHECKPOINTS / "example.mp4"
 FORMATS = ("video", "masks", "json", "sheet")
+REPORT_FILE = "report.csv"
 
 SEGMENT_EXAMPLES = """\
 examples:
@@ -23,6 +27,7 @@ examples:
   ccformer segment *.mp4 --format json            segments.json only, of many videos
   ccformer segment drums.mov --fps 4              4 frames per second instead of 1
   ccformer segment drums.mov --model runs/mine    a model folder of your own, or owner/name on the Hugging Face Hub
+  accelerate launch -m ccformer_hf segment *.mp4 --resume     a process per GPU, on one machine or several
 
 In the folder of each video: overlay.mp4 (masks laid over it, own sound), masks/ (a PNG of class ids per sampled
 frame), segments.json (what sounds when and where) and contact_sheet.png (frames and a timeline).
@@ -30,7 +35,9 @@ frame), segments.json (what sounds when and where) and contact_sheet.png (frames
 The folder is called like the video: clip. A result of the same video in it is replaced, nothing else: where another
 video of that name was there first, it is called clip.mp4, else clip.mp4 (2), ...
 
-A video that cannot be read, or that crashes its reader, is reported, and the next one follows.
+A video that cannot be read, or that crashes its reader, is reported, and the next one follows; of several videos
+report.csv tells what became of each. Several processes share them, whoever is free takes the next. The same command
+with --resume goes on where a run was stopped.
 exit code: 0 all done; 1 some of several videos failed; 2 all failed, or wrong arguments; 128 + the number of the
 signal that stopped it: 130 Ctrl-C, 143 SIGTERM
 """
@@ -62,12 +69,18 @@ def add_segment(commands) -> None:
         choices=FORMATS,
         help="what to write; may be given several times (default: all four)",
     )
+    add(
+        "--resume",
+        action="store_true",
+        help="leave out videos whose result is there, of the same file, model and settings",
+    )
     add("--window", type=at_least(1), default=10, help="frames the model sees at a time (default: %(default)s)")
     add("--overlap", type=at_least(0), help="frames that neighbouring windows share (default: a fifth of the window)")
     segment.set_defaults(run=_segment, parser=segment)
 
 
 def _segment(options: argparse.Namespace) -> int:
+    from ..inference.contained_media import probe
     from ..model.inference_settings_ccformer import InferenceSettings
 
     overlap = options.window // 5 if options.overlap is None else options.overlap
@@ -79,37 +92,56 @@ def _segment(options: argparse.Namespace) -> int:
         print(f"no video named: taking the clip that ships with the package, {EXAMPLE_CLIP.name}")
     # That clip is drawn: it is for the checkpoint that knows drawings.
     options.model = options.model or (DEFAULT_MODEL if options.videos else TINY_MODEL)
-    videos = [Path(video) for video in options.videos] or [EXAMPLE_CLIP]
+    videos = list(dict.fromkeys(map(Path, options.videos))) or [EXAMPLE_CLIP]
 
-    # A file that cannot be read is reported before PyTorch is loaded, which takes seconds.
-    from ..inference.contained_media import probe
-
-    model, done = None, 0
-    for video in videos:
+    work = SharedWork()
+    model, outcomes = None, []
+    for number in work.take(len(videos)):
         with media_warnings_printed():
-            try:
-                probe(video)
+            try:  # before PyTorch is loaded, which takes seconds
+                probe(videos[number])
             except (OSError, ValueError) as error:
                 tell_error(error)
+                outcomes.append([number, "failed", "", str(error)])
                 continue
             if model is None:
                 if sys.stderr.isatty():  # like the progress bar; importing PyTorch and transformers takes seconds
                     print(f"loading {options.model} ...", file=sys.stderr, flush=True)
                 model = _load(options)
             try:
-                _segment_one(video, model, settings, options)
-                done += 1
+                outcome, folder = _segment_one(videos[number], model, settings, options)
+                outcomes.append([number, outcome, str(folder), ""])
             except (OSError, ValueError) as error:
                 tell_error(error)
-            except Exception:
+                outcomes.append([number, "failed", "", str(error)])
+            except Exception as error:
                 if len(videos) == 1:
                     raise
                 traceback.print_exc()  # a bug of this package, which must not cost the other videos
-    if len(videos) > 1:
-        print(f"{done} of {len(videos)} videos done, {len(videos) - done} failed")
-    if done == len(videos):
+                outcomes.append([number, "failed", "", f"{type(error).__name__}: {error}"])
+    outcomes = work.gather(outcomes)
+    if outcomes is None:  # the main one of several processes reports
         return 0
-    return 1 if done else 2
+    failed = sum(outcome == "failed" for _, outcome, _, _ in outcomes)
+    if len(videos) > 1:
+        print(_write_report(Path(options.output), videos, outcomes))
+        print(f"{len(videos) - failed} of {len(videos)} videos done, {failed} failed")
+    if not failed:
+        return 0
+    return 1 if failed < len(videos) else 2
+
+
+def _write_report(output: Path, videos: Sequence[Path], outcomes: Sequence[list]) -> Path:
+    """A table of all videos, in the order in which they were named: what became of each, where it is, or why not."""
+    from ..model.media_ccformer import shown_path
+
+    output.mkdir(parents=True, exist_ok=True)
+    with atomic_file(output / REPORT_FILE) as path, open(path, "w", encoding="utf-8", newline="") as file:
+        table = csv.writer(file)
+        table.writerow(["video", "outcome", "folder", "reason"])
+        for number, *outcome in sorted(outcomes):
+            table.writerow(map(shown_path, [videos[number], *outcome]))  # names may hold bytes that are no text
+    return output / REPORT_FILE
 
 
 @contextmanager
@@ -137,23 +169,26 @@ def _load(options: argparse.Namespace):
     return model, processor
 
 
-def _segment_one(video: Path, model, settings, options: argparse.Namespace) -> None:
+def _segment_one(video: Path, model, settings, options: argparse.Namespace) -> tuple[str, Path]:
+    """What became of a video, `done` or `done before`, and the folder of its result."""
+    from ..inference.result_folder import finished_result, made_with
     from ..inference.segmenting import segment_video
     from ..inference.segments_json import readable_name
 
-    result = segment_video(
-        video,
-        options.output,
-        model=model,
-        **asdict(settings),
-        formats=options.formats or FORMATS,
-    )
+    formats = options.formats or FORMATS
+    if options.resume:
+        folder = finished_result(Path(options.output), video, made_with(video, model[0], settings), formats)
+        if folder:
+            print(f"{readable_name(video)}: done before, see {folder}")
+            return "done before", folder
+    result = segment_video(video, options.output, model=model, **asdict(settings), formats=formats)
     for path in (result.video, result.masks, result.json, result.sheet):
         if path is not None:
             print(path)
     print(f"{readable_name(video)}: {_summary(result.segments)}")
     if not result.segments["source"]["has_audio"]:
         tell("warning", f"{video}: has no sound track that can be used; it counts as silent")
+    return "done", result.folder
 
 
 def _summary(segments: dict) -> str:

@@ -1,7 +1,8 @@
 """Converts AVSBench, or a folder of clips, to Parquet shards with everything embedded.
 
 The plan is written first, then the shards in several processes, the dataset card last. Every file appears whole or not
-at all, and every shard remembers what it was made from; so a second run goes on where a killed one stopped.
+at all, and every shard remembers what it was made from; so a second run goes on where a killed one stopped. Processes
+of a launcher, on one machine or several, share the shards out.
 """
 
 import hashlib
@@ -13,6 +14,7 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
+from itertools import islice
 from multiprocessing import get_context, parent_process
 from multiprocessing.sharedctypes import Synchronized
 from pathlib import Path
@@ -26,6 +28,7 @@ from tqdm import tqdm
 
 from ..atomic import atomic_file
 from ..model.pictures_ccformer import read_picture
+from ..shared_work import SharedWork
 from .avsbench import ALL_SETTINGS, FOLDER, SPLITS, ClipFiles, find_settings
 from .dataset_card import dataset_card
 from .features import LabelMaps, PictureSize, VideoFrames, shard_features
@@ -62,7 +65,7 @@ def convert(
     settings: Sequence[str] | None = None,
     workers: int | None = None,
     progress: bool = True,
-) -> list[str]:
+) -> list[str] | None:
     """Writes Parquet shards that `load_avsbench` and `datasets.load_dataset(out, setting)` read, and a dataset card.
 
     A second run skips the shards that are whole. A further setting may be converted into the same folder later.
@@ -75,7 +78,7 @@ def convert(
         progress: show a progress bar.
 
     Returns:
-        The settings converted.
+        The settings converted; None in all but the main one of several processes (`accelerate launch`, `torchrun`).
 
     Raises:
         OSError: where files are missing (nothing is written then), or `out` is in other use or made from other files.
@@ -91,6 +94,28 @@ def convert(
     if out.exists() and not (out.is_dir() and (is_converted(out) or not entries(out))):
         raise FileExistsError(f"{out}: is in other use; name a new folder, or one that an earlier run wrote")
     settings = list(settings) if settings else _settings_there(root)
+    work = SharedWork()
+    with work.main_first():
+        plan, shards = _planned(root, out, settings)
+        if work.is_main:
+            _prepare(out, settings, plan, whole=all(map(_is_whole, shards)))
+    # Any of them may have been written by an earlier run.
+    mine = (shards[number] for number in work.take(len(shards)) if not _is_whole(shards[number]))
+    try:
+        _write_shards(mine, shards, workers, progress and work.is_main)
+    finally:
+        if work.processes == 1:  # others may be writing still
+            _remove_all_leftovers(out, settings)
+    if work.gather([]) is None:
+        return None
+    _remove_all_leftovers(out, settings)
+    with atomic_file(out / CARD_FILE) as path:
+        path.write_text(dataset_card(out), encoding="utf-8")
+    return settings
+
+
+def _planned(root: Path, out: Path, settings: Sequence[str]) -> tuple[dict, list[_Shard]]:
+    """The plan of the folder with these settings, and all shards of theirs, also those that are there."""
     plan = read_plan(out) if is_converted(out) else {}
     older = [name for name in plan if name not in ALL_SETTINGS]
     if older:
@@ -108,25 +133,26 @@ def convert(
             refuse_unfit(clips, root, split)
         clips_per_shard = _layout(splits, plan.get(setting))
         plan[setting] = {"class_names": names, "clips_per_shard": clips_per_shard}
-        shards += _open_shards(out, setting, splits, names, clips_per_shard)
+        shards += _shards(out, setting, splits, names, clips_per_shard)
+    return plan, shards
 
+
+def _prepare(out: Path, settings: Sequence[str], plan: dict, whole: bool) -> None:
+    """The folders and the plan, before the first shard."""
     out.mkdir(parents=True, exist_ok=True)
-    remove_leftovers(out)
-    with atomic_file(out / PLAN_FILE) as path:  # first of all: by it a second run knows the folder
-        path.write_text(json.dumps(plan, indent=1) + "\n", encoding="utf-8")
     for setting in settings:
         (out / setting).mkdir(exist_ok=True)
-        remove_leftovers(out / setting)
-    if shards:
+    _remove_all_leftovers(out, settings)
+    if not whole:
         (out / CARD_FILE).unlink(missing_ok=True)  # with it, `load_dataset` would take half a setting for the whole
-        try:
-            _write_shards(shards, workers, progress)
-        finally:
-            for setting in settings:
-                remove_leftovers(out / setting)
-    with atomic_file(out / CARD_FILE) as path:
-        path.write_text(dataset_card(out), encoding="utf-8")
-    return settings
+    with atomic_file(out / PLAN_FILE) as path:  # by it a second run knows the folder
+        path.write_text(json.dumps(plan, indent=1) + "\n", encoding="utf-8")
+
+
+def _remove_all_leftovers(out: Path, settings: Sequence[str]) -> None:
+    remove_leftovers(out)
+    for setting in settings:
+        remove_leftovers(out / setting)
 
 
 def _settings_there(root: Path) -> list[str]:
@@ -159,14 +185,14 @@ def _file_sizes(clip: ClipFiles) -> dict[str, int]:
     return {path: os.path.getsize(path) for path in sorted(paths)}
 
 
-def _open_shards(
+def _shards(
     out: Path,
     setting: str,
     splits: dict[str, list[ClipFiles]],
     names: tuple[str, ...],
     clips_per_shard: dict[str, list[int]],
 ) -> list[_Shard]:
-    """The shards of a setting that are still to be written."""
+    """The shards of a setting; those that are there already were made from the same files."""
     files = planned_files(out, setting, clips_per_shard)
     there = {str(path) for path in entries(out / setting) if path.suffix == ".parquet"}
     others = there - {path for paths in files.values() for path in paths}
@@ -177,10 +203,8 @@ def _open_shards(
             part = tuple(clips[start : start + count])
             start += count
             shard = _Shard(path, part, names, _fingerprint(part, names))
-            written_from = _source_of(path)
-            if written_from is None:
-                shards.append(shard)
-            elif written_from != shard.source:
+            shards.append(shard)
+            if _source_of(path) not in (None, shard.source):
                 others.add(path)
     if others:
         raise FileExistsError(
@@ -208,20 +232,29 @@ def _source_of(path: str) -> str | None:
         return None
 
 
-def _write_shards(shards: list[_Shard], workers: int, progress: bool) -> None:
-    total = sum(len(shard.clips) for shard in shards)
-    with tqdm(total=total, desc="converting", unit="clip", disable=not progress) as bar:
-        if min(workers, len(shards)) <= 1:
-            for shard in shards:
+def _is_whole(shard: _Shard) -> bool:
+    return _source_of(shard.path) == shard.source
+
+
+def _write_shards(mine: Iterator[_Shard], shards: list[_Shard], workers: int, progress: bool) -> None:
+    """Writes the shards of `mine`, the next whenever a worker is free, of all the `shards` that there are."""
+    missing = [shard for shard in shards if not _is_whole(shard)]
+    workers = min(workers, len(missing))
+    total = sum(len(shard.clips) for shard in missing)
+    with tqdm(total=total, desc="converting", unit="clip", disable=not (progress and missing)) as bar:
+        if workers <= 1:
+            for shard in mine:
                 _write_shard(shard, bar.update)
             return
         context = get_context("spawn")
         done = context.Value("q", 0)
-        with ProcessPoolExecutor(min(workers, len(shards)), context, _start_worker, (done,)) as pool:
-            waiting = {pool.submit(_write_shard_and_count, shard) for shard in shards}
+        with ProcessPoolExecutor(workers, context, _start_worker, (done,)) as pool:
+            waiting = {pool.submit(_write_shard_and_count, shard) for shard in islice(mine, workers)}
             try:
                 while waiting:
                     finished, waiting = wait(waiting, timeout=0.5, return_when=FIRST_COMPLETED)
+                    more = islice(mine, workers - len(waiting))
+                    waiting |= {pool.submit(_write_shard_and_count, shard) for shard in more}
                     bar.update(done.value - bar.n)
                     for future in finished:
                         future.result()

@@ -26,7 +26,8 @@ def load(
     Args:
         model: `"ccformer-small"` or `"ccformer-tiny"`, which ship with the package; a folder that `save_pretrained`
             wrote; or a Hub id (`owner/name`).
-        device: `"cpu"`, `"cuda"`, `"cuda:1"`, ..., or `"auto"`: a GPU where there is one.
+        device: `"cpu"`, `"cuda"`, `"cuda:1"`, ..., or `"auto"`: a GPU where there is one; of several processes that
+            a launcher started, each has its own (`LOCAL_RANK`).
 
     Raises:
         OSError: where there is no such model, or a part of it is missing or damaged.
@@ -141,7 +142,9 @@ def choose_device(device: str) -> torch.device:
         ValueError: where it is not there.
     """
     if device == "auto":
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+        if not torch.cuda.is_available():
+            return torch.device("cpu")
+        return torch.device("cuda", int(os.environ.get("LOCAL_RANK", "0")) % torch.cuda.device_count())
     try:
         place = torch.device(device)
     except RuntimeError:

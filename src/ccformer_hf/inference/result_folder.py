@@ -1,16 +1,24 @@
-"""The folder that holds the result of a video: what it is called, and whose result it is."""
+"""The folder that holds the result of a video: what it is called, whose result it is, and what it was made with."""
 
 import hashlib
 import itertools
+import json
 import os
 import re
+from collections.abc import Sequence
+from dataclasses import asdict
 from pathlib import Path
 
+import torch
+from transformers import PreTrainedModel
+
+from .. import __version__
 from ..atomic import cut_name
+from ..model.inference_settings_ccformer import InferenceSettings
 from .results import FORMATS
 
 # In the folder of a result: a checksum of its video's path, by which a later run of the same video knows the result as
-# its own.
+# its own; on the second line one of all that decides what the result is.
 SOURCE_FILE = ".source"
 LONGEST_NAME = 255  # bytes of a name, on most file systems
 # Names that Windows keeps for devices, with any ending.
@@ -32,9 +40,44 @@ def result_folder(output_dir: Path, source: Path) -> Path:
     raise AssertionError("numbers do not end")
 
 
-def mark_result(folder: Path, source: Path) -> None:
-    """Writes down whose result a folder holds."""
-    (folder / SOURCE_FILE).write_text(_checksum(source))
+def claim_folder(output_dir: Path, source: Path, made_with: str) -> Path:
+    """Takes the folder of `result_folder` for a result that is ready: made, empty and marked where it was free.
+
+    Of several processes that want a name at the same moment, one gets it.
+    """
+    while True:
+        folder = result_folder(output_dir, source)
+        try:
+            folder.mkdir()
+        except FileExistsError:
+            if _is_result_of(folder, source):
+                return folder
+        else:
+            mark_result(folder, source, made_with)
+            return folder
+
+
+def mark_result(folder: Path, source: Path, made_with: str) -> None:
+    """Writes down whose result a folder holds, and what it was made with."""
+    (folder / SOURCE_FILE).write_text(f"{_checksum(source)}\n{made_with}\n")
+
+
+def finished_result(output_dir: Path, source: Path, made_with: str, formats: Sequence[str]) -> Path | None:
+    """The folder of an earlier result of a video, made with the same and with all `formats`; None without it."""
+    folder = result_folder(output_dir, source)
+    if not folder.is_dir() or _marks(folder)[1:] != [made_with]:
+        return None
+    return folder if all((folder / FORMATS[name]).exists() for name in formats) else None
+
+
+def made_with(source: Path, model: PreTrainedModel, settings: InferenceSettings) -> str:
+    """A checksum of what decides the result of a video: its size and time of change, the weights, the settings, us."""
+    weights = hashlib.sha256()
+    for values in model.state_dict().values():
+        weights.update(values.detach().cpu().contiguous().flatten().view(torch.uint8).numpy())
+    file = source.stat()
+    facts = [file.st_size, file.st_mtime_ns, asdict(settings), weights.hexdigest(), model.config.id2label, __version__]
+    return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()
 
 
 def _usable(name: str) -> str:
@@ -47,10 +90,16 @@ def _is_result_of(folder: Path, source: Path) -> bool:
     try:
         if {item.name for item in folder.iterdir()} - {SOURCE_FILE, *FORMATS.values()}:
             return False
-        made_from = (folder / SOURCE_FILE).read_text(errors="replace")
     except OSError:
         return False
-    return made_from == _checksum(source) and folder.resolve() not in source.resolve().parents
+    return _marks(folder)[:1] == [_checksum(source)] and folder.resolve() not in source.resolve().parents
+
+
+def _marks(folder: Path) -> list[str]:
+    try:
+        return (folder / SOURCE_FILE).read_text(errors="replace").splitlines()
+    except OSError:
+        return []
 
 
 def _checksum(source: Path) -> str:

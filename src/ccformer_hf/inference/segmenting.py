@@ -32,7 +32,7 @@ from ..model.sliding_window_ccformer import (
 )
 from .contained_media import iter_frames_at, iter_sounds, probe, sampled_frames
 from .loading import load, trained_on
-from .result_folder import mark_result, result_folder
+from .result_folder import claim_folder, made_with, mark_result, result_folder
 from .results import FORMATS, SHEET_FRAMES, thumbnail, write_results, write_sheet
 from .segments_json import Segments, empty_segments, readable_name
 
@@ -173,8 +173,9 @@ def segment_video(
     whole = AtomicFolder(result_folder(output_dir, source))
     with whole as folder:
         segments = _write_all(folder, info, model, processor, settings, formats, progress)
-        mark_result(folder, source)
-        whole.target = result_folder(output_dir, source)  # another run may have taken the name meanwhile
+        marks = made_with(source, model, settings)
+        mark_result(folder, source, marks)
+        whole.target = claim_folder(output_dir, source, marks)  # another run may have taken the name meanwhile
     paths = {name: whole.target / file if name in formats else None for name, file in FORMATS.items()}
     return Segmentation(folder=whole.target, **paths, segments=segments)
 
