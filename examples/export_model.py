@@ -25,6 +25,7 @@ from ccformer_hf.inference.export import export_onnx, export_program, onnx_runne
 from ccformer_hf.inference.loading import load
 from ccformer_hf.metrics.binary import binary_iou
 from ccformer_hf.model.modeling_ccformer import CCFormerOutput
+from ccformer_hf.model.timing_ccformer import SAMPLING_RATE
 
 Run = Callable[[dict[str, Tensor]], Tensor]  # what the processor returns -> logits
 
@@ -72,7 +73,7 @@ def main() -> None:
     largest = dict.fromkeys(made, 0.0)
     for index in range(args.clips):
         clip = make_clip("ms3", args.seed, index)
-        inputs = dict(processor(clip.frames, audio=clip.waveform, sampling_rate=16000))
+        inputs = dict(processor(clip.frames, audio=clip.waveform, sampling_rate=SAMPLING_RATE))
         for name, (_, run) in made.items():
             if index == 0:
                 run(inputs)  # the first run of each warms up

@@ -5,9 +5,9 @@ from ccformer_hf.model.timing_ccformer import FrameTiming
 
 
 def test_sample_counts_are_vggish():
-    timeline = FrameTiming()
-    assert (timeline.hop_samples, timeline.window_samples) == (160, 400)
-    assert timeline.example_samples == 95 * 160 + 400 == 15600
+    timing = FrameTiming()
+    assert (timing.hop_samples, timing.window_samples) == (160, 400)
+    assert timing.example_samples == 95 * 160 + 400 == 15600
 
 
 @pytest.mark.parametrize(

@@ -20,11 +20,11 @@ from datasets import Dataset
 
 from ..atomic import atomic_file
 from ..model.processing_ccformer import AudioVisualProcessor
+from ..model.timing_ccformer import SAMPLING_RATE
 from .audio import ClipAudio, sound_examples
 from .augmentation import Augmentation, augment_pictures, augment_sound, cut_frames, negative_kind, nothing_sounds
 from .listing import file_name_of
 from .noises import NOISES, make_noise
-from .noises import SAMPLING_RATE as NOISE_RATE
 from .reading import IGNORE_LABEL
 from .sounding import NOT_TOLD, UNKNOWN, SoundingClasses
 from .workers import errors_name_the_clip
@@ -173,7 +173,7 @@ class TrainingClips(torch.utils.data.Dataset):
             return features[kept], heard[kept]
         own = ClipAudio.of(self.sounds[index])
         if negative == "noise_only":
-            own = ClipAudio(make_noise(str(rng.choice(list(NOISES))), rng, length + 1), NOISE_RATE)
+            own = ClipAudio(make_noise(str(rng.choice(list(NOISES))), rng, length + 1), SAMPLING_RATE)
         elif negative == "off_screen":
             own = self._other(index, rng) or ClipAudio()
         elif own.waveform is not None and self.augmentation.changes_sound:

@@ -23,11 +23,11 @@ from ..model.media_ccformer import (
     samples_every_frame,
     shown_path,
 )
+from ..model.timing_ccformer import SAMPLING_RATE
 from .isolation import CURE, run_isolated, warn
 
 # Samples lie in -1..1, and decoders overshoot a little; what is louder than this is damaged.
 LOUDEST = 16.0
-LOUDNESS_RATE = 16000  # samples per second that `loudness` reads
 
 
 def warn_of_sound(path: str | os.PathLike, fault: str) -> None:
@@ -111,7 +111,7 @@ def iter_sounds(
 def loudness(path: str | os.PathLike, parts: int, seconds: float) -> np.ndarray:
     """Root mean square of a file's sound in `parts` parts of `seconds` each, `(parts,)`, 0..1; 0 without sound."""
     starts = np.arange(parts) * seconds
-    sounds = iter_sounds(path, starts, max(1, round(seconds * LOUDNESS_RATE)), LOUDNESS_RATE)
+    sounds = iter_sounds(path, starts, max(1, round(seconds * SAMPLING_RATE)), SAMPLING_RATE)
     return np.array([0.0 if part is None else np.sqrt(np.mean(np.square(part), dtype=np.float64)) for part in sounds])
 
 

@@ -92,9 +92,9 @@ def predict_video(
     """
     sounds = repeat(None, len(samples))
     if info.has_audio:
-        timeline = sound_timing(processor)
-        starts = timeline.sound_starts(samples.times)
-        sounds = iter_sounds(info.path, starts, timeline.example_samples, timeline.sampling_rate)
+        timing = sound_timing(processor)
+        starts = timing.sound_starts(samples.times)
+        sounds = iter_sounds(info.path, starts, timing.example_samples, timing.sampling_rate)
     return predict_frames(video_inputs(frames, sounds, processor), len(samples), model, settings)
 
 

@@ -11,6 +11,7 @@ import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 from scipy import ndimage
 
+from ..model.configuration_ccformer import IGNORE_LABEL
 from ..model.media_ccformer import BT709, Colours, yuv_planes
 
 # Okabe and Ito's colours, told apart with any colour vision.
@@ -427,7 +428,7 @@ def comparison_sheet(title: str, subtitle: str, frames: Sequence[ComparedFrame])
             top = upper + row * (tile_height + caption)
             if column == 0:
                 draw.text((MARGIN, top + tile_height / 2), name, fill=GREY, font=font, anchor="lm")
-            ids = np.where(class_map == 255, 0, class_map).astype(np.uint8)
+            ids = np.where(class_map == IGNORE_LABEL, 0, class_map).astype(np.uint8)
             sheet.paste(_masked(compared.frame, ids, (tile_width, tile_height)), (left, top))
             sounding = {class_id: compared.names[class_id] for class_id in np.unique(ids).tolist() if class_id}
             text = clock(compared.time, 1) if row == 0 else "" if sounding else "nothing"

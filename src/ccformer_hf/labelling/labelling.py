@@ -123,7 +123,9 @@ def label_videos(
                     rows += of_clip
                     made.clips[split] += 1
                     for second in labels:
-                        made.seconds.update(class_names[number] for number in np.unique(second) if 0 < number < 255)
+                        made.seconds.update(
+                            class_names[number] for number in np.unique(second) if 0 < number < IGNORE_LABEL
+                        )
                     ignored.append(float((labels == IGNORE_LABEL).mean()))
             except MediaError as error:
                 made.failed.append(str(error))

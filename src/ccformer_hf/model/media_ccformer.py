@@ -29,7 +29,7 @@ import numpy as np
 
 from .clock_ccformer import PICTURES, Clock, ClockBroken
 from .cropping_ccformer import UNCROPPED, Cropping, cropping
-from .timing_ccformer import FrameTiming
+from .timing_ccformer import SAMPLING_RATE, FrameTiming
 
 try:
     import av
@@ -358,8 +358,8 @@ def sampled_frames(info: MediaInfo, fps: float | str) -> SampledFrames:
     if samples_every_frame(info, fps):
         starts = frame_starts(info.path)
         return SampledFrames(starts, starts, info.duration)
-    timeline = FrameTiming(fps=fps)
-    times = timeline.frame_times(timeline.num_frames(info.duration), info.duration)
+    timing = FrameTiming(fps=fps)
+    times = timing.frame_times(timing.num_frames(info.duration), info.duration)
     return SampledFrames(times, np.arange(len(times)) / fps, info.duration)
 
 
@@ -449,7 +449,7 @@ class SoundReader:
         MediaError: where the file cannot be read or has no sound.
     """
 
-    def __init__(self, path: FilePath, rate: int = 16000):
+    def __init__(self, path: FilePath, rate: int = SAMPLING_RATE):
         self.path, self.rate = path, rate
         clock = clock_of(path)
         self._container = open_media(path)
@@ -558,7 +558,7 @@ class SoundReader:
             yield samples.mean(axis=1, dtype=np.float32)
 
 
-def read_clip(path: FilePath, fps: float | str = 1.0, sampling_rate: int = 16000) -> Clip:
+def read_clip(path: FilePath, fps: float | str = 1.0, sampling_rate: int = SAMPLING_RATE) -> Clip:
     """A whole short clip in memory: its `sampled_frames` at this `fps`, and its sound.
 
     Raises:

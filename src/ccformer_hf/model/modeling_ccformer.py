@@ -287,13 +287,13 @@ class CCFormerModel(CCFormerPreTrainedModel):
             audio_levels += fused_audio
         audio_tokens = torch.stack(audio_levels, dim=2)  # (B, T, L, D); L = 5 with EIM, 1 without
         multi_scale_features, mask_features = self.pixel_decoder(feature_maps)
-        queries, class_logits, mask_logits = self.mtm(
+        queries, class_queries_logits, masks_queries_logits = self.mtm(
             multi_scale_features, mask_features, audio_tokens, time_embed, frame_mask
         )
         return CCFormerModelOutput(
             last_hidden_state=queries,
-            class_queries_logits=tuple(class_logits),
-            masks_queries_logits=tuple(mask_logits),
+            class_queries_logits=tuple(class_queries_logits),
+            masks_queries_logits=tuple(masks_queries_logits),
             audio_embedding=audio,
             visual_embedding=visual_embedding,
         )

@@ -174,12 +174,12 @@ class CCFormerMultiQueryTransformer(nn.Module):
         # resized features: the same numbers as resizing the full mask, at a fraction of the work.
         small_mask_features = [resize(mask_features, m.shape[1:3]).flatten(1, 2) for m in multi_scale_features]
 
-        class_logits, mask_logits = [], []
+        class_queries_logits, masks_queries_logits = [], []
         for index, layer in enumerate(self.layers):
-            class_logit, mask_embed = self.head(queries)
+            class_logits, mask_embed = self.head(queries)
             if self.training:  # deep supervision
-                class_logits.append(class_logit)
-                mask_logits.append(self.predict_masks(mask_embed, mask_features))
+                class_queries_logits.append(class_logits)
+                masks_queries_logits.append(self.predict_masks(mask_embed, mask_features))
             level = 2 - index % 3  # strides 32, 16, 8, 32, ...
             # Masked attention: a query reads only where the mask it has so far is more likely than not.
             inside = mask_embed.flatten(0, 1) @ small_mask_features[level].transpose(1, 2)  # (B*T, Q, N)
@@ -197,10 +197,10 @@ class CCFormerMultiQueryTransformer(nn.Module):
                 time_embed,
                 query_mask,
             )
-        class_logit, mask_embed = self.head(queries)
-        class_logits.append(class_logit)
-        mask_logits.append(self.predict_masks(mask_embed, mask_features))
-        return queries, class_logits, mask_logits
+        class_logits, mask_embed = self.head(queries)
+        class_queries_logits.append(class_logits)
+        masks_queries_logits.append(self.predict_masks(mask_embed, mask_features))
+        return queries, class_queries_logits, masks_queries_logits
 
     @staticmethod
     def predict_masks(mask_embed: Tensor, mask_features: Tensor) -> Tensor:

@@ -105,10 +105,10 @@ def frame_sounds(info: MediaInfo, processor: AudioVisualProcessor, times: np.nda
     if not info.has_audio:
         yield from repeat(None, len(times))
         return
-    timeline = sound_timing(processor)
-    with SoundReader(info.path, timeline.sampling_rate) as sound:
-        for start in timeline.sound_starts(times):
-            yield sound.read(start, timeline.example_samples)  # (S,)
+    timing = sound_timing(processor)
+    with SoundReader(info.path, timing.sampling_rate) as sound:
+        for start in timing.sound_starts(times):
+            yield sound.read(start, timing.example_samples)  # (S,)
 
 
 def video_inputs(

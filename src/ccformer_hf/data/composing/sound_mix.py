@@ -98,13 +98,13 @@ def tell_audible(stems: np.ndarray, levels: np.ndarray, others: np.ndarray) -> n
         levels: `(N,)`, how loud each is where it sounds.
         others: float32 `(S,)`, all else.
     """
-    timeline = FrameTiming(sampling_rate=SAMPLING_RATE)
+    timing = FrameTiming(sampling_rate=SAMPLING_RATE)
     frames = len(others) // SAMPLING_RATE
-    starts = np.round(timeline.sound_starts(timeline.frame_times(frames)) * SAMPLING_RATE).astype(int)
+    starts = np.round(timing.sound_starts(timing.frame_times(frames)) * SAMPLING_RATE).astype(int)
     whole = stems.sum(axis=0) + others
     audible = np.zeros((len(stems), frames), dtype=np.uint8)
     for frame, start in enumerate(starts):
-        part = slice(start, start + timeline.example_samples)
+        part = slice(start, start + timing.example_samples)
         powers = np.square(stems[:, part]).mean(axis=1)
         rest = np.square(whole[part] - stems[:, part]).mean(axis=1)
         own = 10 * np.log10(powers / np.square(levels) + 1e-12)
