@@ -123,8 +123,13 @@ def test_what_cannot_be_used_is_told(segmenter, video):
     picture = np.zeros((1, 32, 32, 3), np.uint8)
     for clip, told in [
         (3, "a clip is a int; expected the path or address"),
-        ({"audio": None}, r"entries \['audio'\]; expected images"),
-        ({"images": picture, "sound": None}, r"entries \['images', 'sound'\]"),
+        ({"audio": None}, "a clip has no images, but audio; expected images"),
+        ({}, "no images, but nothing at all; expected"),
+        (
+            {"images": picture, "sampling_rat": 8000},
+            r"cannot have 'sampling_rat' \(did you mean 'sampling_rate'\?\); ex",
+        ),
+        ({"images": picture, "timestamps": [float("nan")]}, r"timestamps are \[nan\]; expected the time"),
         ({"images": str(video)}, "give the path of a video itself"),
         ({"images": picture[:0]}, "holds no frame"),
         ({"images": picture[None]}, "expected .height, width, 3."),

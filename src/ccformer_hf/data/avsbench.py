@@ -16,6 +16,7 @@ from pathlib import Path
 
 import numpy as np
 
+from ..model.argument_names_ccformer import unknown_names
 from .listing import entries, is_leftover
 
 SETTINGS = ("s4", "ms3", "avss")
@@ -343,10 +344,10 @@ def _official_sound(finder: _Finder, data: str, place: str, name: str) -> tuple[
 def _avss_classes(text: str, path: Path, number: int) -> tuple[str, ...]:
     """`dog_off-the-screen` -> `("dog",)`. One real row says `h orse`, so blanks are dropped."""
     names = [name for name in text.replace(" ", "").split("_") if name not in NOT_VISIBLE]
-    unknown = [name for name in names if name not in AVSS_CLASS_NAMES]
+    unknown = unknown_names(names, AVSS_CLASS_NAMES)
     if unknown:
         raise ValueError(
-            f"{path}: row {number} names the class {unknown[0]!r}, which is none of AVSBench's 70; take the official "
+            f"{path}: row {number} names the class {unknown}, which is not one of AVSBench's 70; take the official "
             "table"
         )
     return tuple(names)

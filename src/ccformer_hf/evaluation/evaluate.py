@@ -27,6 +27,7 @@ from ..metrics.binary import BinarySegmentation
 from ..metrics.dataset_level import DatasetLevelSegmentation
 from ..metrics.robust import FalsePositiveRate, ceiling, robust_scores
 from ..metrics.semantic import SemanticSegmentation
+from ..model.argument_names_ccformer import unknown_names
 from ..model.modeling_ccformer import CCFormerForAudioVisualSegmentation, CCFormerOutput
 from ..model.processing_ccformer import AudioVisualProcessor
 from .clips import Batch, ClipFeed, ClipTruth
@@ -293,14 +294,14 @@ def match_labels(id2label: dict[int, str], names: Sequence[str], setting: str) -
     """The data set's id of each of the model's labels, `(K,)`, by name; the model's first label is its background.
 
     Raises:
-        ValueError: where a label is no class of the data set.
+        ValueError: where a label is not a class of the data set.
     """
     labels = [id2label[number] for number in range(1, len(id2label))]
     unknown = [label for label in labels if label not in names]
     if unknown:
         raise ValueError(
-            f"the model's label {unknown[0]!r} (one of {len(unknown)} such) is no class of {setting}; expected "
-            f"{', '.join(names[1:4])}, ...: give the labels these names in id2label of the model's config.json, or "
+            f"the model's label {unknown_names(unknown[:1], names)} (one of {len(unknown)} such) is not a class of "
+            f"{setting}; expected {', '.join(names[1:4])}, ...: give the labels these names in id2label of the model's config.json, or "
             "choose s4 or ms3, where names do not matter"
         )
     return np.array([0, *(names.index(label) for label in labels)], dtype=np.uint8)

@@ -19,7 +19,6 @@ from ..model.media_ccformer import (
     MediaError,
     MediaInfo,
     SampledFrames,
-    SoundReader,
     samples_every_frame,
     shown_path,
 )
@@ -86,7 +85,7 @@ def iter_frames_at(path: str | os.PathLike, times: Iterable[float]) -> Iterator[
 def iter_sounds(
     path: str | os.PathLike, starts: Iterable[float], num_samples: int, rate: int
 ) -> Iterator[np.ndarray | None]:
-    """The sound from each of the rising `starts` (s) on: `(num_samples,)` float32 at `rate`, see `SoundReader.read`.
+    """`media_ccformer.iter_sounds`.
 
     Broken sound does not cost the pictures. Samples that are not numbers, or huge, are silence; from where on the
     sound cannot be read at all, it is None. A `MediaWarning` says so.
@@ -167,7 +166,5 @@ def _frames_at(path: str, times: list[float]) -> Iterator[tuple]:
 
 
 def _sounds(path: str, starts: list[float], num_samples: int, rate: int) -> Iterator[tuple]:
-    with SoundReader(path, rate) as sound:
-        for start in starts:
-            samples = sound.read(start, num_samples)
-            yield silence_faults(samples), samples
+    for samples in media_ccformer.iter_sounds(path, starts, num_samples, rate):
+        yield silence_faults(samples), samples

@@ -9,7 +9,6 @@ import os
 import shutil
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from itertools import repeat
 from pathlib import Path
 
 import numpy as np
@@ -25,9 +24,9 @@ from ..model.processing_ccformer import AudioVisualProcessor
 from ..model.sliding_window_ccformer import (
     FrameProbabilities,
     FrameSegmentation,
+    frame_sounds,
     predict_frames,
     segment_frames,
-    sound_timing,
     video_inputs,
 )
 from .contained_media import iter_frames_at, iter_sounds, probe, sampled_frames
@@ -90,11 +89,7 @@ def predict_video(
         model, processor: as in `iter_segments`.
         settings: fps and threshold are not used.
     """
-    sounds = repeat(None, len(samples))
-    if info.has_audio:
-        timing = sound_timing(processor)
-        starts = timing.sound_starts(samples.times)
-        sounds = iter_sounds(info.path, starts, timing.example_samples, timing.sampling_rate)
+    sounds = frame_sounds(info, processor, samples.times, iter_sounds)
     return predict_frames(video_inputs(frames, sounds, processor), len(samples), model, settings)
 
 

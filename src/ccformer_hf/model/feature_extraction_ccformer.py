@@ -183,10 +183,17 @@ class CCFormerFeatureExtractor(SequenceFeatureExtractor):
     ) -> tuple[torch.Tensor, torch.Tensor]:
         """One clip -> log-mel `(T, 96, 64)` and where it holds sound `(T,)`."""
         waveform = None if audio is None else self._resampled_mono(audio, rate)  # (S,)
-        times = self._frame_times(waveform, timestamps)  # (T,)
+        timing = FrameTiming(sampling_rate=self.sampling_rate, alignment=self.alignment)
+        num_frames = None  # as many as there are timestamps
+        if timestamps is None:
+            if waveform is None:
+                raise ValueError(
+                    "a clip without sound needs timestamps, the times (s) of its frames: one example is made per frame"
+                )
+            num_frames = timing.num_frames(len(waveform) / self.sampling_rate)
+        times = frame_times(timing, timestamps, num_frames)  # (T,)
         if waveform is None:
             return torch.zeros(len(times), EXAMPLE_COLUMNS, MEL_BANDS), torch.zeros(len(times), dtype=torch.bool)
-        timing = FrameTiming(sampling_rate=self.sampling_rate, alignment=self.alignment)
         starts = torch.from_numpy(timing.sound_start_samples(times))  # (T,)
         # Silence beyond the end: one example of zeros, and no start reaches further.
         starts = starts.clamp(max=len(waveform))
@@ -209,20 +216,30 @@ class CCFormerFeatureExtractor(SequenceFeatureExtractor):
             waveform = waveform.mean(dim=0 if waveform.shape[0] < waveform.shape[1] else 1)
         return resampled(waveform, rate, self.sampling_rate)
 
-    def _frame_times(self, waveform: torch.Tensor | None, timestamps: Sequence[float] | None) -> np.ndarray:
-        if timestamps is None:
-            if waveform is None:
-                raise ValueError(
-                    "a clip without sound needs timestamps, the times (s) of its frames: one example is made per frame"
-                )
-            timing = FrameTiming(sampling_rate=self.sampling_rate)
-            return timing.frame_times(timing.num_frames(len(waveform) / self.sampling_rate))
-        times = np.asarray(timestamps, dtype=np.float64)
-        if times.ndim != 1 or not len(times) or not np.isfinite(times).all():
-            raise ValueError(
-                f"timestamps are {timestamps!r}; expected the time (s) of each frame, at least one, all finite"
-            )
-        return times
+
+def frame_times(timing: FrameTiming, timestamps: Sequence[float] | None, num_frames: int | None) -> np.ndarray:
+    """Times (s) of a clip's frames, float64 `(T,)`: those given, or else the regular ones of `timing`.
+
+    Args:
+        timing: of the clip.
+        timestamps: the times, if they are given.
+        num_frames: of the clip; None where only the timestamps tell.
+
+    Raises:
+        ValueError: for times that are not one finite number per frame.
+    """
+    if timestamps is None:
+        return timing.frame_times(num_frames)
+    times = np.asarray(timestamps, dtype=np.float64)
+    if num_frames is not None and times.shape != (num_frames,):
+        raise ValueError(
+            f"timestamps have shape {times.shape} for a clip of {num_frames} frames; give one time (s) per frame"
+        )
+    if times.ndim != 1 or not len(times) or not np.isfinite(times).all():
+        raise ValueError(
+            f"timestamps are {timestamps!r}; expected the time (s) of each frame, at least one, all finite"
+        )
+    return times
 
 
 def resampled(waveform: torch.Tensor, rate: float, new_rate: float) -> torch.Tensor:

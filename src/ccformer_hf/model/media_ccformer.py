@@ -558,6 +558,13 @@ class SoundReader:
             yield samples.mean(axis=1, dtype=np.float32)
 
 
+def iter_sounds(path: FilePath, starts: Iterable[float], num_samples: int, rate: int) -> Iterator[np.ndarray]:
+    """The sound from each of the rising `starts` (s) on: `(num_samples,)` float32 at `rate`, see `SoundReader`."""
+    with SoundReader(path, rate) as sound:
+        for start in starts:
+            yield sound.read(start, num_samples)
+
+
 def read_clip(path: FilePath, fps: float | str = 1.0, sampling_rate: int = SAMPLING_RATE) -> Clip:
     """A whole short clip in memory: its `sampled_frames` at this `fps`, and its sound.
 

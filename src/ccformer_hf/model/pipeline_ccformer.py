@@ -13,6 +13,8 @@ import numpy as np
 from PIL import Image
 from transformers.pipelines.base import ChunkPipeline
 
+from .argument_names_ccformer import unknown_names
+from .feature_extraction_ccformer import frame_times
 from .inference_settings_ccformer import InferenceSettings
 from .media_ccformer import MediaError, SampledFrames, iter_frames_at, probe, sampled_frames
 from .sliding_window_ccformer import (
@@ -149,23 +151,19 @@ class AudioVisualSegmentationPipeline(ChunkPipeline):
     def _read_arrays(
         self, clip: dict[str, Any], fps: float, is_assumed: bool
     ) -> tuple[Iterator[FrameInputs], SampledFrames]:
-        unknown = set(clip) - set(ARRAYS)
-        if unknown or "images" not in clip:
-            raise ValueError(
-                f"a clip has the entries {sorted(clip)}; expected images, and optionally {', '.join(ARRAYS[1:])}"
-            )
+        expected = f"expected images, and optionally {', '.join(ARRAYS[1:])}"
+        if unknown := unknown_names(clip, ARRAYS):
+            raise ValueError(f"a clip cannot have {unknown}; {expected}")
+        if "images" not in clip:
+            raise ValueError(f"a clip has no images, but {', '.join(clip) or 'nothing at all'}; {expected}")
         images = clip["images"]
         if isinstance(images, (str, Path)):
             raise ValueError(f"images is the path {images}; give the path of a video itself, without a dict")
         if not len(images):
             raise ValueError("images holds no frame; give at least one")
-        timeline, times = FrameTiming(fps=fps), clip.get("timestamps")
-        assumed_fps = fps if is_assumed and times is None else None
-        times = timeline.frame_times(len(images)) if times is None else np.asarray(times, dtype=np.float64)
-        if times.shape != (len(images),):
-            raise ValueError(
-                f"timestamps have shape {times.shape} for a clip of {len(images)} frames; give one time (s) per frame"
-            )
+        timestamps = clip.get("timestamps")
+        assumed_fps = fps if is_assumed and timestamps is None else None
+        times = frame_times(FrameTiming(fps=fps), timestamps, len(images))
         inputs = array_inputs(images, clip.get("audio"), clip.get("sampling_rate"), self.processor, times, assumed_fps)
         starts = np.maximum(0.0, times - FRAME_OFFSET / fps)
         return inputs, SampledFrames(times, starts, float(starts[-1] + 1 / fps))

@@ -19,7 +19,14 @@ from transformers.processing_utils import ImagesKwargs, ProcessingKwargs, Unpack
 
 from .argument_names_ccformer import refuse_misspelt, unknown_names
 from .configuration_ccformer import IGNORE_LABEL
-from .feature_extraction_ccformer import CCFormerFeatureExtractor, Waveform, is_batch_of_sounds, naming_clip, per_clip
+from .feature_extraction_ccformer import (
+    CCFormerFeatureExtractor,
+    Waveform,
+    frame_times,
+    is_batch_of_sounds,
+    naming_clip,
+    per_clip,
+)
 from .image_processing_ccformer import CCFormerImageProcessor
 from .media_ccformer import read_clip
 from .pictures_ccformer import SUFFIXES, read_labels, read_picture, rgb, upright
@@ -180,7 +187,7 @@ class AudioVisualProcessor(ProcessorMixin):
                         sounds[i], rates[i] = video.waveform, video.sampling_rate
                 else:
                     pictures.append(read_frames(clip))
-                    times[i] = _frame_times(FrameTiming(fps=rate), times[i], len(pictures[i]))
+                    times[i] = frame_times(FrameTiming(fps=rate), times[i], len(pictures[i]))
 
         lengths = [len(clip) for clip in pictures]
         data = {
@@ -308,18 +315,6 @@ class AudioVisualProcessor(ProcessorMixin):
                 f"audio is {given} for {num_clips} clips; give a list with one entry per clip, None for no sound"
             )
         return list(audio)
-
-
-def _frame_times(timing: FrameTiming, timestamps: Sequence[float] | None, num_frames: int) -> np.ndarray:
-    """Times (s) of the frames, `(T,)`: those given, or else regular ones."""
-    if timestamps is None:
-        return timing.frame_times(num_frames)
-    times = np.asarray(timestamps, dtype=np.float64)
-    if times.shape != (num_frames,):
-        raise ValueError(
-            f"timestamps have shape {times.shape} for a clip of {num_frames} frames; give one time (s) per frame"
-        )
-    return times
 
 
 def _is_several_clips(images) -> bool:

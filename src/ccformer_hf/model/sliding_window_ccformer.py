@@ -13,7 +13,7 @@ Letters: `B` clips, `T` frames of a window, `K` classes with background first, `
 `h w` the model's map.
 """
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import islice, repeat
 from typing import Any
@@ -24,7 +24,7 @@ from transformers import PreTrainedModel
 from transformers.modeling_outputs import SemanticSegmenterOutput
 
 from .inference_settings_ccformer import InferenceSettings
-from .media_ccformer import MediaInfo, SampledFrames, SoundReader
+from .media_ccformer import MediaInfo, SampledFrames, iter_sounds
 from .processing_ccformer import AudioVisualProcessor, Frame, check_assumed_rate, read_frames, sound_seconds
 from .timing_ccformer import FRAME_OFFSET, FrameTiming
 
@@ -94,21 +94,27 @@ class FrameSegmentation:
         }
 
 
-def sound_timing(processor: AudioVisualProcessor) -> FrameTiming:
-    """Which sound belongs to a frame, and how much of it at which rate, for a model's processor."""
-    extractor = processor.feature_extractor
-    return FrameTiming(sampling_rate=extractor.sampling_rate, alignment=extractor.alignment)
+def frame_sounds(
+    info: MediaInfo,
+    processor: AudioVisualProcessor,
+    times: np.ndarray,
+    iter_sounds: Callable[..., Iterator[np.ndarray | None]] = iter_sounds,
+) -> Iterator[np.ndarray | None]:
+    """The sound around each frame of a video, as `video_inputs` takes it; all None where it has none.
 
-
-def frame_sounds(info: MediaInfo, processor: AudioVisualProcessor, times: np.ndarray) -> Iterator[np.ndarray | None]:
-    """The sound around each frame of a video at `times` (s), as `video_inputs` takes it; all None without sound."""
+    Args:
+        info: of the video.
+        processor: of the model; it says which sound belongs to a frame, and at which rate.
+        times: (s) of the frames, rising.
+        iter_sounds: reads it, with the arguments of `media_ccformer.iter_sounds`.
+    """
     if not info.has_audio:
-        yield from repeat(None, len(times))
-        return
-    timing = sound_timing(processor)
-    with SoundReader(info.path, timing.sampling_rate) as sound:
-        for start in timing.sound_starts(times):
-            yield sound.read(start, timing.example_samples)  # (S,)
+        return repeat(None, len(times))
+    extractor = processor.feature_extractor
+    timing = FrameTiming(sampling_rate=extractor.sampling_rate, alignment=extractor.alignment)
+    return iter_sounds(
+        info.path, timing.sound_starts(times), timing.example_samples, timing.sampling_rate
+    )  # (S,) each
 
 
 def video_inputs(
