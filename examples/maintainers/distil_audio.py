@@ -28,6 +28,7 @@ from ccformer_hf.data.composing.material import Material, read_material
 from ccformer_hf.data.composing.sound_mix import AUDIBLE_FROM, REFERENCE, SILENT_BELOW
 from ccformer_hf.data.composing.sounds import Recording, load_recording
 from ccformer_hf.data.composing.sources import OTHER
+from ccformer_hf.data.levels import factor
 from ccformer_hf.data.noises import NOISES, make_noise
 from ccformer_hf.model.configuration_ccformer import CCFormerConfig
 from ccformer_hf.model.feature_extraction_ccformer import CCFormerFeatureExtractor
@@ -88,7 +89,7 @@ class Mixtures(IterableDataset):
         if rng.random() < NOISE_ALONE:
             return noise, classes
         whole = noise * np.float32(
-            REFERENCE * decibels(rng, *NOISE_LEVELS) / (np.sqrt(np.square(noise).mean()) + 1e-9)
+            REFERENCE * factor(rng.uniform(*NOISE_LEVELS)) / (np.sqrt(np.square(noise).mean()) + 1e-9)
         )
         whole *= np.float32(rng.random() < WITH_NOISE)
         count = int(rng.choice(list(SOURCES_AT_ONCE), p=list(SOURCES_AT_ONCE.values())))
@@ -97,15 +98,11 @@ class Mixtures(IterableDataset):
             recording = recordings[key][rng.integers(len(recordings[key]))]
             part = some_part(recording, rng)
             loudness = 20 * np.log10(np.sqrt(np.square(part).mean()) / recording.loudness + 1e-6)
-            whole += part * np.float32(REFERENCE * decibels(rng, *LEVELS) / recording.loudness)
+            whole += part * np.float32(REFERENCE * factor(rng.uniform(*LEVELS)) / recording.loudness)
             if key != OTHER:
                 classes[key - 1] = 1 if loudness >= AUDIBLE_FROM else 0 if loudness < SILENT_BELOW else -1
-        whole *= np.float32(decibels(rng, *WHOLE_LEVELS))
+        whole *= np.float32(factor(rng.uniform(*WHOLE_LEVELS)))
         return whole * np.float32(min(1.0, 0.98 / max(1e-9, float(np.abs(whole).max())))), classes
-
-
-def decibels(rng: np.random.Generator, low: float, high: float) -> float:
-    return 10 ** (rng.uniform(low, high) / 20)
 
 
 def some_part(recording: Recording, rng: np.random.Generator) -> np.ndarray:
@@ -122,7 +119,7 @@ def some_part(recording: Recording, rng: np.random.Generator) -> np.ndarray:
     part = np.interp(np.arange(SAMPLES) * speed, np.arange(needed), part).astype(np.float32) / 32768
     if rng.random() < WITH_CHANNEL:
         length = int(rng.integers(8, 1600))
-        echo = rng.standard_normal(length) * np.exp(-6 * np.arange(length) / length) * decibels(rng, -20, -5)
+        echo = rng.standard_normal(length) * np.exp(-6 * np.arange(length) / length) * factor(rng.uniform(-20, -5))
         echo[0] = 1
         wet = oaconvolve(part, echo.astype(np.float32))[:SAMPLES]
         part = wet * np.float32(np.sqrt(np.square(part).sum() / (np.square(wet).sum() + 1e-12)))

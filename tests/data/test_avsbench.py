@@ -163,12 +163,12 @@ def test_no_name_in_a_table_leads_out_of_the_data_set(tmp_path, name, setting, c
         list_clips(setting, table)
 
 
-def test_what_is_no_table_is_refused_by_name(tmp_path):
+def test_what_is_not_a_table_is_refused_by_name(tmp_path):
     table = a_table(tmp_path, "ms3", ("a" * 140_000, "train"))  # csv reads no field so long
-    with pytest.raises(ValueError, match=r"ms3_meta_data.csv: is no csv file in UTF-8 \(field larger"):
+    with pytest.raises(ValueError, match=r"ms3_meta_data.csv, line 2: is not CSV \(field larger"):
         list_clips("ms3", table)
     (table / TABLES["ms3"]).write_bytes(b"video_id,split\n\xff,train\n")
-    with pytest.raises(ValueError, match="ms3_meta_data.csv: is no csv file in UTF-8"):
+    with pytest.raises(ValueError, match="ms3_meta_data.csv: is not text in UTF-8"):
         list_clips("ms3", table)
 
 

@@ -43,5 +43,5 @@ def test_a_file_that_is_none(tmp_path):
     with pytest.raises(FileNotFoundError, match="there is no such file; write one class per line"):
         read_classes(tmp_path / "classes.txt")
     (tmp_path / "classes.txt").write_bytes(b"\xff\xfe\x00")
-    with pytest.raises(ValueError, match="is no text in UTF-8"):
+    with pytest.raises(ValueError, match="is not text in UTF-8"):
         read_classes(tmp_path / "classes.txt")

@@ -2,6 +2,7 @@ import json
 from pathlib import Path
 
 import pytest
+import yaml
 
 from ccformer_hf.data.augmentation import Augmentation
 from ccformer_hf.training.recipe import Recipe, read_recipe, recipe_from, recipe_names
@@ -86,6 +87,7 @@ def test_changes_reach_inside(write):
     assert (recipe.augmentation.flip, recipe.augmentation.scale) == (0.5, (0.5, 2))
     assert recipe.model == {"hidden_size": 128, "backbone_config": {"model_type": "resnet", "depths": [1, 2]}}
     assert recipe.audio_weights == "a=b"
+    assert yaml.safe_load(yaml.safe_dump(recipe.as_dict()))["model"] == recipe.model, "plain values only"
 
 
 @pytest.mark.parametrize(
@@ -136,6 +138,8 @@ def test_bad_changes(write, change, told):
             "silence \\+ noise_only \\+ off_screen is 1.0; expected below 1",
         ),
         ("size: [", "is not YAML"),
+        ("size: 2026-06-31", "is not YAML .day is out of range"),
+        ("a: " + "[" * 9999, "is not YAML .maximum recursion"),
         ("augmentation: {flip: 1}\nsize: 64\naugmentation: {flip: 0}", "'augmentation' is given twice.*line 3"),
         ("augmentation: {flip: 1, flip: 0}", "'flip' is given twice"),
         ("- size", "holds a list; expected lines of name: value"),

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 from PIL import Image, ImageStat
 
+from .levels import factor, root_mean_square
 from .reading import IGNORE_LABEL
 
 QUIETEST_NOISE, LOUDEST_NOISE = 40.0, 10.0  # dB below the sound
@@ -162,18 +163,18 @@ def augment_sound(
     noise_level = rng.uniform(LOUDEST_NOISE, QUIETEST_NOISE)
     mix_level = rng.uniform(LOUDEST_MIX, QUIETEST_MIX)
     gain = rng.uniform(-1, 1) * augmentation.gain
-    level = _loudness(waveform)
+    level = root_mean_square(waveform)
     sound = np.zeros_like(waveform)
     if shift >= 0:  # later than before
         sound[shift:] = waveform[: len(waveform) - shift]
     else:
         sound[:shift] = waveform[-shift:]
-    if other is not None and _loudness(other) > 0:
+    if other is not None and root_mean_square(other) > 0:
         other = np.resize(other, len(sound))  # repeated where it is shorter
-        sound = sound + other * (level / _loudness(other) * _factor(-mix_level))
+        sound = sound + other * (level / root_mean_square(other) * factor(-mix_level))
     if noisy:
-        sound = sound + level * _factor(-noise_level) * rng.standard_normal(len(sound))
-    sound = sound * _factor(gain)
+        sound = sound + level * factor(-noise_level) * rng.standard_normal(len(sound))
+    sound = sound * factor(gain)
     # Beyond full scale it is made softer as a whole; clipping it would add sounds of its own.
     return (sound / max(1.0, float(np.abs(sound).max(initial=0.0)))).astype(np.float32)
 
@@ -191,11 +192,3 @@ def negative_kind(augmentation: Augmentation, rng: np.random.Generator) -> str |
 def nothing_sounds(labels: np.ndarray) -> np.ndarray:
     """Label maps of the same pictures with nothing to be heard; what was ignored still is."""
     return np.where(labels == IGNORE_LABEL, labels, 0)
-
-
-def _loudness(waveform: np.ndarray) -> float:
-    return float(np.sqrt(np.mean(np.square(waveform, dtype=np.float64)))) if len(waveform) else 0.0
-
-
-def _factor(decibels: float) -> float:
-    return 10 ** (decibels / 20)

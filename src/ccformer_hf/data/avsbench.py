@@ -8,7 +8,6 @@
 opens none but the csv, so it stays fast for whole sets; `features.py` decodes, `check.py` checks the files.
 """
 
-import csv
 import os
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
@@ -18,6 +17,7 @@ import numpy as np
 
 from ..model.argument_names_ccformer import unknown_names
 from .listing import entries, is_leftover
+from .text_files import read_csv
 
 SETTINGS = ("s4", "ms3", "avss")
 FOLDER = "folder"  # the setting of clips that are no part of AVSBench, see `folder`
@@ -166,12 +166,7 @@ def list_clips(
 
 def _read_table(setting: str, path: Path) -> list[dict[str, str]]:
     names = COLUMNS[setting]
-    # utf-8-sig: a table saved by a spreadsheet starts with a byte order mark.
-    try:
-        with open(path, newline="", encoding="utf-8-sig") as file:
-            rows = [row for row in csv.reader(file) if row][1:]  # read by position: the header's names vary
-    except (UnicodeDecodeError, csv.Error) as error:
-        raise ValueError(f"{path}: is no csv file in UTF-8 ({error}); take the official table") from None
+    rows = [row for _, row in read_csv(path)][1:]  # read by position: the header's names vary
     for number, row in enumerate(rows, 2):
         if len(row) < len(names):
             raise ValueError(f"{path}: row {number} has {len(row)} columns; expected {len(names)}: {', '.join(names)}")

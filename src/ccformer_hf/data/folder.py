@@ -39,7 +39,7 @@ def read_folder_class_names(root: str | os.PathLike) -> tuple[str, ...]:
 
     Raises:
         FileNotFoundError: where there is no `classes.txt`.
-        ValueError: for no class, the same class twice, or more than 254; for a file that is no text in UTF-8.
+        ValueError: for no class, the same class twice, or more than 254; for a file that is not text in UTF-8.
     """
     path = Path(root) / CLASSES_FILE
     if not path.is_file():

@@ -5,6 +5,7 @@ from collections.abc import Callable
 import numpy as np
 
 from ..model.timing_ccformer import SAMPLING_RATE
+from .levels import factor, root_mean_square
 
 QUIETEST, LOUDEST = -30.0, -6.0  # root mean square in dB below full scale
 HUM_HARMONICS = 40  # VGGish hears from 125 Hz on, so it is the harmonics of 50 or 60 Hz that count
@@ -67,5 +68,5 @@ def make_noise(kind: str, rng: np.random.Generator, seconds: float) -> np.ndarra
 
 def at_some_loudness(sound: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     """The sound, float32, 30 to 6 dB below full scale (even in dB), softer where its peaks would be cut off."""
-    level = 10 ** (rng.uniform(QUIETEST, LOUDEST) / 20) / np.sqrt(np.mean(np.square(sound)))
+    level = factor(rng.uniform(QUIETEST, LOUDEST)) / root_mean_square(sound)
     return (sound * min(level, 1 / np.abs(sound).max())).astype(np.float32)

@@ -301,8 +301,8 @@ def match_labels(id2label: dict[int, str], names: Sequence[str], setting: str) -
     if unknown:
         raise ValueError(
             f"the model's label {unknown_names(unknown[:1], names)} (one of {len(unknown)} such) is not a class of "
-            f"{setting}; expected {', '.join(names[1:4])}, ...: give the labels these names in id2label of the model's config.json, or "
-            "choose s4 or ms3, where names do not matter"
+            f"{setting}; expected {', '.join(names[1:4])}, ...: give the labels these names in id2label of the "
+            "model's config.json, or choose s4 or ms3, where names do not matter"
         )
     return np.array([0, *(names.index(label) for label in labels)], dtype=np.uint8)
 

@@ -11,6 +11,7 @@ from dataclasses import asdict, fields
 
 import numpy as np
 
+from ..data.levels import root_mean_square
 from ..model import media_ccformer
 from ..model.media_ccformer import (
     PLAIN_COLOURS,
@@ -111,7 +112,7 @@ def loudness(path: str | os.PathLike, parts: int, seconds: float) -> np.ndarray:
     """Root mean square of a file's sound in `parts` parts of `seconds` each, `(parts,)`, 0..1; 0 without sound."""
     starts = np.arange(parts) * seconds
     sounds = iter_sounds(path, starts, max(1, round(seconds * SAMPLING_RATE)), SAMPLING_RATE)
-    return np.array([0.0 if part is None else np.sqrt(np.mean(np.square(part), dtype=np.float64)) for part in sounds])
+    return np.array([0.0 if part is None else root_mean_square(part) for part in sounds])
 
 
 def _picture(path: str | os.PathLike, arrays: list[np.ndarray]) -> np.ndarray:

@@ -25,6 +25,7 @@ from ..data.avsbench import SPLITS
 from ..data.folder import read_folder_class_names
 from ..data.listing import entries
 from ..data.reading import read_label_map
+from ..data.text_files import read_csv
 from ..inference.visualize import overlay
 from ..model.argument_names_ccformer import unknown_names
 from ..model.configuration_ccformer import IGNORE_LABEL
@@ -157,19 +158,15 @@ def _read_review(folder: Path, names: Sequence[str]) -> list[Row]:
     if path.stat().st_size > MOST_BYTES:
         raise ValueError(f"{path}: has {path.stat().st_size} bytes; expected at most {MOST_BYTES}")
     columns = [field.name for field in fields(Row)]
-    try:
-        with open(path, newline="", encoding="utf-8-sig") as file:
-            lines = list(csv.reader(file))
-    except (UnicodeDecodeError, csv.Error) as error:
-        raise ValueError(f"{path}: is no table ({error}); save it as CSV in UTF-8, with commas") from None
-    if not lines or lines[0] != columns:
-        raise ValueError(f"{path}: begins with {lines[:1]!r:.100}; expected the columns {','.join(columns)}")
+    lines = read_csv(path)
+    _, head = next(lines, (1, []))
+    if head != columns:
+        raise ValueError(f"{path}: begins with {head!r:.100}; expected the columns {','.join(columns)}")
     rows = []
-    for number, line in enumerate(lines[1:], 2):
-        if line and len(line) != len(columns):
+    for number, line in lines:
+        if len(line) != len(columns):
             raise ValueError(f"{path}, line {number}: has {len(line)} columns; expected {','.join(columns)}")
-        if line:
-            rows.append((f"{path}, line {number}", Row(*line[:-1], keep=line[-1].strip().lower())))
+        rows.append((f"{path}, line {number}", Row(*line[:-1], keep=line[-1].strip().lower())))
     clips = {split: {clip.name for clip in entries(folder / split)} for split in SPLITS}
     # A clip that an earlier call removed before it was stopped is no fault, but its name must be none of a path.
     for _, row in rows:

@@ -12,11 +12,11 @@ from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any
 
-import yaml
 from transformers.image_utils import IMAGENET_DEFAULT_MEAN, IMAGENET_DEFAULT_STD
 
 from ..data.augmentation import Augmentation, expect
 from ..data.avsbench import ALL_SETTINGS
+from ..data.yaml_files import parse_yaml, read_yaml
 from ..model.argument_names_ccformer import unknown_names
 from ..model.timing_ccformer import ALIGNMENTS
 
@@ -149,7 +149,7 @@ def read_recipe(name: str | os.PathLike, changes: Sequence[str] = ()) -> Recipe:
             inner = inner.setdefault(group, {})
             if not isinstance(inner, dict):
                 raise ValueError(f"{change!r} reaches into {group}, which is {inner!r} and holds no names")
-        inner[last] = _parsed(text, repr(change))
+        inner[last] = parse_yaml(text, repr(change))
     return recipe_from(values, str(name))
 
 
@@ -159,7 +159,7 @@ def recipe_from(values: Mapping[str, Any], where: str) -> Recipe:
     Raises:
         ValueError: for a name no recipe has, or a value of another kind.
     """
-    values = dict(values)
+    values = _merged({}, values)
     augmentation = values.pop("augmentation", {})
     if not isinstance(augmentation, Mapping):
         raise ValueError(f"{where}: augmentation is {augmentation!r}; expected names and values")
@@ -184,9 +184,7 @@ def _read(path: Path, seen: tuple[Path, ...]) -> dict[str, Any]:
     path = path.resolve()
     if path in seen:
         raise ValueError(f"{path}: is its own base, by way of {', '.join(map(str, seen))}")
-    values = _parsed(path.read_bytes(), str(path)) or {}
-    if not isinstance(values, dict):
-        raise ValueError(f"{path}: holds a {type(values).__name__}; expected lines of name: value")
+    values = read_yaml(path)
     base = values.pop("base", None)
     if base is None:
         return values
@@ -195,33 +193,16 @@ def _read(path: Path, seen: tuple[Path, ...]) -> dict[str, Any]:
     return _merged(_read(_recipe_file(base, path.parent), (*seen, path)), values)
 
 
-class _Loader(yaml.SafeLoader):
-    """Refuses a name that is given twice; YAML itself keeps the last one."""
-
-    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
-        seen = set()
-        for key, _ in node.value:
-            name = str(key.value)
-            if name in seen:
-                raise yaml.constructor.ConstructorError(None, None, f"{name!r} is given twice", key.start_mark)
-            seen.add(name)
-        return super().construct_mapping(node, deep)
-
-
-def _parsed(text: str | bytes, where: str) -> Any:
-    try:
-        return yaml.load(text, _Loader)
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise ValueError(f"{where}: is not YAML ({' '.join(str(error).split())})") from None
-
-
 def _merged(base: Mapping[str, Any], values: Mapping[str, Any]) -> dict[str, Any]:
+    """The values over those of their base, in plain dicts."""
     merged = dict(base)
     for name, value in values.items():
-        # A backbone is replaced as a whole: settings of one kind mean nothing to another.
-        # All other mappings, such as `augmentation`, are merged line by line.
-        inside = isinstance(value, Mapping) and isinstance(merged.get(name), Mapping) and name != "backbone_config"
-        merged[name] = _merged(merged[name], value) if inside else value
+        if isinstance(value, Mapping):
+            # A backbone is replaced as a whole: settings of one kind mean nothing to another.
+            # All other mappings, such as `augmentation`, are merged line by line.
+            inside = isinstance(merged.get(name), Mapping) and name != "backbone_config"
+            value = _merged(merged[name] if inside else {}, value)
+        merged[name] = value
     return merged
 
 

@@ -142,7 +142,7 @@ def test_coco_that_is_no_json_or_lacks_pictures(tmp_path):
     with pytest.raises(FileNotFoundError, match="1 pictures are not there, the first is .*7.png; unpack them all"):
         list_pictures(sources(tmp_path, **entry))
     (tmp_path / "instances.json").write_text("{")
-    with pytest.raises(ValueError, match="line 5: .*instances.json is no JSON"):
+    with pytest.raises(ValueError, match="line 5: .*instances.json is not JSON"):
         list_pictures(sources(tmp_path, **entry))
 
 

@@ -63,7 +63,7 @@ def test_classes_may_lie_in_a_file(tmp_path):
         ("classes: [cat]\nnever_together:\n- {sound: cat}", "line 3: expected {sound: CLASS, photographs_of"),
         ("classes: [cat]\nsounds: cat", "sounds is 'cat'; expected a list"),
         ("- cat", "expected lines of name: value"),
-        ("classes: [cat", "is no YAML"),
+        ("classes: [cat", "is not YAML"),
     ],
 )
 def test_a_fault_is_told_with_its_line_and_cure(tmp_path, text, told):
@@ -81,7 +81,7 @@ def test_files_that_are_not_there(tmp_path):
 
 def test_a_huge_file_is_not_read(tmp_path):
     (tmp_path / "sources.yaml").write_text("#" * (1 << 20) + "\n")
-    with pytest.raises(ValueError, match="expected a sources file of at most"):
+    with pytest.raises(ValueError, match="expected YAML of at most"):
         read_sources(tmp_path / "sources.yaml")
 
 

@@ -17,7 +17,6 @@ Formats:
 In masks 0 is background and 255 ignore. Letters: `h w` picture at the size it is kept in.
 """
 
-import csv
 import json
 from collections import defaultdict
 from collections.abc import Iterator
@@ -32,7 +31,7 @@ from scipy import ndimage
 from ..avsbench import SPLITS
 from ..folder import read_folder_class_names
 from ..reading import IGNORE_LABEL, read_label_map
-from ..text_files import read_lines
+from ..text_files import read_csv, read_lines
 from .masks import check_segmentation, draw_segmentation
 from .sources import BACKGROUND, Source, Sources
 
@@ -267,21 +266,18 @@ def read_table(source: Source, columns: tuple[str, ...]) -> Iterator[tuple[str, 
     """The rows of a csv with a head, and where each stands.
 
     Raises:
-        ValueError: where a column is missing, in the head or in a row.
+        ValueError: for what is not CSV; where a column is missing, in the head or in a row.
     """
-    with open(source.path, newline="", encoding="utf-8-sig") as file:
-        try:
-            reader = csv.DictReader(file)
-            missing = [name for name in columns if name not in (reader.fieldnames or ())]
-            if missing:
-                raise source.problem(f"{source.path} has no column {missing[0]}; expected {', '.join(columns)}")
-            for row in reader:
-                where = f"{source.path}, line {reader.line_num}"
-                if any(row[name] is None for name in columns):
-                    raise ValueError(f"{where}: has fewer columns than the head of the table")
-                yield where, row
-        except (UnicodeDecodeError, csv.Error) as error:
-            raise source.problem(f"{source.path} is no table ({error})") from None
+    rows = read_csv(source.path)
+    _, head = next(rows, (1, []))
+    missing = [name for name in columns if name not in head]
+    if missing:
+        raise source.problem(f"{source.path} has no column {missing[0]}; expected {', '.join(columns)}")
+    for line, values in rows:
+        where, row = f"{source.path}, line {line}", dict(zip(head, values, strict=False))
+        if not row.keys() >= set(columns):
+            raise ValueError(f"{where}: has fewer columns than the head of the table")
+        yield where, row
 
 
 def split_in(row: dict[str, str], where: str) -> str | None:
@@ -300,7 +296,7 @@ def _read_json(source: Source) -> dict[str, Any]:
     try:
         table = json.loads(source.path.read_bytes())
     except (ValueError, RecursionError) as error:
-        raise source.problem(f"{source.path} is no JSON ({error})") from None
+        raise source.problem(f"{source.path} is not JSON ({error})") from None
     if not isinstance(table, dict):
         raise source.problem(
             f"{source.path} holds a {type(table).__name__}; expected images, annotations and categories"

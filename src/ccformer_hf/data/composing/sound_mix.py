@@ -14,6 +14,7 @@ import numpy as np
 from scipy.signal import firwin, oaconvolve
 
 from ...model.timing_ccformer import FrameTiming
+from ..levels import factor, root_mean_square
 from ..noises import NOISES
 from ..reading import IGNORE_LABEL
 from .pairing import Span
@@ -62,7 +63,7 @@ def mix_sounds(
     """
     length = seconds * SAMPLING_RATE
     channel = _draw_channel(rng)
-    levels = REFERENCE * _factor(rng.uniform(*LEVELS, size=len(objects) + 1))
+    levels = REFERENCE * factor(rng.uniform(*LEVELS, size=len(objects) + 1))
     stems = np.zeros((len(objects) + 1, length), dtype=np.float32)  # the last one is `OFF_SCREEN`
     recordings = [*objects, off_screen]
     for span in spans:
@@ -79,12 +80,12 @@ def mix_sounds(
         loud = LEVELS if audio_kind == "bed" else BED_LEVELS
         played = np.zeros(length, dtype=np.float32)
         _play(played, recording, Span(0, 0.0, float(seconds)), rng)
-        others += played * np.float32(REFERENCE * _factor(rng.uniform(*loud)) / recording.loudness)
+        others += played * np.float32(REFERENCE * factor(rng.uniform(*loud)) / recording.loudness)
     if audio_kind == "noise" or (audio_kind != "silence" and rng.random() < WITH_NOISE):
         loud = LEVELS if audio_kind == "noise" else NOISE_LEVELS
-        others += draw_noise(length, rng) * np.float32(REFERENCE * _factor(rng.uniform(*loud)))
+        others += draw_noise(length, rng) * np.float32(REFERENCE * factor(rng.uniform(*loud)))
     audible = tell_audible(stems[:-1], levels[:-1], others)
-    waveform = (stems[:-1].sum(axis=0) + others) * np.float32(_factor(rng.uniform(*WHOLE_LEVELS)))
+    waveform = (stems[:-1].sum(axis=0) + others) * np.float32(factor(rng.uniform(*WHOLE_LEVELS)))
     if rng.random() < WITH_CODEC:
         waveform = _coded(waveform)
     return Mix(waveform * np.float32(min(1.0, 0.98 / max(1e-9, float(np.abs(waveform).max())))), audible)
@@ -117,7 +118,7 @@ def tell_audible(stems: np.ndarray, levels: np.ndarray, others: np.ndarray) -> n
 def draw_noise(length: int, rng: np.random.Generator) -> np.ndarray:
     """White or pink noise, the hum of the mains, or bleeps (see `noises`), float32 `(S,)` of loudness 1."""
     noise = NOISES[str(rng.choice(list(NOISES)))](rng, length)
-    return (noise / np.sqrt(np.square(noise).mean())).astype(np.float32)
+    return (noise / root_mean_square(noise)).astype(np.float32)
 
 
 def _play(stem: np.ndarray, recording: Recording, span: Span, rng: np.random.Generator) -> None:
@@ -144,7 +145,7 @@ def _draw_channel(rng: np.random.Generator) -> np.ndarray | None:
         seconds = rng.uniform(0.05, 0.3)  # until the echo is 60 dB down
         times = np.arange(round(seconds * SAMPLING_RATE)) / SAMPLING_RATE
         channel = rng.normal(size=len(times)) * 10 ** (-3 * times / seconds)
-        channel *= _factor(rng.uniform(*ECHO_LEVELS)) / np.sqrt(np.square(channel).sum())
+        channel *= factor(rng.uniform(*ECHO_LEVELS)) / np.sqrt(np.square(channel).sum())
         channel[0] = 1.0
     if rng.random() < WITH_BAND:
         low, high = rng.uniform(50, 350), rng.uniform(2800, 7000)
@@ -161,7 +162,3 @@ def _coded(waveform: np.ndarray) -> np.ndarray:
     loud = np.log1p(np.abs(waveform) * np.float32(255 / peak)) * np.float32(127 / np.log(256))
     levels = (peak / 255 * np.expm1(np.arange(128) / 127 * np.log(256))).astype(np.float32)
     return np.copysign(levels[loud.round().astype(np.uint8)], waveform)
-
-
-def _factor(decibels):
-    return 10 ** (np.asarray(decibels) / 20)

@@ -14,7 +14,6 @@ Formats:
 Letters: `S` samples at 16 kHz.
 """
 
-import csv
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -23,7 +22,7 @@ import numpy as np
 
 from ...model.media_ccformer import MediaError, SoundReader
 from ...model.timing_ccformer import SAMPLING_RATE
-from ..text_files import open_text
+from ..text_files import open_text, read_csv
 from .pictures import read_table, split_in
 from .sources import Source, Sources
 
@@ -98,15 +97,12 @@ def _esc50(source: Source) -> Iterator[SoundFile]:
 
 def _vggsound(source: Source) -> Iterator[SoundFile]:
     there = {path.stem: path for path in sorted(source.root.rglob("*")) if path.suffix.lower() in SOUNDS}
-    try:
-        with open(source.path, newline="", encoding="utf-8-sig") as file:
-            rows = list(csv.reader(file))
-    except (UnicodeDecodeError, csv.Error) as error:
-        raise source.problem(f"{source.path} is no table ({error})") from None
-    broken = [number for number, row in enumerate(rows, 1) if len(row) != 4 or not row[1].isdigit()]
-    if broken or not rows:
+    table = list(read_csv(source.path))
+    broken = [line for line, row in table if len(row) != 4 or not row[1].isdigit()]
+    if broken or not table:
         line = broken[0] if broken else 1
         raise ValueError(f"{source.path}, line {line}: expected video, start in seconds, label and split")
+    rows = [row for _, row in table]
     source.check_names(row[2] for row in rows)
     found = False
     for video, start, label, split in rows:

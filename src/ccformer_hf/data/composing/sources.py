@@ -42,18 +42,16 @@ from hashlib import blake2b
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-import yaml
-
 from ...model.argument_names_ccformer import unknown_names
 from ..avsbench import SPLITS
 from ..text_files import read_lines
+from ..yaml_files import YamlMapping, read_yaml
 
 OTHER, BED, BACKGROUND = "other", "bed", "background"
 SHARES = {"train": 0.8, "validation": 0.1, "test": 0.1}  # of a source that knows no splits
 PICTURE_FORMATS = ("coco", "csv", "cutouts", "folder", "lvis", "voc")
 SOUND_FORMATS = ("csv", "esc50", "folders", "fsd", "vggsound")
 SOURCE_KEYS = ("format", "path", "root", "split", "map", "ids")
-MOST_BYTES = 1 << 20  # of a sources file
 
 
 @dataclass(frozen=True)
@@ -174,47 +172,13 @@ def read_sources(path: str | os.PathLike) -> Sources:
         raise FileNotFoundError(
             f"{path}: there is no such sources file; those of the project are examples/sources/compose-*"
         )
-    if path.stat().st_size > MOST_BYTES:
-        raise ValueError(f"{path}: has {path.stat().st_size} bytes; expected a sources file of at most {MOST_BYTES}")
-    try:
-        values = yaml.load(path.read_bytes(), _Loader)
-    except (yaml.YAMLError, UnicodeDecodeError, RecursionError) as error:
-        raise ValueError(f"{path}: is no YAML ({' '.join(str(error).split())})") from None
-    if not isinstance(values, _Mapping):
-        raise ValueError(f"{path}: expected lines of name: value, such as classes, pictures and sounds")
-    return _Reading(path, values).sources()
-
-
-class _Mapping(dict):
-    """Names and values that know on which line of the file each stands."""
-
-    def __init__(self, line: int):
-        super().__init__()
-        self.line, self.lines = line, {}
-
-
-class _Loader(yaml.SafeLoader):
-    """Remembers lines, and refuses a name that is given twice; YAML itself keeps the last one."""
-
-
-def _mapping(loader: _Loader, node: yaml.MappingNode) -> _Mapping:
-    mapping = _Mapping(node.start_mark.line + 1)
-    for key_node, value_node in node.value:
-        key = str(key_node.value)
-        if key in mapping:
-            raise yaml.constructor.ConstructorError(None, None, f"{key!r} is given twice", key_node.start_mark)
-        mapping[key] = loader.construct_object(value_node, deep=True)
-        mapping.lines[key] = key_node.start_mark.line + 1
-    return mapping
-
-
-_Loader.add_constructor("tag:yaml.org,2002:map", _mapping)
+    return _Reading(path, read_yaml(path)).sources()
 
 
 class _Reading:
     """Turns the values of a file into `Sources`, and knows the file and line of each."""
 
-    def __init__(self, file: Path, values: _Mapping):
+    def __init__(self, file: Path, values: YamlMapping):
         self.file, self.values = file, values
 
     def sources(self) -> Sources:
@@ -237,7 +201,7 @@ class _Reading:
     def problem(self, line: int, what: str) -> ValueError:
         return ValueError(f"{self.file}, line {line}: {what}")
 
-    def refuse_unknown(self, values: _Mapping, known: tuple[str, ...], what: str) -> None:
+    def refuse_unknown(self, values: YamlMapping, known: tuple[str, ...], what: str) -> None:
         for name in values:
             unknown = unknown_names([name], known)
             if unknown:
@@ -259,9 +223,9 @@ class _Reading:
             )
         return names
 
-    def mappings(self, key: str) -> list[_Mapping]:
+    def mappings(self, key: str) -> list[YamlMapping]:
         entries = self.values.get(key) or []
-        if not isinstance(entries, list) or not all(isinstance(entry, _Mapping) for entry in entries):
+        if not isinstance(entries, list) or not all(isinstance(entry, YamlMapping) for entry in entries):
             raise self.problem(
                 self.values.lines[key], f"{key} is {entries!r:.100}; expected a list of {{name: value}}"
             )
@@ -270,7 +234,7 @@ class _Reading:
     def entries(self, key: str, formats: tuple[str, ...], classes: tuple[str, ...]) -> tuple[Source, ...]:
         return tuple(self.source(entry, formats, classes) for entry in self.mappings(key))
 
-    def source(self, entry: _Mapping, formats: tuple[str, ...], classes: tuple[str, ...]) -> Source:
+    def source(self, entry: YamlMapping, formats: tuple[str, ...], classes: tuple[str, ...]) -> Source:
         self.refuse_unknown(entry, SOURCE_KEYS, "a source")
         kind = entry.get("format", formats[0] if len(formats) == 1 else None)
         if kind not in formats:
@@ -290,10 +254,10 @@ class _Reading:
         where = f"{self.file}, line {entry.line}"
         return Source(kind, path, root, splits, self.map(entry, classes), classes, where, ids)
 
-    def map(self, entry: _Mapping, classes: tuple[str, ...]) -> dict[str, tuple[str, ...]]:
+    def map(self, entry: YamlMapping, classes: tuple[str, ...]) -> dict[str, tuple[str, ...]]:
         given = entry.get("map") or {}
         line = entry.lines.get("map", entry.line)
-        if not isinstance(given, _Mapping) and given:
+        if not isinstance(given, YamlMapping) and given:
             raise self.problem(line, f"map is {given!r:.100}; expected {{our class: its name there, ...}}")
         for ours in given:
             unknown = unknown_names([ours], classes)
@@ -301,7 +265,7 @@ class _Reading:
                 raise self.problem(given.lines[ours], f"map has no class {unknown}; expected one of `classes`")
         return {ours: self.texts(theirs, f"map of {ours}", given.lines[ours]) for ours, theirs in given.items()}
 
-    def rule(self, entry: _Mapping, classes: tuple[str, ...]) -> Rule:
+    def rule(self, entry: YamlMapping, classes: tuple[str, ...]) -> Rule:
         self.refuse_unknown(entry, ("sound", "photographs_of", "in_view"), "a rule")
         parts = {}
         for key in ("sound", "photographs_of", "in_view"):
@@ -321,12 +285,12 @@ class _Reading:
         defaults = Sources.__dataclass_fields__["clips"].default_factory()
         if given is None:
             return defaults
-        if not isinstance(given, _Mapping):
+        if not isinstance(given, YamlMapping):
             raise self.problem(self.values.lines["clips"], f"clips is {given!r}; expected {{train: 100000, ...}}")
         self.refuse_unknown(given, SPLITS, "clips")
         return {split: self.number(given, split, defaults[split], 0, 10**7) for split in SPLITS}
 
-    def number(self, values: _Mapping, key: str, default: int, lowest: int, highest: int) -> int:
+    def number(self, values: YamlMapping, key: str, default: int, lowest: int, highest: int) -> int:
         value = values.get(key, default)
         if not isinstance(value, int) or isinstance(value, bool) or not lowest <= value <= highest:
             raise self.problem(

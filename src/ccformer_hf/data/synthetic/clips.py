@@ -27,6 +27,7 @@ from ...atomic import AtomicFolder, refuse_filled_folder
 from ...model.timing_ccformer import FRAME_OFFSET
 from ..avsbench import AVSS_CLASS_NAMES, COLUMNS, FOLDER, SETTINGS, TABLES, avss_palette
 from ..folder import CLASSES_FILE
+from ..levels import factor
 from .pictures import LARGEST, LOOKS, SMALLEST, Layer, draw_background, draw_object, draw_plate, render
 from .sounds import SAMPLING_RATE, make_background_noise, make_room, make_stem
 
@@ -193,9 +194,9 @@ def make_clip(
     room = make_room(sound_rng)
     decibels = sound_rng.uniform(-12, 0) + sound_rng.uniform(-6, 0, objects + 1)
     stems = np.stack([make_stem(class_names[i], sound_rng, seconds, room) for i in (*object_ids, off_screen_id)])
-    stems *= np.float32(2) * (10 ** (decibels / 20)).astype(np.float32)[:, None, None]  # (N + 1, S, 16000)
+    stems *= np.float32(2) * factor(decibels).astype(np.float32)[:, None, None]  # (N + 1, S, 16000)
     playing = np.concatenate([sounding, off_screen[None]]).astype(np.float32)
-    noise = make_background_noise(sound_rng, seconds) * np.float32(2 * 10 ** (decibels.mean() / 20))
+    noise = make_background_noise(sound_rng, seconds) * np.float32(2 * factor(decibels.mean()))
     waveform = (stems * playing[:, :, None]).sum(axis=0).reshape(-1) + noise
     headroom = min(1.0, 0.99 / float(np.abs(waveform).max() + 1e-9))
     sources = [class_names[object_ids[i]] for i in np.flatnonzero(sounding.any(axis=1))]

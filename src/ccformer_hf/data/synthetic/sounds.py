@@ -13,6 +13,7 @@ from collections.abc import Callable
 import numpy as np
 
 from ...model.timing_ccformer import SAMPLING_RATE
+from ..levels import factor
 
 LATEST_ONSET = 0.25  # seconds
 FADE_OUT = 0.04  # seconds, at the end of every second
@@ -338,4 +339,4 @@ def make_background_noise(rng: np.random.Generator, seconds: int) -> np.ndarray:
         return np.zeros(seconds * SAMPLING_RATE, dtype=np.float32)
     noise = _noise(rng, seconds, rng.uniform(20, 300), rng.uniform(600, 7000)).reshape(-1)
     decibels = rng.uniform(-45, -20)
-    return noise * np.float32(0.1 * 10 ** (decibels / 20) / noise.std())
+    return noise * np.float32(0.1 * factor(decibels) / noise.std())
