@@ -1,4 +1,4 @@
-"""SIGINT, SIGTERM and SIGHUP as Ctrl-C, however the process was started (ours)."""
+"""SIGINT, SIGTERM and SIGHUP as Ctrl-C, however the process was started."""
 
 import signal
 import threading

@@ -82,10 +82,10 @@ def test_the_webm_of_a_browser_is_taken(tmp_path):
 
 
 @pytest.mark.skipif(os.name != "posix", reason="has no such signals")
-@pytest.mark.parametrize("step", ["measure", "probe"])
+@pytest.mark.parametrize("step", ["measured_pictures", "probe"])
 def test_a_clip_that_crashes_what_reads_it_is_refused(step, video, monkeypatch):
-    if step == "measure":
-        monkeypatch.setattr(module, "measure", planted.crash)
+    if step == "measured_pictures":
+        monkeypatch.setattr(module, "measured_pictures", planted.crash)
     else:
         monkeypatch.setattr(contained_media, "_probe", planted.crash)
     assert refused(video) == (

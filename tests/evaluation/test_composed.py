@@ -25,7 +25,7 @@ def test_a_perfect_model_marks_what_sounds_and_nothing_else(sources, monkeypatch
     def answer(model, processor, clip, sound):
         return np.where(clip.labels == 255, 0, clip.labels) if sound is clip.waveform else np.zeros_like(clip.labels)
 
-    monkeypatch.setattr(composed, "predict", answer)
+    monkeypatch.setattr(composed, "predict_maps", answer)
     scores = evaluate_composed(MODEL, None, sources, clips=6, seed=3)
     assert scores.binary_miou == pytest.approx(1) and scores.class_miou_seen == 1
     assert scores.silence_marked == scores.marked_hum == scores.marked_unknown_sounds == 0
@@ -33,7 +33,7 @@ def test_a_perfect_model_marks_what_sounds_and_nothing_else(sources, monkeypatch
 
 
 def test_a_model_that_marks_all_whatever_sounds(sources, monkeypatch):
-    monkeypatch.setattr(composed, "predict", lambda model, processor, clip, sound: np.ones_like(clip.labels))
+    monkeypatch.setattr(composed, "predict_maps", lambda model, processor, clip, sound: np.ones_like(clip.labels))
     scores = evaluate_composed(MODEL, None, sources, clips=6, seed=3)
     assert 0 < scores.binary_miou < 0.5 and scores.class_miou < 0.1
     assert scores.silence_marked == scores.marked_white_noise == scores.marked_off_screen == 1

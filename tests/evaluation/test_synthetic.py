@@ -8,7 +8,7 @@ from ccformer_hf.evaluation.synthetic import (
     UNKNOWN_CLASSES,
     SyntheticScores,
     evaluate_synthetic,
-    predict,
+    predict_maps,
     sounds_of_nothing_visible,
 )
 from ccformer_hf.inference.loading import load
@@ -47,7 +47,7 @@ def test_unknown_sounds_are_of_classes_the_model_does_not_know(tiny):
 
 def test_prediction_has_the_size_of_the_clip(tiny):
     clip = make_clip("ms3", 31337, 0, size=96)
-    maps = predict(*tiny, clip, clip.waveform)
+    maps = predict_maps(*tiny, clip, clip.waveform)
     assert maps.shape == (5, 96, 96)
     assert maps.max() < tiny[0].config.num_labels
 

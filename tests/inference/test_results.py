@@ -17,7 +17,7 @@ from ccformer_hf.inference import results as module
 from ccformer_hf.inference.results import FORMATS
 from ccformer_hf.inference.segmenting import iter_segments, segment_video
 from ccformer_hf.inference.segments_json import readable_name
-from ccformer_hf.inference.visualize import PALETTE, Overlay
+from ccformer_hf.inference.visualize import PALETTE, YuvOverlay
 from ccformer_hf.model.media_ccformer import MediaError, MediaWarning, SoundReader, iter_frames, probe
 
 posix = pytest.mark.skipif(os.name != "posix", reason="names are text there")
@@ -142,7 +142,7 @@ def test_formats_and_a_second_run_replaces_the_first(loaded, video, tmp_path):
     assert os.listdir(tmp_path) == ["clip"]
 
 
-@pytest.mark.parametrize("broken", ["_save_mask", "_write_video", "_sheet"])
+@pytest.mark.parametrize("broken", ["_save_mask", "VideoWriter", "_sheet"])
 @pytest.mark.parametrize("error", [OSError("disk full"), KeyboardInterrupt()])
 def test_nothing_half_written(monkeypatch, loaded, video, tmp_path, broken, error):
     def fail(*_):
@@ -223,7 +223,7 @@ def test_two_classes_of_one_name_stay_apart(loaded, video, tmp_path, monkeypatch
 
     legends = []
     monkeypatch.setattr(segmenting, "segment_frames", both)
-    monkeypatch.setattr(module, "Overlay", lambda *given: legends.append(given[3]) or Overlay(*given))
+    monkeypatch.setattr(module, "YuvOverlay", lambda *given: legends.append(given[3]) or YuvOverlay(*given))
     result = segment_video(video, tmp_path, loaded, formats=["video", "json", "sheet"])
     for frame in result.segments["frames"]:
         assert [(e["label"], e["id"], e["area"]) for e in frame["sounding"]] == [("dog", 3, 0.5), ("dog", 1, 0.5)]

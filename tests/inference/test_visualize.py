@@ -11,8 +11,8 @@ from ccformer_hf.inference.visualize import (
     SHEET_WIDTH,
     Bar,
     ComparedFrame,
-    Overlay,
     Tile,
+    YuvOverlay,
     clock,
     comparison_sheet,
     contact_sheet,
@@ -75,7 +75,7 @@ def test_a_video_shows_the_masks_that_a_picture_shows(opacity):
     class_map = square_map() + 2 * square_map()[::-1, ::-1].copy()
     before = rgb_to_yuv(np.full((40, 60, 3), 100, dtype=np.uint8), Colours())
     after = before.copy()
-    Overlay(class_map, Colours(), opacity).draw_on(after)
+    YuvOverlay(class_map, Colours(), opacity).draw_on(after)
     wanted = overlay(as_rgb(before).astype(np.uint8), class_map, opacity)
     inside = (slice(14, 26), slice(24, 36))  # away from outlines, whose colours U and V blur over two pixels
     assert np.abs(as_rgb(after)[inside] - wanted[inside]).max() <= 3
@@ -88,7 +88,7 @@ def test_what_is_under_no_mask_stays_to_the_last_bit(size):
     class_map[13:29, 21:] = 3
     before = video_frame(size[0] + size[0] % 2, size[1] + size[1] % 2)
     after = before.copy()
-    Overlay(class_map, Colours()).draw_on(after)
+    YuvOverlay(class_map, Colours()).draw_on(after)
     for plane, (old, new) in enumerate(zip(yuv_planes(before), yuv_planes(after), strict=True)):
         changed = np.argwhere(old != new) * (1 if plane == 0 else 2)
         assert changed.min(axis=0).tolist() == [12, 20]  # one pixel around, for the outline
@@ -99,7 +99,7 @@ def test_no_value_of_a_video_overflows():
     for value in (0, 255):
         for class_id in range(1, 57):
             frame = np.full((12, 8), value, np.uint8)
-            Overlay(np.full((8, 8), class_id, np.uint8), Colours(5, 5, 6), 0.004).draw_on(frame)
+            YuvOverlay(np.full((8, 8), class_id, np.uint8), Colours(5, 5, 6), 0.004).draw_on(frame)
             assert np.abs(frame.astype(int) - value).max() <= 2
 
 
@@ -109,9 +109,9 @@ def test_an_empty_map_changes_nothing_and_a_legend_only_its_corner():
     assert (overlay(picture, empty) == picture).all()
     frame = video_frame(240, 320)
     without, with_legend = frame.copy(), frame.copy()
-    Overlay(empty, Colours()).draw_on(without)
+    YuvOverlay(empty, Colours()).draw_on(without)
     assert (without == frame).all()
-    Overlay(empty, Colours(), legend={1: "dog", 2: "emergency-car"}).draw_on(with_legend)
+    YuvOverlay(empty, Colours(), legend={1: "dog", 2: "emergency-car"}).draw_on(with_legend)
     for old, new, scale in zip(yuv_planes(frame), yuv_planes(with_legend), (1, 2, 2), strict=True):
         changed = np.argwhere(old != new) * scale
         assert len(changed) > 500 / scale**2
@@ -120,17 +120,17 @@ def test_an_empty_map_changes_nothing_and_a_legend_only_its_corner():
 
 def test_a_legend_larger_than_the_frame_is_cut():
     frame = np.zeros((18, 10), dtype=np.uint8)
-    Overlay(np.ones((12, 10), np.uint8), Colours(), legend={1: "a long name of a class"}).draw_on(frame)
+    YuvOverlay(np.ones((12, 10), np.uint8), Colours(), legend={1: "a long name of a class"}).draw_on(frame)
     assert frame.any()
 
 
 def test_overlay_refuses_what_does_not_fit():
     with pytest.raises(ValueError, match=r"expected \(H, W\) uint8"):
-        Overlay(np.zeros((4, 4), dtype=np.int64), Colours())
+        YuvOverlay(np.zeros((4, 4), dtype=np.int64), Colours())
     with pytest.raises(ValueError, match="opacity is 2"):
         overlay(np.zeros((4, 4, 3), np.uint8), np.zeros((4, 4), dtype=np.uint8), opacity=2)
     with pytest.raises(ValueError, match=r"expected \(6, 4\) uint8, the planes of a picture of 4 x 4"):
-        Overlay(np.zeros((4, 4), dtype=np.uint8), Colours()).draw_on(np.zeros((4, 4), dtype=np.uint8))
+        YuvOverlay(np.zeros((4, 4), dtype=np.uint8), Colours()).draw_on(np.zeros((4, 4), dtype=np.uint8))
     with pytest.raises(ValueError, match=r"expected \(4, 4, 3\) uint8"):
         overlay(np.zeros((5, 4, 3), dtype=np.uint8), np.zeros((4, 4), dtype=np.uint8))
 
@@ -138,7 +138,7 @@ def test_overlay_refuses_what_does_not_fit():
 def test_overlay_keeps_up_with_video():
     class_map = np.zeros((480, 640), dtype=np.uint8)
     class_map[100:400, 100:500] = 1
-    layer, frame = Overlay(class_map, Colours(), legend={1: "dog"}), video_frame(480, 640)
+    layer, frame = YuvOverlay(class_map, Colours(), legend={1: "dog"}), video_frame(480, 640)
     best = float("inf")
     for _ in range(20):
         start = time.process_time()

@@ -193,13 +193,13 @@ def _segment_one(video: Path, model, settings, options: argparse.Namespace) -> t
 
 def _summary(segments: dict) -> str:
     """`in 5.0 s sounds: dog (3.0 s), bell (1.0 s)`"""
-    from ..inference.segments_json import class_names
+    from ..inference.segments_json import names_by_id
     from ..inference.visualize import distinct_names
 
     seconds: Counter[int] = Counter()
     for frame in segments["frames"]:
         for entry in frame["sounding"]:
             seconds[entry["id"]] += frame["end"] - frame["start"]
-    names = distinct_names(class_names(segments))
+    names = distinct_names(names_by_id(segments))
     sounding = ", ".join(f"{names[class_id]} ({length:.1f} s)" for class_id, length in seconds.most_common())
     return f"in {segments['source']['duration']:.1f} s sounds: {sounding or 'nothing above the threshold'}"

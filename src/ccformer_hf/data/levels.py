@@ -9,5 +9,5 @@ def root_mean_square(samples: np.ndarray) -> float:
 
 
 def factor(decibels):
-    """What makes sound so many dB louder (below 0: softer), to multiply it by; a number or an array as `decibels` is."""
+    """What sound is multiplied by to be so many dB louder (below 0: softer): a number or an array, as given."""
     return 10 ** (decibels / 20)

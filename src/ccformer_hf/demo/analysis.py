@@ -23,9 +23,9 @@ import torch
 from PIL import Image
 
 from ..inference.contained_media import iter_frames, iter_frames_at, iter_sounds, loudness, probe, sampled_frames
-from ..inference.results import FORMATS, write_results
+from ..inference.results import FORMATS, write_json, write_masks, write_overlay
 from ..inference.segmenting import predict_video
-from ..inference.segments_json import ModelRecord, Segments, empty_segments
+from ..inference.segments_json import ModelInfo, Segments, empty_segments
 from ..inference.video_writer import VideoWriter
 from ..model.inference_settings_ccformer import InferenceSettings
 from ..model.media_ccformer import MediaError, MediaInfo, SampledFrames
@@ -37,7 +37,6 @@ SETTINGS = InferenceSettings()  # one frame per second; the threshold is that of
 SOUND_RATE = 44100
 LOUDNESS_PER_SECOND = 8
 MASKS_ZIP = "masks.zip"
-WRITTEN = ("video", "masks", "json")
 
 
 @dataclass(frozen=True)
@@ -74,7 +73,7 @@ class DemoResult:
     audio_mask: np.ndarray
     sound: Path | None
     sound_label: str
-    model: ModelRecord
+    model: ModelInfo
     names: dict[int, str]
     loudness: np.ndarray | None = None
     _drawings: list[Drawn] = field(default_factory=list)
@@ -107,7 +106,9 @@ class DemoResult:
         folder = Path(tempfile.mkdtemp(prefix="drawn-", dir=self.folder))
         frames = self.segment(processor, threshold)
         segments = empty_segments(self.info, self.model, self.names, replace(SETTINGS, threshold=threshold))
-        write_results(folder, self.info, frames, segments, WRITTEN, self.sound, opacity)
+        write_masks(folder, frames, segments)
+        write_overlay(folder, self.info, segments, self.sound, opacity)
+        write_json(folder, segments)
         with zipfile.ZipFile(folder / MASKS_ZIP, "w") as archive:  # PNGs are packed already
             for mask in sorted((folder / FORMATS["masks"]).iterdir()):
                 archive.write(mask, f"masks/{mask.name}")

@@ -67,7 +67,7 @@ def check_clip(path: str | os.PathLike, limits: Limits) -> MediaInfo:
             f"{name} has {size:.0f} MB, at most {limits.megabytes} MB can be taken; cut it, or save it smaller"
         )
     try:
-        ((measured, _),) = run_isolated(measure, path, limits.seconds + 0.5, limits.seconds * MOST_FPS)
+        ((measured, _),) = run_isolated(measured_pictures, path, limits.seconds + 0.5, limits.seconds * MOST_FPS)
         if measured is not None:
             _check_size(name, measured["width"], measured["height"], limits)
             _check_length(name, measured, limits)
@@ -99,7 +99,7 @@ def _too_long(name: str, seconds: float, limits: Limits) -> str:
     return f"{name} lasts {seconds:.0f} seconds, at most {limits.seconds} can be taken; cut it"
 
 
-def measure(path: str, most_seconds: float, most_pictures: int) -> Iterator[tuple]:
+def measured_pictures(path: str, most_seconds: float, most_pictures: int) -> Iterator[tuple]:
     """Size and length of the pictures of a file, by its packets and without decoding any; runs in a child process.
 
     What a file states about its length need not be so. It is read as far as it holds no more than `most_seconds` and

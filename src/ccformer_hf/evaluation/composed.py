@@ -19,7 +19,7 @@ from ..metrics.semantic import SemanticSegmentation
 from ..model.modeling_ccformer import CCFormerForAudioVisualSegmentation
 from ..model.processing_ccformer import AudioVisualProcessor
 from ..model.timing_ccformer import SAMPLING_RATE
-from .synthetic import predict, silence_and_noises
+from .synthetic import predict_maps, silence_and_noises
 
 LARGE_ENOUGH = 0.01  # share of the picture, in every frame, of an object that takes part in a swap
 
@@ -89,18 +89,18 @@ def evaluate_composed(
     seen = SemanticSegmentation(len(labels), IGNORE_LABEL, absent_classes="skip")
     for index in tqdm(range(clips), desc="evaluating", unit="clip"):
         clip, rng = compose_clip(material, seed, index), np.random.default_rng([seed, index])
-        found_map = predict(model, processor, clip, clip.waveform)
+        found_map = predict_maps(model, processor, clip, clip.waveform)
         known = clip.labels != IGNORE_LABEL
         figures["binary_miou"] += list(binary_iou((found_map > 0) & known, (clip.labels > 0) & known))
         for scores in (semantic, seen):
             scores.add(found_map, clip.labels)
         for figure, sound in _sounds_of_nothing_visible(material, clip, rng).items():
-            figures[figure].append(float((predict(model, processor, clip, sound) > 0).mean()))
+            figures[figure].append(float((predict_maps(model, processor, clip, sound) > 0).mean()))
         pair = _pair(material, clip, rng)
         if pair is not None:
             new, old = pair
             sound = _played(material, clip.class_ids[new], len(clip.frames), rng)
-            swapped = predict(model, processor, clip, sound) > 0
+            swapped = predict_maps(model, processor, clip, sound) > 0
             figures["swap_iou_new"] += list(binary_iou(swapped, clip.masks[new]))
             figures["swap_iou_old"] += list(binary_iou(swapped, clip.masks[old]))
     means = {figure: float(np.mean(values)) for figure, values in figures.items()}

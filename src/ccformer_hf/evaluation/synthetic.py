@@ -70,7 +70,7 @@ def silence_and_noises(rng: np.random.Generator, seconds: int) -> dict[str, np.n
 
 
 @torch.inference_mode()
-def predict(
+def predict_maps(
     model: CCFormerForAudioVisualSegmentation,
     processor: AudioVisualProcessor,
     clip: SyntheticClip,
@@ -104,15 +104,15 @@ def evaluate_synthetic(
     semantic = SemanticSegmentation(len(CLASS_NAMES), absent_classes="skip")
     for index in tqdm(range(clips), desc="evaluating", unit="clip"):
         clip = make_clip("ms3", seed, index)
-        binary.append(binary_iou(predict(model, processor, clip, clip.waveform) > 0, clip.labels > 0))
+        binary.append(binary_iou(predict_maps(model, processor, clip, clip.waveform) > 0, clip.labels > 0))
         for figure, sound in sounds_of_nothing_visible(seed, index, len(clip.frames)).items():
-            marked[figure].append((predict(model, processor, clip, sound) > 0).mean())
+            marked[figure].append((predict_maps(model, processor, clip, sound) > 0).mean())
         first, second = clip.object_masks[0], clip.object_masks[1]
-        swapped = predict(model, processor, clip, clip.object_sounds[1]) > 0
+        swapped = predict_maps(model, processor, clip, clip.object_sounds[1]) > 0
         new.append(binary_iou(swapped, second))
         old.append(binary_iou(swapped, first))
         clip = make_clip("avss", seed, index)
-        semantic.add(predict(model, processor, clip, clip.waveform), clip.labels)
+        semantic.add(predict_maps(model, processor, clip, clip.waveform), clip.labels)
     return SyntheticScores(
         binary_miou=float(np.mean(np.concatenate(binary))),
         class_miou=semantic.compute()["miou"],

@@ -32,7 +32,7 @@ from ..model.sliding_window_ccformer import (
 from .contained_media import iter_frames_at, iter_sounds, probe, sampled_frames
 from .loading import load, trained_on
 from .result_folder import claim_folder, made_with, mark_result, result_folder
-from .results import FORMATS, SHEET_FRAMES, thumbnail, write_results, write_sheet
+from .results import FORMATS, SHEET_FRAMES, thumbnail, write_json, write_masks, write_overlay, write_sheet
 from .segments_json import Segments, empty_segments, readable_name
 
 Model = str | os.PathLike | tuple[CCFormerForAudioVisualSegmentation, AudioVisualProcessor]
@@ -200,7 +200,11 @@ def _write_all(
         frames = _keeping_thumbnails(iter_frames_at(info.path, samples.times), on_sheet.tolist(), thumbnails)
         predicted = predict_video(info, samples, frames, model, processor, settings)
         segmented = segment_frames(predicted, samples, processor, settings.threshold)
-        write_results(folder, info, segmented, segments, formats, sound, on_progress=bar.update)
+        write_masks(folder, segmented, segments, bar.update)
+        if "video" in formats:
+            write_overlay(folder, info, segments, sound, on_progress=bar.update)
+    if "json" in formats:
+        write_json(folder, segments)
     if "sheet" in formats:
         write_sheet(folder, info, segments, thumbnails)
     if "masks" not in formats:

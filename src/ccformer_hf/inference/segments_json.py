@@ -69,7 +69,7 @@ class SourceRecord(TypedDict):
     has_audio: bool
 
 
-class ModelRecord(TypedDict):
+class ModelInfo(TypedDict):
     """The model: its `name`, and what it was `trained_on` by its folder's `checkpoint.json`, None where unknown."""
 
     name: str
@@ -88,7 +88,7 @@ class Segments(TypedDict):
         frames: one entry per sampled frame.
     """
 
-    model: ModelRecord
+    model: ModelInfo
     source: SourceRecord
     fps: float
     threshold: float
@@ -97,7 +97,7 @@ class Segments(TypedDict):
 
 
 def empty_segments(
-    info: MediaInfo, model: ModelRecord, names: Mapping[int, str], settings: InferenceSettings
+    info: MediaInfo, model: ModelInfo, names: Mapping[int, str], settings: InferenceSettings
 ) -> Segments:
     """The file before its first frame.
 
@@ -124,7 +124,7 @@ def empty_segments(
     }
 
 
-def class_names(segments: Segments) -> dict[int, str]:
+def names_by_id(segments: Segments) -> dict[int, str]:
     """Class id -> name, all that the model knows."""
     return {int(class_id): name for class_id, name in segments["classes"].items()}
 

@@ -130,7 +130,7 @@ class _Blend:
         region[...] = mixed
 
 
-class Overlay:
+class YuvOverlay:
     """The masks of one moment, ready to be laid over any number of frames of a video.
 
     All that does not depend on the frame is computed here once; `draw_on` then touches only the box around the masks,
@@ -205,7 +205,7 @@ def overlay(
     """A copy of `frame` (H, W, 3) uint8 RGB with the masks of `class_map` (H, W) uint8, and a legend, laid over it.
 
     Raises:
-        ValueError: as in `Overlay`, and for a frame of another size or type.
+        ValueError: as in `YuvOverlay`, and for a frame of another size or type.
     """
     _check(class_map, opacity)
     if frame.shape != (*class_map.shape, 3) or frame.dtype != np.uint8:

@@ -24,7 +24,7 @@ from ..model.media_ccformer import MediaError, MediaInfo, shown_path
 from ..model.timing_ccformer import FrameTiming
 from .agreement import Thresholds, agreed_labels, silent_classes
 from .classes import SoundingClass
-from .review import Row, draw_clip, review_rows, write_review
+from .review import ReviewRow, draw_clip, review_rows, write_review
 from .segmenter import Segmenter
 from .tagger import Tagger
 from .videos import VideoClip, iter_clips, share_out, video_names
@@ -179,7 +179,7 @@ def _write(
     labels: np.ndarray,
     sureness: np.ndarray,
     class_names: Sequence[str],
-) -> list[Row]:
+) -> list[ReviewRow]:
     parts = SimpleNamespace(name=name, frames=clip.frames, labels=labels, waveform=clip.waveform)
     write_folder_clip(parts, split, folder)
     draw_clip(folder, split, name, class_names)

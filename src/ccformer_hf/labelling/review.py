@@ -40,7 +40,7 @@ STRIPE = 6  # pixels of the stripes over what is ignored
 
 
 @dataclass(frozen=True)
-class Row:
+class ReviewRow:
     """One row of `review.csv`.
 
     Attributes:
@@ -59,7 +59,9 @@ class Row:
     keep: str = "yes"
 
 
-def review_rows(split: str, clip: str, labels: np.ndarray, sureness: np.ndarray, names: Sequence[str]) -> list[Row]:
+def review_rows(
+    split: str, clip: str, labels: np.ndarray, sureness: np.ndarray, names: Sequence[str]
+) -> list[ReviewRow]:
     """The rows of a clip: of the whole, and of each class in it.
 
     Args:
@@ -68,20 +70,20 @@ def review_rows(split: str, clip: str, labels: np.ndarray, sureness: np.ndarray,
         sureness: `(T, C)`, 0..1, of the classes without the background.
         names: of the class ids, background first.
     """
-    rows = [Row(split, clip, WHOLE_CLIP, _spans(range(len(labels))), "")]
+    rows = [ReviewRow(split, clip, WHOLE_CLIP, _spans(range(len(labels))), "")]
     for class_id in np.unique(labels).tolist():
         if 0 < class_id < IGNORE_LABEL:
             seconds = np.flatnonzero((labels == class_id).any(axis=(1, 2)))
             score = f"{sureness[seconds, class_id - 1].mean():.2f}"
-            rows.append(Row(split, clip, names[class_id], _spans(seconds.tolist()), score))
+            rows.append(ReviewRow(split, clip, names[class_id], _spans(seconds.tolist()), score))
     return rows
 
 
-def write_review(folder: Path, rows: Sequence[Row]) -> None:
+def write_review(folder: Path, rows: Sequence[ReviewRow]) -> None:
     """Writes `review.csv` and `review.html`, each whole or not at all."""
     with atomic_file(folder / REVIEW_FILE) as temporary, open(temporary, "w", newline="", encoding="utf-8") as file:
         csv.writer(file, lineterminator="\n").writerows(
-            [[field.name for field in fields(Row)], *(astuple(row) for row in rows)]
+            [[field.name for field in fields(ReviewRow)], *(astuple(row) for row in rows)]
         )
     with atomic_file(folder / PAGE_FILE) as temporary:
         temporary.write_text(_page(rows), encoding="utf-8")
@@ -151,13 +153,13 @@ def strike(folder: str | os.PathLike) -> tuple[int, int]:
     return sum(map(len, ignored.values())), len(removed)
 
 
-def _read_review(folder: Path, names: Sequence[str]) -> list[Row]:
+def _read_review(folder: Path, names: Sequence[str]) -> list[ReviewRow]:
     path = folder / REVIEW_FILE
     if not path.is_file():
         raise FileNotFoundError(f"{path}: there is no such file; name a folder that `ccformer data label` wrote")
     if path.stat().st_size > MOST_BYTES:
         raise ValueError(f"{path}: has {path.stat().st_size} bytes; expected at most {MOST_BYTES}")
-    columns = [field.name for field in fields(Row)]
+    columns = [field.name for field in fields(ReviewRow)]
     lines = read_csv(path)
     _, head = next(lines, (1, []))
     if head != columns:
@@ -166,7 +168,7 @@ def _read_review(folder: Path, names: Sequence[str]) -> list[Row]:
     for number, line in lines:
         if len(line) != len(columns):
             raise ValueError(f"{path}, line {number}: has {len(line)} columns; expected {','.join(columns)}")
-        rows.append((f"{path}, line {number}", Row(*line[:-1], keep=line[-1].strip().lower())))
+        rows.append((f"{path}, line {number}", ReviewRow(*line[:-1], keep=line[-1].strip().lower())))
     clips = {split: {clip.name for clip in entries(folder / split)} for split in SPLITS}
     # A clip that an earlier call removed before it was stopped is no fault, but its name must be none of a path.
     for _, row in rows:
@@ -177,7 +179,7 @@ def _read_review(folder: Path, names: Sequence[str]) -> list[Row]:
     return [row for _, row in rows]
 
 
-def _check(row: Row, where: str, clips: Mapping[str, set[str]], names: Sequence[str]) -> None:
+def _check(row: ReviewRow, where: str, clips: Mapping[str, set[str]], names: Sequence[str]) -> None:
     if row.keep not in ("yes", "no"):
         raise ValueError(f"{where}: keep is {row.keep!r}; expected yes or no")
     if row.split not in clips:
@@ -233,9 +235,9 @@ def _spans(seconds: Sequence[int]) -> str:
     return " ".join("-".join(map(str, span)) for span in spans)
 
 
-def _page(rows: Sequence[Row]) -> str:
+def _page(rows: Sequence[ReviewRow]) -> str:
     """The page as one text. Names of clips and classes are escaped: they come from elsewhere."""
-    clips: dict[tuple[str, str], list[Row]] = {}
+    clips: dict[tuple[str, str], list[ReviewRow]] = {}
     for row in rows:
         clips.setdefault((row.split, row.clip), []).append(row)
     parts = [

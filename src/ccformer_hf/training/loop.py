@@ -36,7 +36,7 @@ from ..stop_signals import Stopped
 from .batch_norms import share_batch_norms, training_batch_norms, uncounted
 from .ema import ExponentialMovingAverage
 from .recipe import Recipe
-from .report import model_record, prediction_sheets, write_report
+from .report import model_record, prediction_sheets, write_training_report
 from .run_folder import RunFolder
 from .state import Progress, TrainingState
 
@@ -202,7 +202,7 @@ def train(
         accelerator.print(line)
     if tracker:
         accelerator.init_trackers("ccformer", config={"recipe": json.dumps(recipe.as_dict())})
-    with StopSignals() as stopped:
+    with StopRequest() as stopped:
         loop.run(steps_to_come, validate_every, validation, workers, stopped)
     return state.progress
 
@@ -211,7 +211,7 @@ class TrainingStopped(Stopped):
     """SIGTERM or Ctrl-C, after the state was saved; the text says how to go on."""
 
 
-class StopSignals:
+class StopRequest:
     """Remembers SIGTERM and Ctrl-C, so that the state is saved after the current step; a second Ctrl-C stops at once.
 
     `number` is that of the signal, None where none came.
@@ -220,7 +220,7 @@ class StopSignals:
     def __init__(self):
         self.number: int | None = None
 
-    def __enter__(self) -> "StopSignals":
+    def __enter__(self) -> "StopRequest":
         self._before = {number: signal.signal(number, self._ask) for number in (signal.SIGTERM, signal.SIGINT)}
         return self
 
@@ -307,7 +307,7 @@ class _Loop:
         validate_every: int,
         validation: Dataset | None,
         workers: int,
-        stopped: StopSignals,
+        stopped: StopRequest,
     ) -> None:
         progress, main, steps = self.progress, self.accelerator.is_main_process, self.steps
         bar = tqdm(total=steps, initial=progress.step, desc="training", unit="step", disable=not main, mininterval=2)
@@ -341,7 +341,7 @@ class _Loop:
         with self.state.ema.swapped_in():  # what was validated is what is kept
             self.save_model(self.run_folder.last)
         if main:
-            write_report(self.run_folder.path, progress.losses, progress.validations, progress.seconds)
+            write_training_report(self.run_folder.path, progress.losses, progress.validations, progress.seconds)
         self.accelerator.end_training()
 
     def step(

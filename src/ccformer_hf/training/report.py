@@ -65,7 +65,9 @@ def model_record(
     )
 
 
-def write_report(folder: Path, losses: Sequence[float], validations: Sequence[dict[str, Any]], seconds: float) -> None:
+def write_training_report(
+    folder: Path, losses: Sequence[float], validations: Sequence[dict[str, Any]], seconds: float
+) -> None:
     """Writes `report.md` and `report.png`, the curves of loss and validation mIoU."""
     curves = {"loss": (np.arange(1, len(losses) + 1), np.asarray(losses))}
     if validations:
