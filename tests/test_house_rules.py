@@ -64,9 +64,9 @@ FLOORS = [
     {"model", "metrics", "checkpoints", "atomic", "stop_signals", "registration", "shared_work"},
     {"auto", "data"},
     {"inference"},
-    {"evaluation", "benchmarking", "labelling", "model_card"},
+    {"evaluation", "labelling", "model_card"},
     {"training"},
-    {"hub", "demo"},
+    {"benchmarking", "hub", "demo"},
     {"cli"},
 ]
 FLOOR = {part: number for number, parts in enumerate(FLOORS) for part in parts}

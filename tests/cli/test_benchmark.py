@@ -165,7 +165,7 @@ def test_larger_frames(folder, untimed, tmp_path):
         (["--frames", "5,,20"], "--frames: '': expected a number"),
         (["--batches", "1,4,1"], "--batches: 1,4,1: expected different numbers"),
         (["--backbone", "vgg"], "--backbone: invalid choice: 'vgg'"),
-        (["--model", "x", "--backbone", "resnet-50"], "not allowed with argument"),
+        (["--model", "x", "--backbone", "pvt-v2-b5"], "not allowed with argument"),
         (["--dtype", "int8"], "--dtype: invalid choice: 'int8'"),
     ],
 )

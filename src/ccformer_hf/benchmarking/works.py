@@ -14,7 +14,7 @@ from transformers import Mask2FormerConfig, Mask2FormerForUniversalSegmentation
 from ..model.configuration_ccformer import CCFormerConfig
 from ..model.layers_ccformer import time_embedding
 from ..model.modeling_ccformer import CCFormerForAudioVisualSegmentation
-from .choices import BACKBONES
+from ..training.recipe import read_recipe
 from .measuring import Work
 
 WHOLE, FLOOR, MASK2FORMER, REST = "whole model", "both backbones", "Mask2Former", "the rest"
@@ -54,8 +54,9 @@ class Clips:
 
 
 def random_model(backbone: str) -> CCFormerForAudioVisualSegmentation:
-    """A model of random weights, which are as fast as trained ones, on one of `BACKBONES`."""
-    return CCFormerForAudioVisualSegmentation(CCFormerConfig(backbone_config=BACKBONES[backbone])).eval()
+    """A model of random weights, which are as fast as trained ones, on the visual backbone of a recipe."""
+    config = CCFormerConfig(backbone_config=read_recipe(backbone).model["backbone_config"])
+    return CCFormerForAudioVisualSegmentation(config).eval()
 
 
 def mask2former(model: CCFormerForAudioVisualSegmentation) -> Mask2FormerForUniversalSegmentation:

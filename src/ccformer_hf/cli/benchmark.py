@@ -7,7 +7,7 @@ from contextlib import nullcontext
 from pathlib import Path
 
 from ..atomic import AtomicFolder, refuse_filled_folder
-from ..benchmarking.choices import BACKBONES, DEFAULT_BACKBONE, TABLES
+from ..benchmarking.choices import BACKBONES, TABLES
 from .arguments import add_command, add_device, at_least, needs_extra, quiet_transformers
 
 BENCHMARK_EXAMPLES = """\
@@ -42,7 +42,7 @@ def add_benchmark(commands) -> None:
     of = benchmark.add_mutually_exclusive_group()
     of.add_argument("--model", help="model folder, Hub id, or ccformer-small or ccformer-tiny")
     of.add_argument(
-        "--backbone", choices=BACKBONES, default=DEFAULT_BACKBONE, help="random weights (default: %(default)s)"
+        "--backbone", choices=BACKBONES, default=BACKBONES[0], help="random weights (default: %(default)s)"
     )
     first = "; the first is that of the tables where it does not vary (default: %(default)s)"
     add("--batches", type=numbers(at_least(1)), default="1,4,16", metavar="N,...", help=f"clips at a time{first}")
