@@ -17,6 +17,18 @@ def synthetic(tmp_path_factory):
     return write_synthetic_set(root, "ms3", clips=6, seed=0, workers=1, progress=False, size=32)
 
 
+# make ----------------------------------------------------------------------------------------------------------------
+
+
+def test_data_make(tmp_path, capsys):
+    arguments = ["data", "make", str(tmp_path / "set"), "--setting", "ms3", "--clips", "3", "--seed", "4"]
+    assert cli.main([*arguments, "--workers", "1"]) == 0
+    assert "3 clips (ms3, seed 4)" in capsys.readouterr().out
+    assert (tmp_path / "set" / "Multi-sources" / "ms3_meta_data.csv").exists()
+    assert cli.main([*arguments, "--workers", "1"]) == 2
+    assert "exists already" in capsys.readouterr().err
+
+
 # check ---------------------------------------------------------------------------------------------------------------
 
 

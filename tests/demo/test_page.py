@@ -1,11 +1,8 @@
-import importlib
 import os
 import signal
-import sys
 import tempfile
 import time
 from functools import partial
-from types import SimpleNamespace
 
 import gradio
 import planted
@@ -15,7 +12,6 @@ from made_media import make_video
 
 from ccformer_hf.checkpoints import DEFAULT_MODEL
 from ccformer_hf.demo import app as module
-from ccformer_hf.demo import zero_gpu
 from ccformer_hf.demo.app import EXAMPLES, OTHER, OWN, SILENT, Demo, launch
 from ccformer_hf.demo.limits import Limits
 from ccformer_hf.demo.models import Models
@@ -147,20 +143,3 @@ def test_uploads_and_results_are_removed_in_time(folder, video, tmp_path, monkey
         assert names() == {path.name for path in EXAMPLES}
     finally:
         gradio.close_all()
-
-
-def test_zero_gpu_is_used_where_it_is(monkeypatch):
-    asked = []
-
-    def gpu(duration):
-        asked.append(duration)
-        return lambda function: lambda *given: ("on the GPU", function(*given))
-
-    assert zero_gpu.on_gpu(abs) is abs  # nothing is needed elsewhere
-    monkeypatch.setitem(sys.modules, "spaces", SimpleNamespace(GPU=gpu))
-    try:
-        assert importlib.reload(zero_gpu).on_gpu(abs)(-1) == ("on the GPU", 1)
-        assert asked == [zero_gpu.SECONDS]
-    finally:
-        monkeypatch.delitem(sys.modules, "spaces")
-        importlib.reload(zero_gpu)

@@ -1,17 +1,13 @@
-import json
 import os
-import shutil
 
 import numpy as np
 import planted
 import pytest
 import torch
 from made_media import SIZE, SoundTrack, VideoTrack, make_video, write_media
-from safetensors.torch import load_file, save_file
 
 from ccformer_hf.inference import contained_media
 from ccformer_hf.inference import segmenting as module
-from ccformer_hf.inference.loading import load, trained_on
 from ccformer_hf.inference.segmenting import iter_segments
 from ccformer_hf.model import sliding_window_ccformer
 from ccformer_hf.model.media_ccformer import MediaError
@@ -139,35 +135,6 @@ def test_a_crash_is_an_error_like_any_other(loaded, video, monkeypatch):
         iter_segments(video, *loaded)
 
 
-def test_load_says_what_is_wrong(folder, tmp_path):
-    with pytest.raises(FileNotFoundError, match="no such model folder"):
-        load(tmp_path / "nope")
-    (tmp_path / "empty").mkdir()
-    with pytest.raises(FileNotFoundError, match=r"has no config\.json"):
-        load(tmp_path / "empty")
-    for name in ("config.json", "processor_config.json", "model.safetensors"):
-        (tmp_path / "empty" / name).write_bytes((folder / name).read_bytes())
-    config = json.loads((folder / "config.json").read_text())
-    (tmp_path / "empty" / "config.json").write_text(json.dumps(config | {"model_type": "bert"}))
-    with pytest.raises(ValueError, match="of type 'bert'"):
-        load(tmp_path / "empty")
-    with pytest.raises(ValueError, match="device is 'toaster'"):
-        load(folder, "toaster")
-
-
-@pytest.mark.parametrize("value", [float("nan"), float("inf")])
-def test_weights_that_are_no_numbers_are_refused(folder, tmp_path, value):
-    broken = shutil.copytree(folder, tmp_path / "broken")
-    weights = load_file(broken / "model.safetensors")
-    name = sorted(weights)[0]
-    weights[name].view(-1)[0] = value
-    save_file(weights, broken / "model.safetensors", metadata={"format": "pt"})
-    with pytest.raises(
-        ValueError, match=f"^{broken}: its weights are not all numbers, .* holds NaN or infinity; take"
-    ):
-        load(broken)
-
-
 def test_a_model_that_gives_no_numbers_is_told(loaded, video, monkeypatch):
     model, processor = loaded
     forward = model.forward
@@ -180,19 +147,3 @@ def test_a_model_that_gives_no_numbers_is_told(loaded, video, monkeypatch):
     monkeypatch.setattr(model, "forward", overflowing)
     with pytest.raises(ValueError, match="small: gives NaN for this clip; .*torch.float32"):
         list(iter_segments(video, model, processor))
-
-
-@pytest.mark.skipif(torch.cuda.is_available(), reason="has a GPU")
-def test_no_gpu(folder):
-    with pytest.raises(ValueError, match="0 CUDA GPUs"):
-        load(folder, "cuda")
-
-
-def test_trained_on(folder, loaded):
-    assert trained_on(loaded[0]) is None
-    card = folder / "checkpoint.json"
-    card.write_text(json.dumps({"trained_on": "synthetic clips"}))
-    try:
-        assert trained_on(loaded[0]) == "synthetic clips"
-    finally:
-        card.unlink()

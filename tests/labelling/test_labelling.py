@@ -8,11 +8,10 @@ from PIL import Image
 
 from ccformer_hf.data.folder import list_folder_clips
 from ccformer_hf.data.loading import load_folder
-from ccformer_hf.labelling import review
 from ccformer_hf.labelling.agreement import Thresholds
 from ccformer_hf.labelling.classes import SoundingClass
 from ccformer_hf.labelling.labelling import label_clip, label_videos, probe_videos
-from ccformer_hf.labelling.review import WHOLE_CLIP, strike
+from ccformer_hf.labelling.review import WHOLE_CLIP
 from ccformer_hf.labelling.videos import VideoClip
 
 CLASSES = (
@@ -146,68 +145,6 @@ def test_the_review_lists_what_is_marked(made):
     assert "src='review/train/one-00000.jpg'" in page and "dog in 0-1 (0.45); piano in 3-4 (0.81)" in page
     with Image.open(out / "review" / "train" / "one-00000.jpg") as picture:
         assert picture.size == (5 * 320 + 4 * 6, 240)
-
-
-def test_what_is_struck_out_is_ignored(made):
-    out, _ = made
-    before = (out / "review" / "train" / "one-00000.jpg").read_bytes()
-    wrong = {("one-00000", "dog"), ("one-00005", WHOLE_CLIP)}
-    write_review(out, [(*row[:-1], "no" if row[1:3] in wrong else "yes") for row in read_review(out)])
-    assert strike(out) == (1, 1)
-    found = labels_in(out)
-    assert list(found) == ["one-00000", "two-00000"]
-    ignored = np.where(DOG == 1, 255, 0)
-    np.testing.assert_array_equal(found["one-00000"], [ignored, ignored, NOTHING, PIANO, PIANO])
-    assert [row[1:3] for row in read_review(out)] == [
-        ("one-00000", WHOLE_CLIP),
-        ("one-00000", "piano"),
-        ("two-00000", WHOLE_CLIP),
-    ]
-    assert (
-        not (out / "review" / "train" / "one-00005.jpg").exists()
-        and "one-00005" not in (out / "review.html").read_text()
-    )
-    assert (out / "review" / "train" / "one-00000.jpg").read_bytes() != before
-    assert strike(out) == (0, 0)
-
-
-@pytest.mark.parametrize(
-    "row, told",
-    [
-        (("train", "one-00000", "dog", "0", "", "maybe"), "line 2: keep is 'maybe'; expected yes or no"),
-        (("train", "one-00000", "dgo", "0", "", "no"), "line 2: there is no class 'dgo' .did you mean 'dog'"),
-        (("train", "one-00001", "dog", "0", "", "no"), "line 2: train has no clip 'one-00001' .did you mean"),
-        (("train", "../x", WHOLE_CLIP, "0", "", "no"), "line 2: train has no clip '../x'"),
-        (("..", "one-00000", "dog", "0", "", "no"), "line 2: split is '..'"),
-        (("train", "one-00000"), "line 2: has 2 columns"),
-    ],
-)
-def test_a_review_that_cannot_be_understood_changes_nothing(made, row, told):
-    out, _ = made
-    files = {path: path.read_bytes() for path in out.rglob("*.png")}
-    write_review(out, [row, ("train", "one-00005", "dog", "0-1", "", "no")])
-    with pytest.raises(ValueError, match=told):
-        strike(out)
-    assert {path: path.read_bytes() for path in out.rglob("*.png")} == files
-
-
-def raise_stopped(*_):
-    raise RuntimeError("stopped")
-
-
-def test_a_strike_goes_on_after_a_stop(made, monkeypatch):
-    out, _ = made
-    write_review(out, [(*row[:-1], "no" if row[2] == WHOLE_CLIP else "yes") for row in read_review(out)[:5]])
-    with monkeypatch.context() as stopped, pytest.raises(RuntimeError):
-        stopped.setattr(review, "write_review", raise_stopped)
-        strike(out)
-    assert strike(out) == (0, 2) and list(labels_in(out)) == ["two-00000"]
-
-
-def test_a_folder_without_a_review_is_refused(tmp_path):
-    (tmp_path / "classes.txt").write_text("dog\n")
-    with pytest.raises(FileNotFoundError, match="review.csv: there is no such file"):
-        strike(tmp_path)
 
 
 def test_only_what_may_sound_is_drawn():
