@@ -1,4 +1,3 @@
-import io
 import os
 import shutil
 import warnings
@@ -262,21 +261,6 @@ def test_the_label_maps_tell_what_sounds_in_clips_of_ones_own(sets, processor):
     found = {other for other in range(4) if any(torch.equal(sounds[other], features) for features in heard)}
     assert found and all(shown[index].isdisjoint(shown[other]) for other in found)
     assert not same(feed(clips, processor, Augmentation(mix=1))[0, index], feed(clips, processor)[0, index])
-
-
-def test_a_clip_with_nothing_in_its_label_maps_is_not_known(sets):
-    clips = sets["folder"].map(
-        lambda path: {"labels": [{"bytes": blank_png(), "path": None}]},
-        input_columns="id",
-        features=sets["folder"].features,
-    )
-    assert {SoundingClasses(clips).of(index) for index in range(4)} == {frozenset()}
-
-
-def blank_png() -> bytes:
-    file = io.BytesIO()
-    Image.new("L", (4, 4)).save(file, "PNG")
-    return file.getvalue()
 
 
 def test_sounds_of_other_rates_are_mixed_in_too(sets, processor):
