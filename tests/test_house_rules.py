@@ -2,6 +2,7 @@
 
 import ast
 import re
+from fnmatch import fnmatch
 from pathlib import Path
 
 import pytest
@@ -102,10 +103,60 @@ def test_imports_go_down_only(path):
     assert upwards == [], f"{part} (floor {FLOOR[part]}) must not import {upwards}"
 
 
-def test_the_map_names_every_part():
-    tree = (ROOT / "CONTRIBUTING.md").read_text().split("```text")[1].split("```")[0]
-    named = {line.split()[0].removesuffix("/").removesuffix(".py") for line in tree.splitlines() if line.strip()}
-    assert set(FLOOR) <= named
+def mapped_paths() -> set[str]:
+    """The paths in the map of CONTRIBUTING.md, folders with a slash at their end; indented is inside."""
+    tree = (ROOT / "CONTRIBUTING.md").read_text().split("```text\n")[1].split("```")[0]
+    paths, above = set(), []
+    for line in tree.splitlines():
+        above = above[: (len(line) - len(line.lstrip())) // 2] + [line.split()[0]]
+        paths.add("".join(above))
+    return paths
+
+
+def test_the_map_names_every_folder_and_the_modules_beside_them():
+    files = [path.relative_to(ROOT) for path in repository_files() if not path.name.startswith(".")]
+    folders = ("src/ccformer_hf/", "examples/", "space/", "tests/")  # pip puts another one into src/
+    drawn = [path for path in files if path.as_posix().startswith(folders)]
+    real = {f"{parent.as_posix()}/" for path in drawn for parent in path.parents} - {"./", "src/"}
+    real = {folder for folder in real if folder == "tests/" or not folder.startswith("tests/")}
+    real |= {path.as_posix() for path in drawn if path.parent == PACKAGE.relative_to(ROOT) and path.suffix == ".py"}
+    real = {path for path in real if "/__" not in path}
+    mapped = mapped_paths()
+    assert [path for path in sorted(real) if not any(fnmatch(path, entry) for entry in mapped)] == []
+    assert [entry for entry in sorted(mapped) if not any(fnmatch(path, entry) for path in real)] == []
+
+
+# Modules whose tests are not in the file of their name, and files of tests that are named after no module.
+TESTED_ELSEWHERE = {
+    "metrics/avs_binary/avs_binary.py": "three lines each that name a metric; tests/metrics/test_evaluate_module.py",
+    "metrics/avs_dataset/avs_dataset.py": "the same",
+    "metrics/avs_semantic/avs_semantic.py": "the same",
+}
+OTHER_TESTS = {
+    "model/test_common_*.py": "the tests of transformers for every model",
+    "demo/test_page.py": "the page of demo/app.py as its user sees it",
+}
+
+
+def test_tests_lie_in_the_file_of_their_modules_name():
+    """A module that defines nothing, such as a list of choices, needs none."""
+    defining = [
+        path.relative_to(PACKAGE)
+        for path in MODULES
+        if not path.name.startswith("__")
+        and any(isinstance(n, ast.FunctionDef | ast.ClassDef) for n in ast.parse(path.read_text()).body)
+    ]
+    tests = ROOT / "tests"
+    without = [str(path) for path in defining if not (tests / path.parent / f"test_{path.name}").is_file()]
+    assert without == sorted(TESTED_ELSEWHERE)
+    others = [
+        path.relative_to(tests).as_posix()
+        for path in sorted(tests.rglob("test_*.py"))
+        if path.parent != tests
+        and not (PACKAGE / path.relative_to(tests).with_name(path.name.removeprefix("test_"))).is_file()
+    ]
+    assert [path for path in others if not any(fnmatch(path, pattern) for pattern in OTHER_TESTS)] == []
+    assert [pattern for pattern in OTHER_TESTS if not any(fnmatch(path, pattern) for path in others)] == []
 
 
 def repository_files() -> list[Path]:
