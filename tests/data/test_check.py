@@ -147,9 +147,9 @@ WAV = "Multi-sources/ms3_data/audio_wav/test/*.wav"
     [
         ("ms3", FRAME, cut, check.BAD_PICTURE, "runcated"),
         ("ms3", FRAME, empty, check.BAD_PICTURE, "it is empty"),
-        ("ms3", MASK, write_text, check.BAD_PICTURE, "it is no picture"),
+        ("ms3", MASK, write_text, check.BAD_PICTURE, "it is not a picture"),
         ("avss", "v1m/*/frames/2.jpg", cut, check.BAD_PICTURE, "runcated"),
-        ("avss", "v2/*/frames/9.jpg", write_text, check.BAD_PICTURE, "it is no picture"),
+        ("avss", "v2/*/frames/9.jpg", write_text, check.BAD_PICTURE, "it is not a picture"),
         ("ms3", WAV, empty, check.BAD_SOUND, "it is empty"),
         ("ms3", WAV, cut, check.BAD_SOUND, "it is cut short: 79978 of 160000 bytes"),
         ("ms3", WAV, write_text, check.BAD_SOUND, ".wav"),

@@ -52,7 +52,8 @@ class TestImageProcessor(common.ImageProcessingTestMixin, unittest.TestCase):
         """A slow test of the library's, for models inside it."""
 
     @unittest.skip(
-        "transformers 5.18 alone: it imports transformers.models.<folder of the test>, which an outside model has not"
+        "of older releases (5.20 has it, 5.24 does not): it imports transformers.models.<folder of the test>, which a "
+        "model from outside does not have"
     )
     def test_pil_can_load_without_torchvision(self):
         """All tests here load without torchvision."""

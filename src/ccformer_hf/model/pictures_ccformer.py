@@ -57,7 +57,7 @@ def open_picture(source: str | os.PathLike | io.BytesIO, name: str | None = None
 
     Raises:
         FileNotFoundError: where there is no such file.
-        PictureError: for a file that is no picture, is damaged or cut short, or claims more than `LARGEST_PICTURE`
+        PictureError: for a file that is not a picture, is damaged or cut short, or claims more than `LARGEST_PICTURE`
             pixels (a ValueError too).
     """
     with _opened(source, name or str(source)) as image:
@@ -128,7 +128,7 @@ def _unreadable(name: str, error: Exception) -> PictureError:
     if isinstance(error, PermissionError):
         return PictureError(f"{name}: may not be read; give yourself read permission on it")
     what = (
-        f"it is no picture, or none of {', '.join(SUFFIXES)}"
+        f"it is not a picture, or not one of {', '.join(SUFFIXES)}"
         if isinstance(error, Image.UnidentifiedImageError)
         else error
     )

@@ -89,7 +89,7 @@ class AudioVisualProcessor(ProcessorMixin):
         feature_extractor: CCFormerFeatureExtractor | None = None,
         fps: float = 1.0,
     ):
-        self.fps = FrameTiming(fps=fps).fps
+        self.fps = FrameTiming(fps=fps).fps  # which checks it
         super().__init__(image_processor or CCFormerImageProcessor(), feature_extractor or CCFormerFeatureExtractor())
 
     @property
@@ -105,6 +105,7 @@ class AudioVisualProcessor(ProcessorMixin):
     def save_pretrained(self, save_directory: str | Path, push_to_hub: bool = False, **kwargs) -> list[str]:
         """As in any processor of transformers; but saving leaves it equal to the one loaded from there."""
         files = super().save_pretrained(save_directory, push_to_hub, **kwargs)
+        # Where the code lies is written into the file; what is loaded from there has not got it as an attribute.
         vars(self).pop("auto_map", None)
         return files
 
@@ -161,7 +162,7 @@ class AudioVisualProcessor(ProcessorMixin):
         return_tensors = image_settings.pop("return_tensors")
         # Whatever the form it came in, from here on everything is a list with one entry per clip.
         several = _is_several_clips(images)
-        clips = list(images) if several else [images]
+        clips = list(images) if several else [images]  # B clips
         if not clips:
             raise ValueError("images holds no clip; give at least one")
         sounds = self._sounds_per_clip(audio, len(clips), several)
@@ -174,6 +175,7 @@ class AudioVisualProcessor(ProcessorMixin):
         for i, clip in enumerate(clips):
             with naming_clip(i, several):
                 is_video = isinstance(clip, (str, Path))
+                # Whether sound and pictures fit is checked below where nobody said how fast the frames were taken.
                 assumed.append(not is_video and times[i] is None and frame_rates[i] is None)
                 if times[i] is not None and (is_video or frame_rates[i] is not None):
                     what = f"the video {clip}, which has its own" if is_video else "a clip whose fps is given too"
@@ -186,7 +188,7 @@ class AudioVisualProcessor(ProcessorMixin):
                     if sounds[i] is None:  # sound that is given replaces the video's own
                         sounds[i], rates[i] = video.waveform, video.sampling_rate
                 else:
-                    pictures.append(read_frames(clip))
+                    pictures.append(read_frames(clip))  # T of (H, W, 3)
                     times[i] = frame_times(FrameTiming(fps=rate), times[i], len(pictures[i]))
 
         lengths = [len(clip) for clip in pictures]
@@ -202,6 +204,7 @@ class AudioVisualProcessor(ProcessorMixin):
                 with naming_clip(i, several):
                     check_assumed_rate(lengths[i], self.fps, sound_seconds(sound, rates[i]))
         if segmentation_maps is not None:
+            # One entry per clip, as `clips` has.
             maps = segmentation_maps if several else [segmentation_maps]
             masks = label_mask if several and label_mask is not None else [label_mask] * len(clips)
             size = data["pixel_values"].shape[-2:]  # (h, w): labels as large as pixel_values
@@ -285,11 +288,13 @@ class AudioVisualProcessor(ProcessorMixin):
                 "segmentation_maps and label_mask it takes fps, sampling_rate, return_tensors and the settings of its "
                 "image processor"
             )
+        # The library sorts flat arguments to the parts; `return_tensors` goes to each, we read that of the images.
         merged = self._merge_kwargs(AudioVisualProcessorKwargs, **kwargs)
         return merged["images_kwargs"], merged["audio_kwargs"].get("sampling_rate"), fps
 
     def _pixels(self, pictures: list[list[np.ndarray]], settings: dict[str, Any]) -> list[torch.Tensor]:
         """Frames of each clip -> its pixels `(T, 3, h, w)`, one h and w for all clips."""
+        # Said, not guessed: a picture of 3 x W pixels would be taken for channels first.
         settings = {**settings, "input_data_format": "channels_last", "return_tensors": None}
         pixels = [self.image_processor(list(clip), **settings).pixel_values for clip in pictures]
         sizes = {frame.shape[-2:] for clip in pixels for frame in clip}  # each frame (3, h, w)
@@ -301,6 +306,7 @@ class AudioVisualProcessor(ProcessorMixin):
         return [torch.from_numpy(np.stack(clip)) for clip in pixels]  # (T, 3, h, w)
 
     def _sounds_per_clip(self, audio, num_clips: int, several: bool) -> list[Waveform]:
+        # A list of numbers is one sound; what else a list holds are sounds, and several of them.
         if not several:
             if is_batch_of_sounds(audio):
                 raise ValueError(
@@ -362,12 +368,13 @@ def read_frames(clip: Array | Sequence[Frame]) -> list[np.ndarray]:
 
 def _read_frame(frame: Frame, name: str) -> np.ndarray:
     if isinstance(frame, (str, Path)):
-        frame = read_picture(frame)
+        frame = read_picture(frame)  # upright RGB
     elif isinstance(frame, Image.Image):
         frame = rgb(frame, name)
-    frame = _as_array(frame)
+    frame = _as_array(frame)  # (H, W, 3)
     if frame.ndim != 3 or frame.shape[-1] != 3:
         raise ValueError(f"{name} has shape {frame.shape}; expected (height, width, 3), RGB, channels last")
+    # Floats could be 0..1 or 0..255: a guess would be silently wrong.
     if frame.dtype != np.uint8:
         nan = " and holds NaN or infinite values" if frame.dtype.kind == "f" and not np.isfinite(frame).all() else ""
         raise ValueError(
@@ -431,6 +438,7 @@ def _labels(maps, masks, lengths: list[int], size: tuple[int, int]) -> dict[str,
             raise ValueError(
                 f"{len(clip_maps)} segmentation maps are given for a clip of {length} frames; give one per frame"
             )
+        # (T,): True where the frame is annotated
         mask = np.ones(length, dtype=bool) if mask is None else _as_array(mask).astype(bool)
         if mask.shape != (length,):
             raise ValueError(
@@ -440,6 +448,7 @@ def _labels(maps, masks, lengths: list[int], size: tuple[int, int]) -> dict[str,
         label_masks.append(torch.from_numpy(mask))  # (T,)
         clip_labels[~label_masks[-1]] = IGNORE_LABEL  # whatever a map holds there, nobody annotated it
         labels.append(clip_labels)
+    # (B, T, h, w) and (B, T): no loss and no score counts padding.
     return {"labels": _padded(labels, IGNORE_LABEL), "label_mask": _padded(label_masks, False)}
 
 
@@ -448,8 +457,8 @@ def _read_map(class_map: Frame, size: tuple[int, int]) -> np.ndarray:
     if isinstance(class_map, (str, Path)):
         class_map = read_labels(class_map)
     elif isinstance(class_map, Image.Image):
-        class_map = upright(class_map)
-    class_map = _as_array(class_map)
+        class_map = upright(class_map)  # as its frame is; its values, palette or not, are the ids
+    class_map = _as_array(class_map)  # (H, W)
     if class_map.ndim != 2 or class_map.dtype.kind not in "biu" or not class_map.size:
         raise ValueError(
             f"a segmentation map has shape {class_map.shape} and type {class_map.dtype}; expected class numbers as "
@@ -465,7 +474,7 @@ def _read_map(class_map: Frame, size: tuple[int, int]) -> np.ndarray:
 def _clip_probabilities(outputs, target_sizes, num_frames) -> list[tuple[torch.Tensor, tuple[int, int]]]:
     """Per clip: its probabilities `(T, K, h, w)` without padded frames, and the size to resize them to."""
     logits = outputs.logits
-    num_clips, most_frames = logits.shape[:2]
+    num_clips, most_frames = logits.shape[:2]  # (B, T, K, h, w)
     sizes = (
         [tuple(logits.shape[-2:])] * num_clips if target_sizes is None else [_as_size(size) for size in target_sizes]
     )
@@ -488,6 +497,7 @@ def _clip_probabilities(outputs, target_sizes, num_frames) -> list[tuple[torch.T
 
 
 def _as_size(size: Sequence[int]) -> tuple[int, int]:
+    # A tensor too: `target_sizes=batch["sizes"]`.
     values = tuple(int(value) for value in size) if isinstance(size, (tuple, list, torch.Tensor, np.ndarray)) else ()
     if len(values) != 2 or min(values) < 1:
         raise ValueError(

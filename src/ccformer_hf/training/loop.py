@@ -48,16 +48,19 @@ def parameter_groups(model: CCFormerForAudioVisualSegmentation, recipe: Recipe) 
 
     A backbone whose rate is 0 is in none, and gets no gradient.
     """
+    # Learned queries and tokens are tables of vectors: two dimensions, but no matrix that anything is multiplied by.
     embeddings = {id(module.weight) for module in model.modules() if isinstance(module, torch.nn.Embedding)}
     part_of = {}
     for part, module in (("backbone", model.model.backbone), ("audio", model.model.audio_backbone)):
-        module.requires_grad_(_rate(recipe, part) > 0)
+        module.requires_grad_(_rate(recipe, part) > 0)  # without a gradient, the pass back ends before it
         part_of |= {id(parameter): part for parameter in module.parameters()}
     groups = {(part, decayed): [] for part in ("backbone", "audio", "rest") for decayed in (True, False)}
     for parameter in model.parameters():
+        # What learns nothing is not given to the optimizer, which would keep two moments of it.
         if parameter.requires_grad:
             part = part_of.get(id(parameter), "rest")
             groups[part, parameter.ndim >= 2 and id(parameter) not in embeddings].append(parameter)
+    # `part` is ours: by it `step` finds the rate of a group.
     return [
         {"params": parameters, "part": part, "weight_decay": recipe.weight_decay if decayed else 0.0}
         for (part, decayed), parameters in groups.items()
@@ -72,7 +75,7 @@ def _rate(recipe: Recipe, part: str) -> float:
 def warm_up_and_cosine(step: int, steps: int, warmup: int) -> float:
     """Share of the learning rate at a step (from 0): rises over `warmup` steps, then falls as a cosine to 0."""
     if step < warmup:
-        return (step + 1) / warmup
+        return (step + 1) / warmup  # + 1: no step is without effect
     return 0.5 * (1 + math.cos(math.pi * (step - warmup) / max(1, steps - warmup)))
 
 
@@ -143,30 +146,34 @@ def train(
         OSError: for a clip that cannot be read, or a full disk; the states saved before stay.
     """
     run = RunFolder(output)
+    # 1. Where and how: `accelerate` knows from its launcher.
     accelerator = Accelerator(
         cpu=not torch.cuda.is_available(),
         gradient_accumulation_steps=recipe.accumulate,
         mixed_precision=mixed_precision,
         log_with=tracker,
         project_config=ProjectConfiguration(project_dir=str(run.path), logging_dir=str(run.logs)),
-        step_scheduler_with_optimizer=False,
+        step_scheduler_with_optimizer=False,  # there is no scheduler, see `step`
     )
     if accelerator.distributed_type == DistributedType.FSDP and recipe.ema_decay:
         raise ValueError(
             "the moving average is kept whole in one process, which FSDP's shards are not; set ema_decay: 0, or use "
             "DDP"
         )
+    # 2. How long, and whether this run may have the folder.
     # The main process writes the folder before the others check theirs against it.
     with accelerator.main_process_first():
         changed = run.begin(recipe, resume, f"{len(clips)} clips, ids {_fingerprint(clips)}")
 
+    # Epochs are fractions of steps here: a step takes the next clips of an endless order, so no epoch ends in a
+    # smaller batch.
     steps_per_epoch = len(clips) / recipe.batch_size
     steps = max(1, round(recipe.epochs * steps_per_epoch))
     frozen = round(recipe.frozen_epochs * steps_per_epoch)
     validate_every = max(1, round(recipe.validate_every * steps_per_epoch))
 
-    # Epochs are fractions of steps here: a step takes the next clips of an endless order, so no epoch ends in a
-    # smaller batch.
+    # 3. The network, its optimizer and its moving average.
+    # A process sees only its share of a batch: norms that train must count the frames of all of them.
     if accelerator.num_processes > 1 and not recipe.frozen_norms:
         share_batch_norms(model.model.backbone)
     optimizer = torch.optim.AdamW(parameter_groups(model, recipe), lr=recipe.learning_rate)
@@ -181,6 +188,7 @@ def train(
     ema = ExponentialMovingAverage(accelerator.unwrap_model(model), recipe.ema_decay)
     state = TrainingState(model, optimizer, ema, Progress(), accelerator.scaler)
     loop = _Loop(accelerator, state, processor, recipe, run, steps, frozen, command, package_commit())
+    # 4. On from the newest state, or from step 0.
     newest = run.newest_state() if resume else None
     if newest is not None:
         state.read(newest)
@@ -190,6 +198,7 @@ def train(
             f"epochs is {recipe.epochs}, which is {steps} steps, but {done} are done in {run.path}; expected "
             f"{done / steps_per_epoch:g} epochs or more"
         )
+    # Only now: which clips come next follows from the step that the state was at.
     steps_to_come = loop.parts(clips, workers)
     loop.set_training()
     if resume and newest is None:
@@ -221,6 +230,7 @@ class StopRequest:
         self.number: int | None = None
 
     def __enter__(self) -> "StopRequest":
+        # SIGINT is Ctrl-C; SIGTERM is what a cluster sends before it takes the machine away.
         self._before = {number: signal.signal(number, self._ask) for number in (signal.SIGTERM, signal.SIGINT)}
         return self
 
@@ -229,6 +239,7 @@ class StopRequest:
             signal.signal(number, handler)
 
     def _ask(self, number: int, frame: object) -> None:
+        # Who presses Ctrl-C again does not want to wait for the step.
         if self.number is not None and number == signal.SIGINT:
             raise KeyboardInterrupt
         self.number = number
@@ -268,6 +279,7 @@ class _Loop:
             accelerator.num_processes,
             recipe.accumulate,
         )
+        # Log-mel of sound that is the same every time is made once. Beside the states, as it is of these clips alone.
         cache = self.run_folder.path / "log-mel"
         batches = read_ahead(
             TrainingClips(clips, self.processor, recipe.augmentation, recipe.seed, recipe.batch_size, cache),
@@ -275,7 +287,7 @@ class _Loop:
             workers,
             batch_sampler=share,
             generator=torch.Generator(),  # its own, so that torch's is left alone
-            pin_memory=accelerator.device.type == "cuda",
+            pin_memory=accelerator.device.type == "cuda",  # `non_blocking` copies need it
         )
         # `batched` of itertools comes with Python 3.12.
         return iter(lambda: list(islice(batches, recipe.accumulate)), [])
@@ -311,25 +323,28 @@ class _Loop:
     ) -> None:
         progress, main, steps = self.progress, self.accelerator.is_main_process, self.steps
         bar = tqdm(total=steps, initial=progress.step, desc="training", unit="step", disable=not main, mininterval=2)
-        waited = 0.0
+        waited = 0.0  # seconds in which the clips were not ready: more workers would help
+        # `seconds` are those of earlier runs; a rate is told of this run alone.
         begun, begun_at, seconds = time.perf_counter(), progress.step, progress.seconds
         saved = begun
         while progress.step < steps:
             start = time.perf_counter()
             parts = next(steps_to_come)
             waited += time.perf_counter() - start
+            # By the clock of the main process: the others follow it, see `step`.
             due = main and time.perf_counter() - saved >= 60 * self.recipe.save_minutes
             found, stop, save = self.step(parts, stopped.number is not None, due)
             self._show(bar, found, waited / (time.perf_counter() - begun), begun, begun_at)
             last = progress.step == steps
             validate = validation is not None and (progress.step % validate_every == 0 or last)
-            if validate:
+            if validate:  # of this very step: the card of `last` tells its scores only then
                 self.validate(validation, workers)
             progress.seconds = seconds + time.perf_counter() - begun
             # Saved after a validation, so that a resumed run neither repeats nor misses one.
             if save or validate or last or stop:
                 self.save_state()
                 saved = time.perf_counter()
+            # A run that is at its end anyway is finished in spite of the signal.
             if stop and not last:
                 bar.close()
                 raise TrainingStopped(
@@ -361,6 +376,7 @@ class _Loop:
         names = ("labels", "frame_mask", "audio_mask", "label_mask")
         counts = sum(self.network.count_loss_items(**{name: part[name] for name in names}) for part in parts)
         counts = accelerator.reduce(counts, "sum")  # over processes
+        # Sound and picture are contrasted with those of all parts, but a part alone fits into memory.
         pairs = self._frame_pairs(parts)
         for group in optimizer.param_groups:
             # From the step alone rather than by a scheduler, whose state a resumed, longer run would have to undo.
@@ -368,6 +384,7 @@ class _Loop:
             group["lr"] = self.recipe.learning_rate * factor
         found: dict[str, torch.Tensor] = {}
         for number, part in enumerate(parts):
+            # Until the last part the gradients of the processes are not averaged: once a step is enough.
             with accelerator.accumulate(self.model):
                 self._seed(number)
                 # One seed for all parts: the points at which masks are read are then the same for every split of the
@@ -378,6 +395,7 @@ class _Loop:
                     loss_seed=self.recipe.seed + self.progress.step,
                     loss_others=pairs[:number] + pairs[number + 1 :],
                 )
+                # Sums over the parts: each has been divided by the counts of the whole step.
                 for name, value in ({"loss": output.loss.detach()} | output.loss_dict).items():
                     found[name] = found.get(name, 0) + value.float()
                 # `backward` divides by the number of parts, but the counts have done so already.
@@ -403,6 +421,7 @@ class _Loop:
 
     def _seed(self, part: int) -> None:
         """Seeds dropout by seed, step and part alone: the same after a stop, and whichever process has the part."""
+        # Parts are numbered through all processes.
         part += self.accelerator.process_index * self.recipe.accumulate
         seed = np.random.SeedSequence([self.recipe.seed, self.progress.step, part])
         torch.manual_seed(int(seed.generate_state(1)[0]))
@@ -413,6 +432,7 @@ class _Loop:
         if len(parts) == 1 or not self.network.config.contrastive_weight:
             return ()
         pairs = []
+        # Every part goes through the backbones twice; its norms must not count it twice.
         with uncounted(self.network):
             for number, part in enumerate(parts):
                 self._seed(number)  # dropout in the backbones draws as it will in the pass with gradients
@@ -421,6 +441,7 @@ class _Loop:
 
     def _check_finite(self, loss: torch.Tensor, parts: list[dict[str, torch.Tensor]]) -> None:
         """Stops all processes before a loss that is not finite reaches the weights, and keeps the batch of it."""
+        # NaN in one process makes the mean NaN: all see it, and none waits for the others.
         whole = self.accelerator.reduce(loss, "mean")
         if torch.isfinite(whole):
             return
@@ -432,6 +453,7 @@ class _Loop:
                 f"{number}.{name}": tensor for number, part in enumerate(parts) for name, tensor in part.items()
             }
             save_file(tensors, folder / f"process-{self.accelerator.process_index}.safetensors")
+            # Weights are not kept too: training goes there again from the state before, bit for bit.
             (folder / "weights.txt").write_text(f"as in {self.run_folder.newest_state()}, some steps later\n")
         self.accelerator.wait_for_everyone()
         raise FloatingPointError(
@@ -443,6 +465,7 @@ class _Loop:
         """Training mode; batch norms of the backbone keep their statistics where the recipe says so."""
         self.model.train()
         if self.recipe.frozen_norms:
+            # `train()` has switched them to the statistics of the batch, as it does each time after a validation.
             for module in self.network.model.backbone.modules():
                 if isinstance(module, torch.nn.modules.batchnorm._BatchNorm):
                     module.eval()
@@ -462,6 +485,7 @@ class _Loop:
             if progress.best is None or score > progress.best:
                 progress.best = score
                 self.save_model(self.run_folder.best)
+            # Still with the averaged weights, so that the pictures are those that the scores are of.
             if accelerator.is_main_process:
                 self._show_predictions(prediction_sheets(result, network, self.processor, validation))
             accelerator.wait_for_everyone()
@@ -474,6 +498,7 @@ class _Loop:
         """A model folder for `from_pretrained`, of the weights that are in the model now."""
         weights = self.accelerator.get_state_dict(self.model)  # all processes: FSDP gathers its shards
         if self.accelerator.is_main_process:
+            # `best` is replaced many times, and one that is loaded meanwhile is whole.
             with AtomicFolder(folder) as temporary:
                 self.network.save_pretrained(temporary, state_dict=weights)
                 self.processor.save_pretrained(temporary)
@@ -486,6 +511,7 @@ class _Loop:
         validated = progress.validations and progress.validations[-1]["step"] == progress.step
         scores = progress.validations[-1] if validated else {}
         record = model_record(self.recipe, self.run_folder.data(), progress.step, scores, self.command, self.commit)
+        # Record and card lie beside the weights, so that whoever copies the folder has both.
         record.write(folder)
         title = self.run_folder.path.resolve().name
         (folder / "README.md").write_text(model_card(record, self.network, self.processor, title), encoding="utf-8")
@@ -496,11 +522,13 @@ class _Loop:
                 sheet.save(folder / f"{file_name_of(name)}.png")
         for tracker in self.accelerator.trackers:
             if tracker.name == "tensorboard":
+                # (1, H, W, 3): tensorboard takes several pictures under one name.
                 images = {f"predictions/{name}": np.asarray(sheet)[None] for name, sheet in sheets.items()}
                 tracker.log_images(images, step=self.progress.step, dataformats="NHWC")
 
     def save_state(self) -> None:
         """Everything that `resume` needs, whole or not at all; the oldest states beyond those to keep are removed."""
+        # Under a temporary name first: a state that a kill cut short would be taken for the newest.
         target = self.run_folder.state(self.progress.step)
         temporary = self.run_folder.temporary(target)
         if self.accelerator.is_main_process:
@@ -514,7 +542,7 @@ class _Loop:
                 f"{target}: the state could not be saved ({error}); make room, then --resume goes on from "
                 f"{self.run_folder.newest_state()}"
             ) from error
-        self.accelerator.wait_for_everyone()
+        self.accelerator.wait_for_everyone()  # whole in every process before it gets its name
         if self.accelerator.is_main_process:
             replace_folder(temporary, target)
             self.run_folder.prune(self.recipe.keep_states)
@@ -522,7 +550,7 @@ class _Loop:
 
     def _show(self, bar: tqdm, found: dict[str, float], wait: float, begun: float, begun_at: int) -> None:
         progress = self.progress
-        recent = progress.losses[-SMOOTHED:]
+        recent = progress.losses[-SMOOTHED:]  # the loss of one batch says little
         per_second = (progress.step - begun_at) * self.recipe.batch_size / (time.perf_counter() - begun)
         rate = max(group["lr"] for group in self.state.optimizer.param_groups)
         parts = {name: f"{value:.3f}" for name, value in found.items() if name not in ("loss", "gradient")}
@@ -533,6 +561,7 @@ class _Loop:
             "clips/s": f"{per_second:.1f}",
         }
         if self.accelerator.device.type == "cuda":
+            # At the peak: what another batch size has to stay below.
             shown["GB"] = f"{torch.cuda.max_memory_allocated() / 2**30:.1f}"
         bar.set_postfix(shown | {"waiting": f"{wait:.0%}"}, refresh=False)
         bar.update()
@@ -545,6 +574,7 @@ def several_were_asked_for(environment: Mapping[str, str]) -> bool:
 
     `accelerate launch --cpu --num_processes 2` sets an address for them to meet at, but starts one, without a word.
     """
+    # A launcher that starts them sets WORLD_SIZE too.
     return int(environment.get("WORLD_SIZE", 1 + ("MASTER_ADDR" in environment))) > 1
 
 

@@ -57,7 +57,8 @@ def test_vggsound(tmp_path):
 def test_fsd(tmp_path):
     (tmp_path / "audio").mkdir()
     (tmp_path / "dev.csv").write_text(
-        'fname,labels,mids,split\n64760,"Bark,Dog,Animal",/m/1,train\n16399,"Meow,Cat",/m/2,val\n1,"Bark,Meow",/m/3,train\n2,Rain,/m/4,val\n'
+        'fname,labels,mids,split\n64760,"Bark,Dog,Animal",/m/1,train\n16399,"Meow,Cat",/m/2,val\n'
+        '1,"Bark,Meow",/m/3,train\n2,Rain,/m/4,val\n'
     )
     names = {"dog": ["Bark", "Dog"], "cat": ["Meow"]}
     assert listed(tmp_path, format="fsd", path="dev.csv", root="audio", map=names) == [

@@ -56,9 +56,9 @@ def _polygon(numbers: Any) -> np.ndarray:
     try:
         points = np.asarray(numbers, dtype=np.float32).reshape(-1, 2)
     except (TypeError, ValueError):
-        raise ValueError("one of its polygons holds what is no number") from None
+        raise ValueError("one of its polygons holds what is not a number") from None
     if not np.isfinite(points).all():
-        raise ValueError("one of its polygons holds what is no finite number")
+        raise ValueError("one of its polygons holds what is not a finite number")
     return points
 
 
