@@ -14,6 +14,8 @@ FORMATS = ("PNG", "JPEG", "BMP", "WEBP", "TIFF")
 LARGEST_PICTURE = 89_478_485
 # One number a pixel: black and white, grey of 8, 16 or 32 bits, or the index into a palette.
 ID_MODES = ("1", "L", "P", "I", "I;16", "I;16L", "I;16B", "I;16N")
+# Value of pixels in label maps that count neither as an object nor as background; label ids stay below it.
+IGNORE_LABEL = 255
 _TOO_LARGE = f"{{}}: claims more than {LARGEST_PICTURE // 10**6} million pixels; scale it down"
 
 # The orientations of EXIF, and how each is turned upright.
