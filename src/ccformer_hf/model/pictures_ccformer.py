@@ -72,10 +72,15 @@ def open_picture(source: str | os.PathLike | io.BytesIO, name: str | None = None
 
 def picture_size(source: str | os.PathLike | io.BytesIO) -> tuple[int, int]:
     """Width and height (pixels) of the upright picture, from the head of the file. Errors: see `open_picture`."""
+    return picture_size_and_mode(source)[0]
+
+
+def picture_size_and_mode(source: str | os.PathLike | io.BytesIO) -> tuple[tuple[int, int], str]:
+    """`picture_size`, and the mode as Pillow names it, from the head of the file. Errors: see `open_picture`."""
     with _opened(source, str(source)) as image:
         # A TIFF states its upright size itself.
         lies = image.format != "TIFF" and _orientation(image) in (5, 6, 7, 8)
-        return image.size[::-1] if lies else image.size
+        return image.size[::-1] if lies else image.size, image.mode
 
 
 def upright(image: Image.Image) -> Image.Image:
