@@ -24,6 +24,11 @@ def test_importing_the_command_loads_nothing_heavy():
     assert loaded_after("import ccformer_hf.cli.main") == set()
 
 
+def test_processes_that_convert_or_compose_clips_start_without_torch():
+    """They are new ones, each of which would import it for as long as it writes some hundred clips."""
+    assert not loaded_after("import ccformer_hf.data.convert") & {"torch", "transformers", "torchaudio"}
+
+
 def test_with_the_package_imported_transformers_knows_the_model_and_nothing_of_an_extra_is_loaded():
     loaded = loaded_after("""
 import ccformer_hf

@@ -1,9 +1,7 @@
 import json
-import os
 import pickle
 import shutil
 import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
@@ -11,7 +9,9 @@ import pytest
 import torch
 from datasets import Value
 from PIL import Image
+from processes import in_two_processes
 
+from ccformer_hf.cli import main as cli
 from ccformer_hf.data.avsbench import AVSS_CLASS_NAMES
 from ccformer_hf.data.convert import convert
 from ccformer_hf.data.loading import load_avsbench, load_folder
@@ -184,18 +184,17 @@ def test_all_processes_run_the_model_equally_often(loaded, sets, monkeypatch, pr
     assert [row["number"] for row in found.per_clip] == [[0, 2], [1]][process]
 
 
+def command(arguments: list[str]) -> int:
+    return cli.main(arguments)
+
+
 def test_two_processes_find_what_one_does(loaded, folder, sets, roots, tmp_path):
     output = tmp_path / "two.json"
-    done = subprocess.run(
-        [
-            sys.executable, "-m", "torch.distributed.run", "--nproc_per_node", "2",
-            "-m", "ccformer_hf", "evaluate", str(folder),
-            "--data", str(roots / "ms3"), "--setting", "ms3", "--robust", "--device", "cpu", "--output", str(output),
-        ],
-        capture_output=True, text=True, timeout=300, env={**os.environ, "OMP_NUM_THREADS": "1"},
-    )  # fmt: skip
-    assert done.returncode == 0, done.stderr[-3000:]
-    assert done.stdout.count("AVSBench protocol, 224 x 224") == 1  # only the main process reports
+    arguments = ["--data", str(roots / "ms3"), "--setting", "ms3", "--robust", "--device", "cpu"]
+    arguments = ["evaluate", str(folder), *arguments, "--output", str(output)]
+    printed = in_two_processes(command, arguments, folder=tmp_path)
+    assert printed.count("AVSBench protocol, 224 x 224") == 1
+    assert (tmp_path / "1.txt").read_text().count("AVSBench protocol") == 0  # only the main process reports
     two = json.loads(output.read_text())
     threads = torch.get_num_threads()
     torch.set_num_threads(1)

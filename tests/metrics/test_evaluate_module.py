@@ -1,9 +1,8 @@
 import json
-import subprocess
-import sys
 
 import numpy as np
 import pytest
+from processes import finish, start
 from test_binary import random_clips
 from test_semantic import random_clips as random_label_clips
 
@@ -14,19 +13,15 @@ from ccformer_hf.metrics.semantic import SemanticSegmentation
 
 pytest.importorskip("evaluate")
 
-ONE_OF_TWO = """
-import json, sys
-import numpy as np
-from ccformer_hf.metrics import load_metric
 
-cache, clips, rank = sys.argv[1], np.load(sys.argv[2]), int(sys.argv[3])
-metric = load_metric(
-    "avs_binary", group_size=3, cache_dir=cache, num_process=2, process_id=rank, experiment_id="two", timeout=120
-)
-numbers = np.arange(rank, len(clips["scores"]), 2)
-metric.add_batch(predictions=clips["scores"][numbers], references=clips["target"][numbers], clip=numbers)
-print(json.dumps(metric.compute()))
-"""
+def one_of_two(cache, path, rank):
+    clips = np.load(path)
+    metric = load_metric(
+        "avs_binary", group_size=3, cache_dir=cache, num_process=2, process_id=rank, experiment_id="two", timeout=120
+    )
+    numbers = np.arange(rank, len(clips["scores"]), 2)
+    metric.add_batch(predictions=clips["scores"][numbers], references=clips["target"][numbers], clip=numbers)
+    print(json.dumps(metric.compute()))
 
 
 @pytest.fixture
@@ -104,11 +99,11 @@ def test_two_processes(tmp_path, offline):
         plain.add(*clip)
     scores, target = (np.stack(maps) for maps in zip(*clips, strict=True))
     np.savez(tmp_path / "clips.npz", scores=scores, target=target)
-    command = [sys.executable, "-c", ONE_OF_TWO, offline["cache_dir"], str(tmp_path / "clips.npz")]
+    outputs = [tmp_path / f"{rank}.txt" for rank in range(2)]
     processes = [
-        subprocess.Popen([*command, rank], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) for rank in "01"
+        start(one_of_two, offline["cache_dir"], tmp_path / "clips.npz", rank, output=output)
+        for rank, output in enumerate(outputs)
     ]
-    printed = [process.communicate(timeout=240) for process in processes]
-    assert [process.returncode for process in processes] == [0, 0], printed
-    assert json.loads(printed[0][0]) == plain.compute()  # to the last bit: JSON keeps floats whole
-    assert json.loads(printed[1][0]) is None
+    printed = [finish(process, output).splitlines()[-1] for process, output in zip(processes, outputs, strict=True)]
+    assert json.loads(printed[0]) == plain.compute()  # to the last bit: JSON keeps floats whole
+    assert json.loads(printed[1]) is None

@@ -15,11 +15,10 @@ from functools import partial
 from pathlib import Path
 
 import numpy as np
-from PIL import Image
 from tqdm import tqdm
 
 from ..model.media_ccformer import MediaError, probe
-from ..model.pictures_ccformer import ID_MODES, open_picture, picture_size
+from ..model.pictures_ccformer import ID_MODES, open_picture, picture_size, picture_size_and_mode
 from .avsbench import ALL_SETTINGS, FOLDER, OFFICIAL_COUNTS, SPLITS, ClipFiles, class_names, find_settings, list_clips
 from .folder import CLASSES_FILE, list_folder_clips, read_folder_class_names
 from .listing import entries
@@ -221,16 +220,15 @@ def _check_clip(clip: ClipFiles, root: Path, folder: Path) -> list[tuple[Kind, s
     else:
         pictures = [*clip.frames, *labels]
     for path in pictures:
-        name = os.path.relpath(path, root)
         try:
             picture = _look_at_picture(path)
         except _UnreadableError as error:
-            findings.append((BAD_PICTURE, f"{name} ({error})"))
+            findings.append((BAD_PICTURE, f"{os.path.relpath(path, root)} ({error})"))
             continue
         sizes.add((picture.width, picture.height))
         kind = _label_fault(clip.setting, path, picture.mode) if path in labels else _frame_fault(picture.mode)
         if kind:
-            findings.append((kind, f"{name} ({picture.mode})"))
+            findings.append((kind, f"{os.path.relpath(path, root)} ({picture.mode})"))
     if len(sizes) > 1:
         findings.append(
             (OTHER_SIZE, f"{clip.id} ({', '.join(f'{width}x{height}' for width, height in sorted(sizes))})")
@@ -334,9 +332,8 @@ def _look_at_picture(path: str) -> _Picture:
         if head.startswith(JPEG_START) and tail.endswith(JPEG_END):
             return _Picture(*picture_size(path), "JPEG")
         if head.startswith(PNG_START) and tail == PNG_END:
-            width, height = picture_size(path)
-            with Image.open(path, formats=("PNG",)) as image:
-                return _Picture(width, height, image.mode)
+            size, mode = picture_size_and_mode(path)
+            return _Picture(*size, mode)
         image = open_picture(path)
     except ValueError as error:
         raise _UnreadableError(str(error).removeprefix(f"{path}: ")) from None

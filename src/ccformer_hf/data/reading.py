@@ -1,4 +1,8 @@
-"""Reads single files of a data set: label pictures, sound, official log-mel files."""
+"""Reads single files of a data set: label pictures, sound, official log-mel files.
+
+PyTorch is imported for log-mel files only: without it, and transformers, the processes that check, convert or compose
+clips start in 2 s, not 11.
+"""
 
 import io
 import os
@@ -8,11 +12,9 @@ from collections import OrderedDict
 from functools import lru_cache
 
 import numpy as np
-import torch
 
-from ..model.configuration_ccformer import IGNORE_LABEL
 from ..model.media_ccformer import SoundReader, probe
-from ..model.pictures_ccformer import ID_MODES, read_labels
+from ..model.pictures_ccformer import ID_MODES, IGNORE_LABEL, read_labels
 from ..model.timing_ccformer import EXAMPLE_COLUMNS
 from .avsbench import AVSS_CLASS_NAMES, avss_palette
 
@@ -104,16 +106,17 @@ def _read_pcm(path: str | os.PathLike) -> tuple[np.ndarray, int]:
 class _TensorUnpickler(pickle.Unpickler):
     """Rebuilds a tensor and nothing else: a pickle can name any function to call, here only these three are found."""
 
-    _ALLOWED = {
-        ("torch._utils", "_rebuild_tensor_v2"): torch._utils._rebuild_tensor_v2,
-        ("torch.storage", "_load_from_bytes"): lambda data: torch.load(io.BytesIO(data), weights_only=True),
-        ("collections", "OrderedDict"): OrderedDict,
-    }
-
     def find_class(self, module: str, name: str):
-        if (module, name) not in self._ALLOWED:
+        import torch
+
+        allowed = {
+            ("torch._utils", "_rebuild_tensor_v2"): torch._utils._rebuild_tensor_v2,
+            ("torch.storage", "_load_from_bytes"): lambda data: torch.load(io.BytesIO(data), weights_only=True),
+            ("collections", "OrderedDict"): OrderedDict,
+        }
+        if (module, name) not in allowed:
             raise pickle.UnpicklingError(f"it asks for {module}.{name}, which a tensor does not need")
-        return self._ALLOWED[module, name]
+        return allowed[module, name]
 
 
 def read_log_mel(path: str | os.PathLike) -> np.ndarray:
@@ -125,6 +128,8 @@ def read_log_mel(path: str | os.PathLike) -> np.ndarray:
     Raises:
         ValueError: for a file that is not the pickle of such a tensor, or one that holds NaN.
     """
+    import torch
+
     wanted = f"expected a pickled float32 tensor (T, 1, {EXAMPLE_COLUMNS}, {MEL_BANDS}) as AVSBench ships it"
     with open(path, "rb") as file:
         try:

@@ -11,8 +11,8 @@ import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 from scipy import ndimage
 
-from ..model.configuration_ccformer import IGNORE_LABEL
 from ..model.media_ccformer import BT709, Colours, yuv_planes
+from ..model.pictures_ccformer import IGNORE_LABEL
 
 # Okabe and Ito's colours, told apart with any colour vision.
 OKABE_ITO = ("#E69F00", "#56B4E9", "#009E73", "#F0E442", "#0072B2", "#D55E00", "#CC79A7")

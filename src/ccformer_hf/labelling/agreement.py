@@ -19,7 +19,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from ..model.configuration_ccformer import IGNORE_LABEL
+from ..model.pictures_ccformer import IGNORE_LABEL
 
 OVERLAP = 0.3  # intersection over union
 

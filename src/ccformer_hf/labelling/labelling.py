@@ -19,8 +19,8 @@ from ..data.avsbench import SPLITS
 from ..data.folder import CLASSES_FILE
 from ..data.synthetic.clips import write_folder_clip
 from ..inference.contained_media import probe
-from ..model.configuration_ccformer import IGNORE_LABEL
 from ..model.media_ccformer import MediaError, MediaInfo, shown_path
+from ..model.pictures_ccformer import IGNORE_LABEL
 from ..model.timing_ccformer import FrameTiming
 from .agreement import Thresholds, agreed_labels, silent_classes
 from .classes import SoundingClass

@@ -28,8 +28,7 @@ from ..data.reading import read_label_map
 from ..data.text_files import read_csv
 from ..inference.visualize import overlay
 from ..model.argument_names_ccformer import unknown_names
-from ..model.configuration_ccformer import IGNORE_LABEL
-from ..model.pictures_ccformer import read_picture
+from ..model.pictures_ccformer import IGNORE_LABEL, read_picture
 
 REVIEW_FILE, PAGE_FILE, PICTURES = "review.csv", "review.html", "review"
 WHOLE_CLIP = "(whole clip)"

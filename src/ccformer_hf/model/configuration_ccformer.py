@@ -14,6 +14,7 @@ from transformers.pipelines import PIPELINE_REGISTRY
 from transformers.utils import logging
 
 from .argument_names_ccformer import unknown_names
+from .pictures_ccformer import IGNORE_LABEL
 
 logger = logging.get_logger(__name__)
 
@@ -29,8 +30,6 @@ TRANSFORMERS_FIELDS = {
     "tie_word_embeddings",
     "use_cache",
 }
-# Value of pixels in label maps that count neither as an object nor as background; label ids stay below it.
-IGNORE_LABEL = 255
 STAGES = ["stage1", "stage2", "stage3", "stage4"]
 LAST_FOUR = [-4, -3, -2, -1]
 TIMM = "timm_backbone"

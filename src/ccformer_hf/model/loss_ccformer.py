@@ -19,7 +19,8 @@ import torch.distributed as dist
 import torch.nn.functional as F
 from torch import Tensor
 
-from .configuration_ccformer import IGNORE_LABEL, CCFormerConfig
+from .configuration_ccformer import CCFormerConfig
+from .pictures_ccformer import IGNORE_LABEL
 
 try:
     from scipy.optimize import linear_sum_assignment

@@ -14,6 +14,8 @@ FORMATS = ("PNG", "JPEG", "BMP", "WEBP", "TIFF")
 LARGEST_PICTURE = 89_478_485
 # One number a pixel: black and white, grey of 8, 16 or 32 bits, or the index into a palette.
 ID_MODES = ("1", "L", "P", "I", "I;16", "I;16L", "I;16B", "I;16N")
+# Value of pixels in label maps that count neither as an object nor as background; label ids stay below it.
+IGNORE_LABEL = 255
 _TOO_LARGE = f"{{}}: claims more than {LARGEST_PICTURE // 10**6} million pixels; scale it down"
 
 # The orientations of EXIF, and how each is turned upright.
@@ -70,10 +72,15 @@ def open_picture(source: str | os.PathLike | io.BytesIO, name: str | None = None
 
 def picture_size(source: str | os.PathLike | io.BytesIO) -> tuple[int, int]:
     """Width and height (pixels) of the upright picture, from the head of the file. Errors: see `open_picture`."""
+    return picture_size_and_mode(source)[0]
+
+
+def picture_size_and_mode(source: str | os.PathLike | io.BytesIO) -> tuple[tuple[int, int], str]:
+    """`picture_size`, and the mode as Pillow names it, from the head of the file. Errors: see `open_picture`."""
     with _opened(source, str(source)) as image:
         # A TIFF states its upright size itself.
         lies = image.format != "TIFF" and _orientation(image) in (5, 6, 7, 8)
-        return image.size[::-1] if lies else image.size
+        return image.size[::-1] if lies else image.size, image.mode
 
 
 def upright(image: Image.Image) -> Image.Image:

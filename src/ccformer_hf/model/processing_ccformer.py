@@ -18,7 +18,6 @@ from transformers import BatchFeature, ProcessorMixin
 from transformers.processing_utils import ImagesKwargs, ProcessingKwargs, Unpack
 
 from .argument_names_ccformer import refuse_misspelt, unknown_names
-from .configuration_ccformer import IGNORE_LABEL
 from .feature_extraction_ccformer import (
     CCFormerFeatureExtractor,
     Waveform,
@@ -29,7 +28,7 @@ from .feature_extraction_ccformer import (
 )
 from .image_processing_ccformer import CCFormerImageProcessor
 from .media_ccformer import read_clip
-from .pictures_ccformer import SUFFIXES, read_labels, read_picture, rgb, upright
+from .pictures_ccformer import IGNORE_LABEL, SUFFIXES, read_labels, read_picture, rgb, upright
 from .timing_ccformer import FrameTiming
 
 # Frames and sound of one clip differ in length by the rounding of a frame, or where one of them was cut off. Where
