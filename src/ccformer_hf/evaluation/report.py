@@ -178,7 +178,7 @@ def save_pictures(
             sheet = clip_sheet(evaluation, row, model, processor, clips, f": {kind} {place} of the {len(ranked)}")
             path = folder / f"{kind}-{place}-{file_name_of(row['id'])}.png"
             with atomic_file(path) as temporary:
-                sheet.save(temporary, format="PNG")
+                sheet.save(temporary, format="PNG", compress_level=3)
             written.append(path)
     return written
 

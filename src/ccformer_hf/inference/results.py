@@ -103,7 +103,7 @@ def write_sheet(folder: Path, info: MediaInfo, segments: Segments, thumbnails: M
     shown = distinct_names(names_by_id(segments))
     masks = folder / FORMATS["masks"]
     tiles = [_tile(small, masks, segments["frames"][index], shown) for index, small in thumbnails.items()]
-    _sheet(info, segments, tiles, shown).save(folder / FORMATS["sheet"])
+    _sheet(info, segments, tiles, shown).save(folder / FORMATS["sheet"], compress_level=3)
 
 
 def thumbnail(frame: np.ndarray) -> np.ndarray:

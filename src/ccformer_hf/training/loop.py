@@ -519,7 +519,7 @@ class _Loop:
     def _show_predictions(self, sheets: dict[str, Image.Image]) -> None:
         with AtomicFolder(self.run_folder.path / "pictures") as folder:
             for name, sheet in sheets.items():
-                sheet.save(folder / f"{file_name_of(name)}.png")
+                sheet.save(folder / f"{file_name_of(name)}.png", compress_level=3)
         for tracker in self.accelerator.trackers:
             if tracker.name == "tensorboard":
                 # (1, H, W, 3): tensorboard takes several pictures under one name.
