@@ -10,11 +10,15 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from ..atomic import atomic_file
 from ..checkpoints import BUILT_IN_MODELS, CHECKPOINTS, DEFAULT_MODEL, TINY_MODEL
 from ..shared_work import SharedWork
 from .arguments import add_command, add_device, at_least, quiet_transformers, rate_or_all, share, tell, tell_error
+
+if TYPE_CHECKING:
+    from ..inference.segments_json import Segments
 
 EXAMPLE_CLIP = CHECKPOINTS / "example.mp4"
 FORMATS = ("video", "masks", "json", "sheet")
@@ -191,7 +195,7 @@ def _segment_one(video: Path, model, settings, options: argparse.Namespace) -> t
     return "done", result.folder
 
 
-def _summary(segments: dict) -> str:
+def _summary(segments: "Segments") -> str:
     """`in 5.0 s sounds: dog (3.0 s), bell (1.0 s)`"""
     from ..inference.segments_json import names_by_id
     from ..inference.visualize import distinct_names

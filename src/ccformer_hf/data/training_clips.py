@@ -140,7 +140,7 @@ class TrainingClips(torch.utils.data.Dataset):
         row = self.pictures[index]
         kept = cut_frames(len(row["frames"]), self._frames_of_step(showing // self.batch_size), rng)
         negative = negative_kind(self.augmentation, rng)
-        features, heard = self._sound(index, len(row["frames"]), kept, negative, sound_rng)
+        features, audio_mask = self._sound(index, len(row["frames"]), kept, negative, sound_rng)
         size = self.processor.image_processor.size["height"]
         _check_sizes(row)
         pictures, labels = augment_pictures(row["frames"][kept], row["labels"][kept], size, self.augmentation, rng)
@@ -152,7 +152,7 @@ class TrainingClips(torch.utils.data.Dataset):
             "pixel_values": batch["pixel_values"][0],  # (1, T, 3, S, S) -> (T, 3, S, S)
             "input_features": features,  # (T, 1, 96, 64)
             "frame_mask": batch["frame_mask"][0],  # (1, T) -> (T,)
-            "audio_mask": heard,  # (T,)
+            "audio_mask": audio_mask,  # (T,)
             "labels": batch["labels"][0],  # (1, T, S, S) -> (T, S, S)
             "label_mask": batch["label_mask"][0],  # (1, T) -> (T,)
         }
@@ -164,13 +164,13 @@ class TrainingClips(torch.utils.data.Dataset):
     def _sound(
         self, index: int, length: int, kept: slice, negative: str | None, rng: np.random.Generator
     ) -> tuple[torch.Tensor, torch.Tensor]:
-        """Examples `(T, 1, 96, 64)` and which of them can be heard `(T,)`."""
+        """Examples `(T, 1, 96, 64)` and which of them there is sound for `(T,)`."""
         extractor, frames = self.processor.feature_extractor, kept.stop - kept.start
         if negative == "silence":
             return sound_examples(extractor, ClipAudio(), frames, self.repeat_last)
         if self.cache is not None:
-            features, heard = self._cached(index, length)
-            return features[kept], heard[kept]
+            features, audio_mask = self._cached(index, length)
+            return features[kept], audio_mask[kept]
         own = ClipAudio.of(self.sounds[index])
         if negative == "noise_only":
             own = ClipAudio(make_noise(str(rng.choice(list(NOISES))), rng, length + 1), SAMPLING_RATE)
@@ -181,9 +181,9 @@ class TrainingClips(torch.utils.data.Dataset):
             mixed = None if other is None else other.waveform_at(own.sampling_rate)
             changed = augment_sound(own.waveform, own.sampling_rate, self.augmentation, rng, mixed)
             own = ClipAudio(changed, own.sampling_rate)
-        features, heard = sound_examples(extractor, own, length, self.repeat_last)
+        features, audio_mask = sound_examples(extractor, own, length, self.repeat_last)
         # Cut after the sound was made of the whole clip: the first frames kept hear what came just before them.
-        return features[kept], heard[kept]
+        return features[kept], audio_mask[kept]
 
     def _other(self, index: int, rng: np.random.Generator) -> ClipAudio | None:
         """The sound of another clip with no class in common; None where ten tries find none or classes are unknown."""
@@ -198,15 +198,15 @@ class TrainingClips(torch.utils.data.Dataset):
         path = self.cache / f"{index:06d}-{file_name_of(self.ids[index])}.npz"
         try:
             with np.load(path) as kept:
-                return torch.from_numpy(kept["features"]), torch.from_numpy(kept["heard"])
-        except (FileNotFoundError, EOFError, ValueError, BadZipFile):
-            pass  # not there yet, or cut short by a loss of power
+                return torch.from_numpy(kept["features"]), torch.from_numpy(kept["audio_mask"])
+        except (FileNotFoundError, EOFError, ValueError, KeyError, BadZipFile):
+            pass  # not there yet, cut short by a loss of power, or of an earlier version
         extractor, sound = self.processor.feature_extractor, ClipAudio.of(self.sounds[index])
-        features, heard = sound_examples(extractor, sound, length, self.repeat_last)
+        features, audio_mask = sound_examples(extractor, sound, length, self.repeat_last)
         self.cache.mkdir(parents=True, exist_ok=True)
         with atomic_file(path) as temporary, open(temporary, "wb") as file:
-            np.savez(file, features=features.numpy(), heard=heard.numpy())
-        return features, heard
+            np.savez(file, features=features.numpy(), audio_mask=audio_mask.numpy())
+        return features, audio_mask
 
 
 def collate(clips: list[dict[str, torch.Tensor]]) -> dict[str, torch.Tensor]:

@@ -1,4 +1,4 @@
-"""The numbers with which a clip is segmented, in one object that travels through every layer."""
+"""The numbers with which a clip is segmented, checked and held in one object below the functions that users call."""
 
 from dataclasses import dataclass
 

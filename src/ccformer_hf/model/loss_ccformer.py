@@ -78,13 +78,17 @@ def present_ids(labels: Tensor, num_labels: int) -> Tensor:
     """
     present = torch.zeros(len(labels), IGNORE_LABEL + 1, dtype=torch.bool, device=labels.device)  # (F, 256)
     if labels.numel() and not 0 <= int(labels.min()) <= int(labels.max()) <= IGNORE_LABEL:
-        raise ValueError(f"labels hold ids from {int(labels.min())} to {int(labels.max())}, they must lie in 0..255")
+        raise ValueError(
+            f"labels hold ids from {int(labels.min())} to {int(labels.max())}; expected 0..{num_labels - 1}, or "
+            f"{IGNORE_LABEL} for ignored pixels"
+        )
     present.scatter_(1, labels.flatten(1), True)
     if present[:, num_labels:IGNORE_LABEL].any():
         wrong = present[:, num_labels:IGNORE_LABEL].any(0).nonzero().flatten() + num_labels
         raise ValueError(
             f"labels hold the ids {wrong.tolist()}, but the model has {num_labels} labels "
-            f"(0..{num_labels - 1}, 255 = ignored): map the ids, or load the model with an id2label that has them"
+            f"(0..{num_labels - 1}, {IGNORE_LABEL} = ignored): map the ids, or load the model with an id2label that "
+            "has them"
         )
     present[:, 0] = present[:, IGNORE_LABEL] = False
     most = int(present.sum(1).max()) if len(labels) else 0

@@ -104,7 +104,7 @@ def train(
     mixed_precision: str | None = None,
     command: str = "",
 ) -> Progress:
-    """Trains a model. In `output`, each whole or not there at all:
+    """Trains a model. In `output`, each whole or not there at all (but for the logs and a bad batch):
 
         recipe.json        the recipe
         states/step-N/     what `resume` needs; the newest few
@@ -112,6 +112,7 @@ def train(
         last/              the same of the weights at the end
         pictures/          predictions for a few clips of `validation`, the latest
         logs/              of the tracker
+        log-mel/           of sound that is the same every time
         report.md          losses and validations, with their curves
         bad-batch-N/       the clips of a step whose loss was no number
 
