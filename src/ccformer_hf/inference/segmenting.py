@@ -165,10 +165,10 @@ def segment_video(
     output_dir, source = Path(output_dir), Path(path)
     model, processor = model if isinstance(model, tuple) else load(model, device)
 
+    marks = made_with(source, model, settings)  # before the work: the file may change or go meanwhile
     whole = AtomicFolder(result_folder(output_dir, source))
     with whole as folder:
         segments = _write_all(folder, info, model, processor, settings, formats, progress)
-        marks = made_with(source, model, settings)
         mark_result(folder, source, marks)
         whole.target = claim_folder(output_dir, source, marks)  # another run may have taken the name meanwhile
     paths = {name: whole.target / file if name in formats else None for name, file in FORMATS.items()}
