@@ -1,8 +1,8 @@
-import csv
 import shutil
 
 import numpy as np
 import pytest
+from labelled_set import labels_in, read_review
 from made_media import SoundTrack, VideoTrack, write_media
 from PIL import Image
 
@@ -93,20 +93,6 @@ def made(made_once, tmp_path):
     """A copy of the set, to be changed, and what was told about it."""
     out, summary = made_once
     return shutil.copytree(out, tmp_path / "set"), summary
-
-
-def read_review(out):
-    with open(out / "review.csv", newline="") as file:
-        return [tuple(row.values()) for row in csv.DictReader(file)]
-
-
-def write_review(out, rows):
-    with open(out / "review.csv", "w", newline="") as file:
-        csv.writer(file).writerows([("split", "clip", "label", "seconds", "score", "keep"), *rows])
-
-
-def labels_in(out):
-    return {clip["id"]: np.asarray(clip["labels"]) for clip in load_folder(out, "train")}
 
 
 def test_the_labels_written_are_those_that_agree(made):

@@ -1,13 +1,12 @@
-import csv
 import shutil
 from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
 import pytest
+from labelled_set import labels_in, read_review, write_review
 from PIL import Image
 
-from ccformer_hf.data.loading import load_folder
 from ccformer_hf.data.synthetic.clips import write_folder_clip
 from ccformer_hf.labelling import review
 from ccformer_hf.labelling.review import WHOLE_CLIP, ReviewRow, draw_clip, review_rows, strike
@@ -39,20 +38,6 @@ def made_once(tmp_path_factory):
 def made(made_once, tmp_path) -> Path:
     """A copy of the set, to be changed."""
     return shutil.copytree(made_once, tmp_path / "set")
-
-
-def read_review(out):
-    with open(out / "review.csv", newline="") as file:
-        return [tuple(row.values()) for row in csv.DictReader(file)]
-
-
-def write_review(out, rows):
-    with open(out / "review.csv", "w", newline="") as file:
-        csv.writer(file).writerows([("split", "clip", "label", "seconds", "score", "keep"), *rows])
-
-
-def labels_in(out):
-    return {clip["id"]: np.asarray(clip["labels"]) for clip in load_folder(out, "train")}
 
 
 def test_rows_tell_when_and_how_sure_a_class_is_in_a_clip():
