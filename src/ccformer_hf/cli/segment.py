@@ -16,6 +16,7 @@ from ..atomic import atomic_file
 from ..checkpoints import BUILT_IN_MODELS, CHECKPOINTS, DEFAULT_MODEL, TINY_MODEL
 from ..shared_work import SharedWork
 from .arguments import add_command, add_device, at_least, quiet_transformers, rate_or_all, share, tell, tell_error
+from .live import LIVE_FPS, segment_live_source
 
 if TYPE_CHECKING:
     from ..inference.segments_json import Segments
@@ -32,6 +33,9 @@ examples:
   ccformer segment drums.mov --fps 4              4 frames per second instead of 1
   ccformer segment drums.mov --model runs/mine    a model folder of your own, or owner/name on the Hugging Face Hub
   accelerate launch -m ccformer_hf segment *.mp4 --resume     a process per GPU, on one machine or several
+  ccformer segment --live rtsp://camera/1         while it comes in -> ccformer-output/live-DATE/
+  ffmpeg -f v4l2 -i /dev/video0 -f alsa -i default -flush_packets 1 -f mpegts - | ccformer segment --live -
+                                                  camera and microphone
 
 In the folder of each video: overlay.mp4 (masks laid over it, own sound), masks/ (a PNG of class ids per sampled
 frame), segments.json (what sounds when and where) and contact_sheet.png (frames and a timeline).
@@ -42,6 +46,9 @@ video of that name was there first, it is called clip.mp4, else clip.mp4 (2), ..
 A video that cannot be read, or that crashes its reader, is reported, and the next one follows; of several videos
 report.csv tells what became of each. Several processes share them, whoever is free takes the next. The same command
 with --resume goes on where a run was stopped.
+
+With --live the newest picture is taken, with the sound before it, and others are left out rather than fall behind: a
+line for each says what sounds and how late it is told; segments.jsonl holds them all, overlay.jpg the newest.
 exit code: 0 all done; 1 some of several videos failed; 2 all failed, or wrong arguments; 128 + the number of the
 signal that stopped it: 130 Ctrl-C, 143 SIGTERM
 """
@@ -63,7 +70,7 @@ def add_segment(commands) -> None:
         "--model",
         help=f"model folder or Hub id (default: {DEFAULT_MODEL}, which ships with the package, like {TINY_MODEL})",
     )
-    add("--fps", type=rate_or_all, default=1.0, help="frames sampled per second, or all (default: 1)")
+    add("--fps", type=rate_or_all, help=f"frames sampled per second, or all (default: 1; {LIVE_FPS:g} with --live)")
     add("--threshold", type=share, default=0.5, help="0..1, higher marks less (default: %(default)g)")
     add_device(segment)
     add(
@@ -72,6 +79,11 @@ def add_segment(commands) -> None:
         action="append",
         choices=FORMATS,
         help="what to write; may be given several times (default: all four)",
+    )
+    add(
+        "--live",
+        action="store_true",
+        help="VIDEO is a stream that is coming in: rtsp://..., http://..., /dev/video0, or - for standard input",
     )
     add(
         "--resume",
@@ -86,12 +98,22 @@ def add_segment(commands) -> None:
 def _segment(options: argparse.Namespace) -> int:
     from ..inference.contained_media import probe
     from ..model.inference_settings_ccformer import InferenceSettings
+    from ..model.media_ccformer import ALL_FRAMES
 
+    options.fps = options.fps or (LIVE_FPS if options.live else 1.0)
     overlap = options.window // 5 if options.overlap is None else options.overlap
     try:
         settings = InferenceSettings(options.fps, options.threshold, options.window, overlap)
     except ValueError as error:
         options.parser.error(str(error))
+    if options.live:
+        if len(options.videos) != 1 or options.formats or options.resume or options.fps == ALL_FRAMES:
+            options.parser.error(
+                "--live takes one source, and neither --format, --resume nor --fps all, such as: ccformer segment "
+                "--live rtsp://camera/1"
+            )
+        options.model = options.model or DEFAULT_MODEL
+        return segment_live_source(options)
     if not options.videos:
         print(f"no video named: taking the clip that ships with the package, {EXAMPLE_CLIP.name}")
     # That clip is drawn: it is for the checkpoint that knows drawings.

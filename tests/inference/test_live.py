@@ -1,0 +1,84 @@
+"""A stream that is still coming in, through a pipe: the newest picture is taken, and its own sound with it."""
+
+import sys
+import time
+
+import numpy as np
+import pytest
+from live_stream import FPS, PICTURES, RATE, Pipe
+
+from ccformer_hf.inference import live
+from ccformer_hf.inference.live import LiveReader, segment_live
+from ccformer_hf.model.media_ccformer import MediaError
+
+
+def brightness(picture) -> float:
+    return picture.rgb().mean() / 8
+
+
+def test_the_newest_picture_is_taken_with_its_own_sound(monkeypatch):
+    pipe = Pipe(monkeypatch, let_out=10)  # what FFmpeg wants to see before it opens
+    taken, due = [], -1.0
+    with LiveReader("-", RATE) as stream:
+        assert stream.has_audio
+        while (picture := stream.newest(due)) is not None:
+            pipe.gate.release(4)  # they come while the model is at work
+            loudness = stream.sound(picture.time - 1 / FPS, RATE // FPS).max()
+            taken.append((picture.time, brightness(picture), loudness))
+            due = picture.time + 0.3
+    times, bright, loud = map(np.array, zip(*taken, strict=True))
+    assert 4 <= len(taken) <= 9 and np.all(np.diff(times) > 0.29)
+    np.testing.assert_allclose(bright, times * FPS, atol=1)
+    np.testing.assert_allclose(loud, np.maximum(0, times * FPS - 1) / 100, atol=0.011)
+
+
+def test_a_model_that_is_slower_than_the_stream_leaves_pictures_out(loaded, monkeypatch):
+    pipe, run = Pipe(monkeypatch, let_out=10), live.class_probabilities
+    newest = []
+
+    class Watched(LiveReader):
+        def _keep_picture(self, frame):
+            super()._keep_picture(frame)
+            newest.append(self._picture.time)
+
+    def slow(*given):
+        taken = newest[-1]
+        pipe.gate.release(6)
+        # Two of six may still be on their way through the writer; the last of all ends the wait.
+        while newest[-1] < min(taken + 4 / FPS, (PICTURES - 1) / FPS) - 1e-6:
+            time.sleep(0.01)
+        return run(*given)
+
+    monkeypatch.setattr(live, "LiveReader", Watched)
+    monkeypatch.setattr(live, "class_probabilities", slow)
+    found = list(segment_live("-", *loaded, fps=FPS, threshold=0.0, window=3))
+    times = [picture.segmentation.time for picture in found]
+    assert len(newest) == PICTURES and 2 <= len(found) <= 6 and np.all(np.diff(times[:-1]) > 0.39)
+    assert times[-1] == pytest.approx((PICTURES - 1) / FPS)
+    for number, picture in enumerate(found):
+        segmentation = picture.segmentation
+        assert segmentation.index == number and segmentation.class_map.shape == (48, 64)
+        assert abs(picture.picture.mean() / 8 - segmentation.time * FPS) < 1
+        assert segmentation.scores  # with no threshold something sounds
+        assert segmentation.has_audio == (segmentation.time > 0)  # nothing came before the first picture
+        assert picture.delay > 0
+
+
+@pytest.mark.parametrize("source", ["clip.mp4", "file:///etc/passwd", ""])
+def test_a_source_that_is_not_live_is_refused(source):
+    with pytest.raises(ValueError, match=r"is not a live source; expected an address \(rtsp://"):
+        LiveReader(source, RATE)
+
+
+def test_a_pipe_without_media_is_told(monkeypatch, tmp_path):
+    (tmp_path / "text").write_text("no media" * 1000)
+    with open(tmp_path / "text", "rb") as file:
+        monkeypatch.setattr(sys, "stdin", file)
+        with pytest.raises(MediaError, match="standard input: cannot be opened"):
+            LiveReader("-", RATE)
+
+
+def test_a_stream_that_ends_at_once_gives_what_it_had(loaded, monkeypatch):
+    Pipe(monkeypatch, let_out=1, pictures=1)
+    (found,) = segment_live("-", *loaded, window=2)
+    assert found.segmentation.time == 0
