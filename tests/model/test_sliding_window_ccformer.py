@@ -9,9 +9,11 @@ from ccformer_hf.model.sliding_window_ccformer import (
     frame_sounds,
     iter_windows,
     join_windows,
+    predict_windows,
     video_inputs,
     window_spans,
 )
+from ccformer_hf.model.timing_ccformer import SAMPLING_RATE, FrameTiming
 
 INPUTS = ("pixel_values", "input_features", "audio_mask", "frame_mask")
 
@@ -50,6 +52,24 @@ def test_frames_come_out_of_their_windows_as_they_went_in():
     assert [frame.has_audio for frame in frames] == [i % 2 == 0 for i in range(9)]
     probabilities = [frame.probabilities[0].item() for frame in frames]
     assert probabilities == pytest.approx([0.1] * 3 + [0.15, 0.2] + [0.2 + 0.1 / 3, 0.2 + 0.2 / 3, 0.3, 0.3])
+
+
+def test_windows_that_go_through_together_say_what_they_say_alone(loaded):
+    model, processor = loaded
+    generator = torch.Generator().manual_seed(0)
+    frames = list(torch.randint(0, 256, (9, 32, 32, 3), generator=generator, dtype=torch.uint8))
+    sound = torch.rand(10 * SAMPLING_RATE, generator=generator) - 0.5
+
+    def found(at_once):
+        spans = window_spans(9, 4, 1)
+        inputs = array_inputs(frames, sound, SAMPLING_RATE, processor, FrameTiming().frame_times(9))
+        return list(join_windows(predict_windows(iter_windows(inputs, spans, 4), model, at_once), spans))
+
+    alone, together = found(1), found(2)  # 3 windows: a pair, and one that is left
+    assert len(alone) == len(together) == 9
+    for one, other in zip(alone, together, strict=True):
+        torch.testing.assert_close(one.probabilities, other.probabilities, rtol=0, atol=1e-5)
+        assert (one.has_audio, one.size) == (other.has_audio, other.size)
 
 
 @pytest.mark.parametrize("alignment", ["frame", "avsbench"])
