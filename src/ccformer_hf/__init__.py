@@ -11,6 +11,7 @@ from .registration import register_with_transformers
 __version__ = "0.1.0"
 
 _HOMES = {
+    "AudioVisualCollator": "data.collator",
     "AudioVisualProcessor": "model.processing_ccformer",
     "AudioVisualSegmentationPipeline": "model.pipeline_ccformer",
     "CCFormerConfig": "model.configuration_ccformer",

@@ -159,6 +159,8 @@ class AudioVisualSegmentationPipeline(ChunkPipeline):
         images = clip["images"]
         if isinstance(images, (str, Path)):
             raise ValueError(f"images is the path {images}; give the path of a video itself, without a dict")
+        if isinstance(images, Image.Image):
+            images = [images]
         if not len(images):
             raise ValueError("images holds no frame; give at least one")
         timestamps = clip.get("timestamps")
