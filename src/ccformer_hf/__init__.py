@@ -19,6 +19,7 @@ _HOMES = {
     "CCFormerForAudioVisualSegmentation": "model.modeling_ccformer",
     "CCFormerImageProcessor": "model.image_processing_ccformer",
     "CCFormerModel": "model.modeling_ccformer",
+    "compute_metrics": "evaluation.trainer_metrics",
     "iter_segments": "inference.segmenting",
     "load": "inference.loading",
     "load_avsbench": "data.loading",

@@ -59,6 +59,10 @@ class AudioVisualSegmentationPipeline(ChunkPipeline):
     _load_feature_extractor = False
     _load_tokenizer = False
 
+    def __init__(self, *args: Any, **kwargs: Any):
+        super().__init__(*args, **kwargs)
+        self.tokenizer = None  # the processor's, which is none: batches would be padded by it
+
     def __call__(self, inputs: Video | list[Video], **kwargs: Any) -> list[dict] | list[list[dict]]:
         """Segments one clip, or several.
 

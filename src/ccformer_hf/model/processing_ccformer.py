@@ -73,6 +73,12 @@ class AudioVisualProcessorKwargs(ProcessingKwargs, total=False):
     _defaults = {"common_kwargs": {"return_tensors": "pt"}}
 
 
+class NoTokenizer:
+    """Says that there are no special tokens to the `Trainer` of transformers, which asks every processor for them."""
+
+    eos_token_id = bos_token_id = pad_token_id = None
+
+
 class AudioVisualProcessor(ProcessorMixin):
     """Frames and sound of clips -> inputs of `CCFormerForAudioVisualSegmentation`, and its output -> maps.
 
@@ -88,6 +94,7 @@ class AudioVisualProcessor(ProcessorMixin):
     """
 
     valid_processor_kwargs = AudioVisualProcessorKwargs
+    tokenizer = NoTokenizer()
 
     def __init__(
         self,
