@@ -236,7 +236,8 @@ class CCFormerModel(CCFormerPreTrainedModel):
         Padding frames are not computed. A compiled model has shapes that no mask may decide and computes them, from
         zeros; but not in training, where a BatchNorm would count them.
         """
-        frames = pixel_values.flatten(0, 1)  # (B*T, 3, H, W)
+        # The processor gives float32, whatever the weights are.
+        frames = pixel_values.flatten(0, 1).to(self.no_sound.dtype)  # (B*T, 3, H, W)
         compiled = torch.compiler.is_compiling() and not self.training
         if frame_mask is None or (not compiled and bool(frame_mask.all())):
             real, chosen = None, frames
@@ -256,7 +257,7 @@ class CCFormerModel(CCFormerPreTrainedModel):
     def encode_audio(self, input_features: Tensor, audio_mask: Tensor) -> Tensor:
         """Log-mel `(B, T, 1, 96, 64)` -> `(B, T, D)`; without sound a learned "no sound" token (*ours*)."""
         # Zeros first: what lies there may be anything, and NaN would come through the gradient even if not chosen.
-        input_features = input_features.masked_fill(~audio_mask[:, :, None, None, None], 0)
+        input_features = input_features.masked_fill(~audio_mask[:, :, None, None, None], 0).to(self.no_sound.dtype)
         audio = self.audio_projection(self.audio_backbone(input_features.flatten(0, 1)))  # (B*T, D)
         audio = audio.unflatten(0, audio_mask.shape)  # (B, T, D)
         return torch.where(audio_mask[..., None], audio, self.no_sound.to(audio.dtype))
@@ -282,6 +283,11 @@ class CCFormerModel(CCFormerPreTrainedModel):
         Args:
             every_prediction: whether to give those of all layers, as in training, where the loss is to be taken.
         """
+        if "labels" in kwargs:
+            raise TypeError(
+                "CCFormerModel is the network without its head and takes no labels; load "
+                "CCFormerForAudioVisualSegmentation (AutoModelForSemanticSegmentation) instead"
+            )
         self.check_inputs(pixel_values, input_features, frame_mask=frame_mask, audio_mask=audio_mask)
         batch, frames = pixel_values.shape[:2]
         # A mask always, so that the "no sound" token is part of every step: distributed training wants no idle

@@ -585,7 +585,12 @@ def _read_map(class_map: Frame | None, size: tuple[int, int]) -> np.ndarray:
 
 def _clip_probabilities(outputs, target_sizes, num_frames) -> list[tuple[torch.Tensor, tuple[int, int]]]:
     """Per clip: its probabilities `(T, K, h, w)` without padded frames, and the size to resize them to."""
-    logits = outputs.logits
+    logits = getattr(outputs, "logits", None)
+    if logits is None:
+        raise ValueError(
+            f"the outputs, a {type(outputs).__name__}, have no logits: AutoModel gives the network without its head; "
+            "load CCFormerForAudioVisualSegmentation (AutoModelForSemanticSegmentation) instead"
+        )
     num_clips, most_frames = logits.shape[:2]  # (B, T, K, h, w)
     sizes = (
         [tuple(logits.shape[-2:])] * num_clips if target_sizes is None else [_as_size(size) for size in target_sizes]
