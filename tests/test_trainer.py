@@ -4,8 +4,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from hub_server import running_hub
-from huggingface_hub import constants, hf_api
+from hub_server import lend_hub, running_hub
 from small_model import small_model
 from transformers import Trainer, TrainingArguments
 
@@ -107,12 +106,9 @@ def test_without_its_frames_a_row_says_what_to_set(root, tmp_path):
 
 
 def test_pushing_packs_model_processor_and_code(trained, tmp_path, monkeypatch):
-    monkeypatch.setenv("HF_TOKEN", "any")
-    monkeypatch.setattr(constants, "HF_HUB_DISABLE_XET", True)
     monkeypatch.setattr(trained.args, "hub_model_id", "tester/trained")
     with running_hub() as hub:
-        monkeypatch.setattr(constants, "ENDPOINT", hub.address)
-        monkeypatch.setattr(hf_api.api, "endpoint", hub.address)
+        lend_hub(monkeypatch, hub.address, tmp_path)
         trained.push_to_hub()
         files = hub.files("model", "tester/trained")
     assert {"model.safetensors", "processor_config.json", "modeling_ccformer.py", "pipeline_ccformer.py"} <= set(files)
