@@ -14,10 +14,11 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 from typing import Any
 from urllib.parse import unquote, urlsplit
 
-from huggingface_hub import constants
+from huggingface_hub import constants, hf_api
 
 URL_PREFIX = {"model": "", "dataset": "datasets/", "space": "spaces/"}
 LARGE = (".safetensors", ".parquet", ".png", ".mp4", ".wav", ".bin")  # uploaded by the large-file protocol
@@ -29,6 +30,19 @@ def use_hub(address: str, token: str = "any") -> None:
     os.environ["HF_TOKEN"] = token
     constants.ENDPOINT, constants.HF_HUB_DISABLE_XET = address, True
     constants.HF_TOKEN_PATH = os.devnull  # no token of whoever runs the tests
+
+
+def lend_hub(monkeypatch, address: str, cache: Path) -> None:
+    """The same for the tests' own process, until the end of a test, with a cache of its own for what is fetched."""
+    monkeypatch.setenv("HF_TOKEN", "any")
+    for name, value in {
+        "ENDPOINT": address,
+        "HUGGINGFACE_CO_URL_TEMPLATE": address + "/{repo_id}/resolve/{revision}/{filename}",
+        "HF_HUB_DISABLE_XET": True,
+        "HF_HUB_CACHE": str(cache),
+    }.items():
+        monkeypatch.setattr(constants, name, value)
+    monkeypatch.setattr(hf_api.api, "endpoint", address)
 
 
 @dataclass

@@ -196,7 +196,7 @@ def test_the_hub_reads_the_card(published):
     card = ModelCard(published[1].files("model", "tester/model")["README.md"].decode())
     results = {(result.metric_type, result.dataset_type): result.metric_value for result in card.data.eval_results}
     assert results == {("miou", "folder"): 0.5123, ("f_score", "folder"): 0.6}
-    assert card.data.model_name == "model" and card.data.pipeline_tag == "image-segmentation"
+    assert card.data.model_name == "model" and card.data.pipeline_tag == "audio-visual-segmentation"
     for told in ("commit abc", "20 steps of 4 clips", "--config x.yaml", "![a clip](pictures/a%20clip.png)"):
         assert told in card.text
     assert 'model="tester/model"' in card.text and "bell, dog, drum" in card.text

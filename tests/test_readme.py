@@ -14,7 +14,7 @@ BLOCKS = re.findall(r"```python\n(.*?)```", README, flags=re.DOTALL)
 
 
 def test_the_readme_has_its_examples():
-    assert len(BLOCKS) == 4
+    assert len(BLOCKS) == 5
 
 
 @pytest.mark.parametrize("block", range(len(BLOCKS)))
@@ -23,6 +23,7 @@ def test_block_runs(block, tmp_path, monkeypatch, capsys):
     shutil.copy(checkpoints / "example.mp4", tmp_path / "clip.mp4")
     shutil.copytree(checkpoints / "ccformer-tiny", tmp_path / "OWNER" / "NAME")
     write_synthetic_set(tmp_path / "AVSBench", "ms3", clips=3, seed=0, workers=1, progress=False, size=64)
+    write_synthetic_set(tmp_path / "mine", "folder", clips=3, seed=0, workers=1, progress=False, size=64)
     monkeypatch.chdir(tmp_path)
     names: dict = {}
     exec(compile(BLOCKS[block], f"README.md block {block}", "exec"), names)
@@ -35,6 +36,9 @@ def test_block_runs(block, tmp_path, monkeypatch, capsys):
         assert lines[0].startswith("0.0 0.5 ") and any("emergency-car" in line for line in lines)
     elif block == 3:
         assert names["clip"]["labels"].shape == (5, 64, 64) and len(names["clip"]["frames"]) == 5
+    elif block == 4:
+        assert (tmp_path / "runs" / "trainer" / "model" / "processor_config.json").is_file()
+        assert names["trainer"].state.log_history[0]["eval_loss"] > 0
     else:
         assert names["maps"].shape == (10, 480, 640)
         assert names["maps"].max() < names["model"].config.num_labels

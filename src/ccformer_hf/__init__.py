@@ -11,6 +11,7 @@ from .registration import register_with_transformers
 __version__ = "0.1.0"
 
 _HOMES = {
+    "AudioVisualCollator": "data.collator",
     "AudioVisualProcessor": "model.processing_ccformer",
     "AudioVisualSegmentationPipeline": "model.pipeline_ccformer",
     "CCFormerConfig": "model.configuration_ccformer",
@@ -18,6 +19,7 @@ _HOMES = {
     "CCFormerForAudioVisualSegmentation": "model.modeling_ccformer",
     "CCFormerImageProcessor": "model.image_processing_ccformer",
     "CCFormerModel": "model.modeling_ccformer",
+    "compute_metrics": "evaluation.trainer_metrics",
     "iter_segments": "inference.segmenting",
     "load": "inference.loading",
     "load_avsbench": "data.loading",

@@ -2,8 +2,12 @@
 
 Importing this module is all there is to do; `import ccformer_hf` sees to it. Registering also makes every
 `save_pretrained` ship the code with the weights, so that the result loads with `trust_remote_code=True` where this
-package is not installed.
+package is not installed. And it makes `from_pretrained` of these classes know the models that ship with the package by
+their names, as transformers has no register for names.
 """
+
+from functools import wraps
+from typing import Any
 
 from transformers import (
     AutoConfig,
@@ -15,11 +19,11 @@ from transformers import (
 )
 from transformers.pipelines import PIPELINE_REGISTRY
 
-from .checkpoints import CHECKPOINTS, DEFAULT_MODEL
+from .checkpoints import CHECKPOINTS, DEFAULT_MODEL, model_place
 from .model.configuration_ccformer import TASK, CCFormerConfig
 from .model.feature_extraction_ccformer import CCFormerFeatureExtractor
 from .model.image_processing_ccformer import CCFormerImageProcessor
-from .model.modeling_ccformer import CCFormerForAudioVisualSegmentation, CCFormerModel
+from .model.modeling_ccformer import CCFormerForAudioVisualSegmentation, CCFormerModel, CCFormerPreTrainedModel
 from .model.pipeline_ccformer import AudioVisualSegmentationPipeline
 from .model.processing_ccformer import AudioVisualProcessor
 
@@ -45,3 +49,30 @@ PIPELINE_REGISTRY.register_pipeline(
     default={"model": (str(CHECKPOINTS / DEFAULT_MODEL), None)},  # a folder, which has no revision
     type="multimodal",
 )
+
+
+def take_built_in_names(loader: type) -> None:
+    """Makes `from_pretrained` of a class take `"ccformer-small"` and `"ccformer-tiny"`, all else as before."""
+    before = loader.from_pretrained.__func__
+
+    @wraps(before)
+    def from_pretrained(cls: type, pretrained_model_name_or_path: Any, *args: Any, **kwargs: Any) -> Any:
+        return before(cls, model_place(pretrained_model_name_or_path), *args, **kwargs)
+
+    loader.from_pretrained = classmethod(from_pretrained)
+
+
+for _loader in (
+    AutoConfig,
+    AutoFeatureExtractor,
+    AutoImageProcessor,
+    AutoModel,
+    AutoModelForSemanticSegmentation,
+    AutoProcessor,
+    AudioVisualProcessor,
+    CCFormerConfig,
+    CCFormerFeatureExtractor,
+    CCFormerImageProcessor,
+    CCFormerPreTrainedModel,
+):
+    take_built_in_names(_loader)

@@ -16,6 +16,7 @@ from huggingface_hub import EvalResult, ModelCardData
 from .atomic import atomic_file
 from .checkpoints import BUILT_IN_MODELS, DEFAULT_MODEL
 from .inference.loading import RECORD_FILE
+from .model.configuration_ccformer import TASK
 from .model.modeling_ccformer import CCFormerForAudioVisualSegmentation
 from .model.processing_ccformer import AudioVisualProcessor
 
@@ -252,7 +253,7 @@ def _use(name: str) -> str:
 def _header(record: ModelRecord, title: str) -> str:
     results = [
         EvalResult(
-            task_type="image-segmentation",
+            task_type=TASK,
             dataset_type=record.dataset,
             dataset_name=record.dataset_name,
             dataset_split=record.split,
@@ -265,8 +266,8 @@ def _header(record: ModelRecord, title: str) -> str:
     data = ModelCardData(
         license=record.license or None,
         library_name="transformers",
-        pipeline_tag="image-segmentation",
-        tags=["audio-visual-segmentation", "ccformer"],
+        pipeline_tag=TASK,  # by it `pipeline(model=...)` chooses: that of pictures would fail on a video
+        tags=[TASK, "ccformer"],
         **({"model_name": title, "eval_results": results} if results else {}),
     )
     return data.to_yaml()

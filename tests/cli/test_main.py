@@ -2,9 +2,11 @@ import os
 import subprocess
 import sys
 
+import pytest
 from processes import run_command
 
 from ccformer_hf import __version__
+from ccformer_hf.cli.main import main
 
 
 def test_help_and_wrong_arguments_load_nothing_heavy():
@@ -34,3 +36,17 @@ def test_as_a_process(tmp_path):
     done, seconds = run_command("segment", "--fps", "x")
     assert done.returncode == 2 and "--fps" in done.stderr and seconds < 5
     assert run_command()[0].returncode == 2
+
+
+@pytest.mark.parametrize("command", ["segment", "train", "data convert"])
+def test_an_argument_that_is_not_there_shows_the_usage_of_its_command(command, capsys):
+    given = {
+        "train": ["--config", "x", "--data", "y", "--output", "z"],
+        "data convert": ["a", "b"],
+        "publish": ["a", "b/c"],
+    }
+    with pytest.raises(SystemExit) as stopped:
+        main([*command.split(), *given.get(command, []), "--no-such"])
+    told = capsys.readouterr().err
+    assert stopped.value.code == 2 and told.startswith(f"usage: ccformer {command} ")
+    assert told.endswith(f"ccformer {command}: error: unrecognized arguments: --no-such\n")

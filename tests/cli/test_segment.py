@@ -1,12 +1,15 @@
+import io
 import json
 import os
 import signal
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import planted
 import pytest
+from file_server import serving
 from made_media import SoundTrack, VideoTrack, make_video, write_media
 from small_model import save_small_model
 
@@ -33,7 +36,11 @@ def output(tmp_path):
 
 
 def one_line_error(capsys) -> str:
-    errors = [line for line in capsys.readouterr().err.splitlines() if line.startswith("ccformer: error: ")]
+    return one_error(capsys.readouterr().err)
+
+
+def one_error(printed: str) -> str:
+    errors = [line for line in printed.splitlines() if line.startswith("ccformer: error: ")]
     assert len(errors) == 1
     return errors[0]
 
@@ -48,7 +55,7 @@ def one_line_error(capsys) -> str:
         (["--window", "2.5"], "--window: 2.5: expected a whole number, at least 1"),
         (["--window", "3", "--overlap", "3"], "window is 3 and overlap 3; expected"),
         (["--format", "gif"], "--format: invalid choice: 'gif'"),
-        (["--device", "tpu"], "--device: invalid choice: 'tpu'"),
+        (["--device", "tpu"], "--device: 'tpu': expected auto, cpu, cuda, cuda:1, ... or mps"),
     ],
 )
 def test_wrong_arguments(arguments, told, capsys):
@@ -66,6 +73,44 @@ def test_segment_writes_the_four_and_says_so(model, video, output, capsys):
     assert all(path.exists() for path in paths)
     assert told.out.splitlines()[4].startswith("clip.mp4: in 2.0 s sounds: ")
     assert told.err == ""
+
+
+def test_folders_patterns_addresses_and_standard_input(model, video, tmp_path, output, capsys, monkeypatch):
+    options = ["-o", str(output), "--model", model, "--format", "json"]
+    content = Path(video).read_bytes()
+    (tmp_path / "videos").mkdir()
+    for name in ("a.mp4", "b.mp4"):
+        (tmp_path / "videos" / name).write_bytes(content)
+    monkeypatch.setattr(sys, "stdin", SimpleNamespace(buffer=io.BytesIO(content)))
+    with serving({"/web.mp4": content, "/text.mp4": b"text"}) as address:
+        words = [str(tmp_path / "videos"), str(tmp_path / "videos" / "*.mp4"), f"{address}/web.mp4", "-"]
+        assert cli.main(["segment", *words, f"{address}/text.mp4", *options]) == 1
+        told = capsys.readouterr()
+        assert told.out.splitlines()[-1] == "4 of 5 videos done, 1 failed"
+        assert one_error(told.err).startswith(f"ccformer: error: {address}/text.mp4: is not a video or sound file")
+        assert sorted(os.listdir(output)) == ["a", "b", "report.csv", "stdin", "web"]
+        assert f"{address}/web.mp4,done,{output / 'web'}," in (output / "report.csv").read_text()
+        assert json.loads((output / "web" / "segments.json").read_text())["source"]["file"] == "web.mp4"
+        assert cli.main(["segment", f"{address}/web.mp4", "--resume", *options]) == 0
+        assert capsys.readouterr().out.startswith("web.mp4: done before")
+
+
+def test_where_nothing_is_found_it_says_what_to_try(model, video, output, capsys):
+    options = [video, "-o", str(output), "--model", model, "--format", "json"]
+    assert cli.main(["segment", *options, "--threshold", "0.999"]) == 0
+    assert capsys.readouterr().out.splitlines()[-2:] == [
+        "clip.mp4: in 2.0 s sounds: nothing above the threshold",
+        "to find more: --threshold 0.5 (now 0.999) marks what is less sure; --fps 4 looks more often; --model takes "
+        "one that knows what sounds here; this one knows: bell, dog, drum",
+    ]
+    assert cli.main(["segment", *options, "--threshold", "0"]) == 0
+    assert "to find more" not in capsys.readouterr().out
+
+
+def test_a_device_that_is_not_there_is_told(model, video, output, capsys):
+    for device, told in (("cuda:7", "CUDA GPUs here"), ("mps", "sees no GPU of Apple's here; use 'cpu' or 'auto'")):
+        assert cli.main(["segment", video, "-o", str(output), "--model", model, "--device", device]) == 2
+        assert told in one_line_error(capsys)
 
 
 def test_options_reach_the_library(model, video, output):
@@ -100,7 +145,7 @@ def bad_file(folder: Path, kind: str) -> Path:
         ("empty", "the file is empty"),
         ("truncated", "cut short"),
         ("sound", "has sound but no video stream"),
-        ("folder", "is a folder"),
+        ("folder", "is a folder without a video (.mp4, "),
     ],
 )
 def test_bad_videos(kind, told, tmp_path, output, capsys):

@@ -12,11 +12,12 @@ from ccformer_hf import AudioVisualProcessor, CCFormerImageProcessor
 from ccformer_hf.data import training_clips
 from ccformer_hf.data.audio import ClipAudio, sound_examples
 from ccformer_hf.data.augmentation import Augmentation
+from ccformer_hf.data.collator import AudioVisualCollator
 from ccformer_hf.data.loading import load_folder, load_setting
 from ccformer_hf.data.noises import NOISES
 from ccformer_hf.data.sounding import LABEL_MAPS, SoundingClasses
 from ccformer_hf.data.synthetic.clips import write_synthetic_set
-from ccformer_hf.data.training_clips import ClipOrder, ShareOfSteps, TrainingClips, collate
+from ccformer_hf.data.training_clips import ClipOrder, ShareOfSteps, TrainingClips
 
 SIZE = 64
 NOTHING = Augmentation()
@@ -164,7 +165,11 @@ def test_workers_change_nothing(sets, processor):
     clips = feed(sets["avss"], processor, EVERYTHING)
     share = ShareOfSteps(ClipOrder(4, 4, 0), range(3), accumulate=2)
     batches = [
-        list(torch.utils.data.DataLoader(clips, batch_sampler=share, collate_fn=collate, num_workers=workers))
+        list(
+            torch.utils.data.DataLoader(
+                clips, batch_sampler=share, collate_fn=AudioVisualCollator(processor), num_workers=workers
+            )
+        )
         for workers in (0, 2)
     ]
     assert len(batches[0]) == 6 and all(same(one, two) for one, two in zip(*batches, strict=True))
@@ -438,19 +443,3 @@ def test_a_clip_without_an_annotated_frame(own, processor):
     clips = with_column(clips, "annotated", [[False] * number, *list(clips["annotated"])[1:]])
     found = feed(clips, processor, EVERYTHING)[0, 0]
     assert set(found["labels"].unique().tolist()) == {255} and not found["label_mask"].any()
-
-
-# A batch
-
-
-def test_a_batch_is_padded_to_its_longest_clip(sets, processor):
-    whole = feed(sets["avss"], processor)
-    clips = [whole[0, 0], {name: tensor[:2] for name, tensor in whole[1, 1].items()}]
-    length, batch = len(clips[0]["labels"]), collate(clips)
-    assert batch.keys() == clips[0].keys()
-    for name, tensor in batch.items():
-        assert tensor.shape == (2, length, *clips[0][name].shape[1:]) and tensor.dtype == clips[0][name].dtype
-        assert torch.equal(tensor[0], clips[0][name]) and torch.equal(tensor[1, :2], clips[1][name])
-    assert set(batch["labels"][1, 2:].unique().tolist()) == {255}
-    for name in ("frame_mask", "label_mask", "audio_mask", "pixel_values", "input_features"):
-        assert not batch[name][1, 2:].any()

@@ -177,6 +177,14 @@ def test_every_form_of_waveform_gives_the_same(extractor):
         assert np.array_equal(extractor(same, RATE)["input_features"], wanted)
 
 
+def test_integers_are_the_floats_they_stand_for(extractor):
+    floats = np.array([-1.0, 0.5, 0.0, 32767 / 32768], np.float32).repeat(4000)
+    wanted = extractor(floats, RATE)["input_features"]
+    whole = (floats * 32768).astype(np.int64)
+    assert np.array_equal(extractor(whole.astype(np.int16), RATE)["input_features"], wanted)
+    assert np.array_equal(extractor((whole << 16).astype(np.int32), RATE)["input_features"], wanted)
+
+
 def test_no_sound_and_silence_are_told_by_the_mask(extractor):
     times = [0.9375, 1.9375]
     for silent in (None, np.zeros(2 * RATE, np.float32), noise(2.0) * 1e-4):
@@ -222,12 +230,18 @@ def test_settings_survive_saving(tmp_path):
         ({"audio": [noise(1.0)], "sampling_rate": [RATE, RATE]}, "sampling_rate has 2 entries for 1 clip"),
         ({"audio": np.array([0.0, np.nan], np.float32), "sampling_rate": RATE}, "NaN"),
         ({"audio": np.array([0.0, np.inf], np.float32), "sampling_rate": RATE}, "NaN or infinite"),
-        ({"audio": np.zeros(RATE, np.int16), "sampling_rate": RATE}, "int16.*divide by 32768"),
+        ({"audio": np.zeros(RATE, np.int64), "sampling_rate": RATE}, "int64; expected floats in -1..1, or int16 or"),
         ({"audio": noise(1.0) * 32768, "sampling_rate": RATE}, "divide by 32768"),
         ({"audio": np.zeros(0, np.float32), "sampling_rate": RATE}, "empty"),
         ({"audio": [], "sampling_rate": RATE}, "empty list"),
         ({"audio": np.zeros((2, 2, 800), np.float32), "sampling_rate": RATE}, "several clips as a list"),
-        ({"audio": "dog.wav", "sampling_rate": RATE}, "str is not an array of numbers"),
+        ({"audio": "dog.wav"}, "dog.wav: there is no such file"),
+        ({"audio": object(), "sampling_rate": RATE}, 'object is not an array of numbers; .*"sampling_rate": ...}'),
+        ({"audio": {"array": None}}, 'a dict of array; expected {"array": samples'),
+        (
+            {"audio": (noise(1.0), 8000), "sampling_rate": RATE},
+            "is 16000, but the sound says 8000; leave sampling_rate",
+        ),
         ({"audio": None}, "needs timestamps"),
         ({"audio": noise(1.0), "sampling_rate": RATE, "timestamps": []}, "timestamps are"),
         ({"audio": noise(1.0), "sampling_rate": RATE, "timestamps": [0.1, float("nan")]}, "timestamps are"),

@@ -342,6 +342,19 @@ def test_one_prediction_in_use_and_one_per_layer_in_training():
     assert len(model.train()(**random_inputs()).masks_queries_logits) == 4
 
 
+def test_the_loss_of_an_evaluation_is_that_of_training():
+    """The same terms, those of every layer among them, at points that are always the same."""
+    model, given = small_model(), {**random_inputs(), "labels": random_labels(), **masks_with_padding()}
+    evaluated = model(**given)
+    assert torch.equal(model(**given).loss, evaluated.loss)
+    assert torch.equal(model(**given | {"labels": None}).logits, evaluated.logits)
+    model.training = model.model.training = True  # but for the batch norms, which the batch would change
+    trained = model(**given, loss_seed=0)
+    for name, value in trained.loss_dict.items():
+        assert torch.equal(value, evaluated.loss_dict[name]), name
+    assert not torch.equal(model(**given).loss, model(**given).loss), "in training the points are drawn anew"
+
+
 def test_save_and_load_are_exact(tmp_path):
     model = small_model()
     model.save_pretrained(tmp_path)

@@ -1,19 +1,17 @@
 import tempfile
-import threading
-import time
 from collections.abc import Iterator
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from file_server import serving
 from made_media import make_video
 from PIL import Image
 from transformers import pipeline
 
 from ccformer_hf.inference.segmenting import iter_segments
-from ccformer_hf.model import pipeline_ccformer as module
+from ccformer_hf.model import download_ccformer
 from ccformer_hf.model.media_ccformer import MediaError, read_clip
 
 TASK = "audio-visual-segmentation"
@@ -75,6 +73,16 @@ def roughly(record: dict) -> dict:
     """Without what the last bit of a sum can change, as it may in a batch: on which side of a border a pixel lies."""
     sounding = [(entry["label"], round(entry["score"], 3), round(entry["area"], 2)) for entry in record["sounding"]]
     return {**record, "sounding": sounding}
+
+
+def test_sound_and_pictures_may_have_any_form_of_the_processor(segmenter, video):
+    clip = read_clip(video)
+    whole = np.rint(clip.waveform * 32768).astype(np.int16)
+    sound = {"array": whole / np.float32(32768), "sampling_rate": clip.sampling_rate}
+    given = {"images": torch.from_numpy(clip.frames).permute(0, 3, 1, 2) / 255, "audio": sound}
+    expected = {"images": clip.frames, "audio": whole, "sampling_rate": clip.sampling_rate}
+    assert segmenter(given) == segmenter(expected)
+    assert len(segmenter({"images": Image.fromarray(clip.frames[0]), "audio": (whole, 16000)})) == 1
 
 
 def test_arrays_are_segmented_like_the_video_they_are_of(segmenter, video, threshold):
@@ -154,28 +162,11 @@ def test_what_cannot_be_used_is_told(segmenter, video):
 def address(video, tmp_path, monkeypatch) -> Iterator[str]:
     """Of a server that has `video`, and some files it does not give as it should; downloads go to `tmp_path`."""
 
-    class Handler(BaseHTTPRequestHandler):
-        def log_message(self, *_) -> None:
-            pass
-
-        def do_GET(self) -> None:
-            content = Path(video).read_bytes()
-            if self.path == "/missing.mp4":
-                return self.send_error(404)
-            if self.path == "/silent.mp4":
-                return time.sleep(3)
-            self.send_response(200)
-            self.send_header("Content-Length", str(len(content)))
-            self.end_headers()
-            parts = {"/clip.mp4": content, "/short.mp4": content[:1000], "/text.mp4": b"x" * len(content)}
-            self.wfile.write(parts[self.path])
-
+    content = Path(video).read_bytes()
+    files = {"/clip.mp4": content, "/short.mp4": content[:1000], "/text.mp4": b"x" * len(content)}
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    threading.Thread(target=server.serve_forever, daemon=True).start()
-    yield f"http://127.0.0.1:{server.server_port}"
-    server.shutdown()
-    server.server_close()
+    with serving(files, {"/short.mp4": len(content)}) as address:
+        yield address
     assert list(tmp_path.iterdir()) == []
 
 
@@ -188,12 +179,12 @@ def test_an_address_that_fails_is_told(segmenter, address, monkeypatch):
         ("missing.mp4", "the server answers 404 Not Found; check the address"),
         ("short.mp4", r"the download stopped after 1000 of \d+ bytes"),
         ("text.mp4", "is not a video or sound file"),
-        ("silent.mp4", "cannot be fetched .*timed out"),
+        ("slow", "cannot be fetched .*timed out"),
     ]:
         with pytest.raises(MediaError, match=f"^{address}/{name}: {told}"):
             segmenter(f"{address}/{name}", timeout=0.5)
     with pytest.raises(MediaError, match="cannot be fetched .*refused"):
         segmenter("http://127.0.0.1:9/clip.mp4")
-    monkeypatch.setattr(module, "LARGEST_DOWNLOAD", 1000)
+    monkeypatch.setattr(download_ccformer, "LARGEST_DOWNLOAD", 1000)
     with pytest.raises(MediaError, match="is larger than"):
         segmenter(f"{address}/clip.mp4")

@@ -1,15 +1,18 @@
 import json
+import sys
 from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
 import pytest
 import torch
-from made_media import make_video
+from made_media import SoundTrack, make_video, write_media
 from PIL import Image
 from transformers import AutoFeatureExtractor, AutoImageProcessor, AutoProcessor
 
 import ccformer_hf.auto  # registers the sub-processors, which from_pretrained looks up
+from ccformer_hf.data.loading import load_setting
+from ccformer_hf.data.synthetic.clips import write_synthetic_set
 from ccformer_hf.model.feature_extraction_ccformer import CCFormerFeatureExtractor
 from ccformer_hf.model.image_processing_ccformer import CCFormerImageProcessor
 from ccformer_hf.model.processing_ccformer import AudioVisualProcessor
@@ -68,8 +71,122 @@ def test_every_form_of_frames_gives_the_same(processor, tmp_path):
         frames[None],
         [images],
     ]
+    forms += [frames.transpose(0, 3, 1, 2), torch.from_numpy(frames).permute(0, 3, 1, 2) / 255, frames / 255]
+    forms += [frames.astype(np.int64), torch.from_numpy(frames / 255).to(torch.float16), {"frames": frames}]
     for form in [*forms, [image.convert("RGBA") for image in images], list(torch.from_numpy(frames))]:
         assert torch.equal(processor(form)["pixel_values"], wanted)
+
+
+def test_one_picture_is_a_clip_of_one_frame(processor, tmp_path):
+    (frame,) = pictures(1)
+    Image.fromarray(frame).save(tmp_path / "a.png")
+    wanted = processor([frame], noise(1.0), sampling_rate=RATE)
+    for form in (Image.fromarray(frame), tmp_path / "a.png", str(tmp_path / "a.png")):
+        given = processor(form, noise(1.0), sampling_rate=RATE)
+        assert all(torch.equal(values, wanted[name]) for name, values in given.items())
+
+
+def test_every_form_of_sound_gives_the_same(processor, tmp_path, monkeypatch):
+    class AudioDecoder:  # torchcodec's, as far as it is used
+        def get_all_samples(self):
+            return SimpleNamespace(data=torch.from_numpy(whole / 32768.0)[None].float(), sample_rate=44100)
+
+    monkeypatch.setitem(sys.modules, "torchcodec.decoders", SimpleNamespace(AudioDecoder=AudioDecoder))
+    whole = np.rint(noise(2.0, 44100) * 32768).astype(np.int16)
+    floats = whole / np.float32(32768)
+    write_media(tmp_path / "a.wav", SoundTrack(waveform=floats, rate=44100, codec="pcm_s16le"))
+    wanted = processor(pictures(2), floats, sampling_rate=44100)["input_features"]
+    tensor = torch.from_numpy(floats)
+    with_rate = [(tensor, 44100), (tensor[None], torch.tensor(44100)), (floats.tolist(), 44100), AudioDecoder()]
+    with_rate += [{"array": floats, "sampling_rate": 44100}, {"waveform": whole, "sampling_rate": torch.tensor(44100)}]
+    with_rate += [
+        {"path": None, "array": floats.tolist(), "sampling_rate": 44100},
+        (whole.astype(np.int32) << 16, 44100),
+    ]
+    for sound in [*with_rate, tmp_path / "a.wav", str(tmp_path / "a.wav")]:
+        for rate in (None, 44100):
+            assert torch.allclose(
+                processor(pictures(2), sound, sampling_rate=rate)["input_features"], wanted, atol=1e-3
+            )
+    assert torch.equal(processor(pictures(2), whole, sampling_rate=np.array(44100))["input_features"], wanted)
+    both = processor([pictures(2)] * 3, [*with_rate[:2], None])
+    assert torch.equal(both["input_features"][0], wanted[0]) and both["audio_mask"].sum(1).tolist() == [2, 2, 0]
+    with pytest.raises(ValueError, match="10 frames at 1 per second, which is assumed"):
+        processor(pictures(10), with_rate[0])
+
+
+# Rows of a data set
+
+
+@pytest.fixture(scope="module")
+def sets(tmp_path_factory):
+    """Training splits of 2 clips, from folders; one whose first frame alone is annotated, one of classes."""
+    root = tmp_path_factory.mktemp("sets")
+    for setting in ("s4", "folder"):
+        write_synthetic_set(root / setting, setting, clips=4, seed=0, workers=1, progress=False, size=32)
+    return {setting: load_setting(setting, root / setting, "train") for setting in ("s4", "folder")}
+
+
+def columns_of(row: dict) -> dict:
+    return {
+        "images": row["frames"],
+        "audio": row["sound"]["waveform"],
+        "sampling_rate": row["sound"]["sampling_rate"],
+        "segmentation_maps": row["labels"],
+        "label_mask": row["annotated"],
+    }
+
+
+@pytest.mark.parametrize("setting", ["s4", "folder"])
+@pytest.mark.parametrize("kind", [None, "torch", "numpy"])
+def test_a_row_of_our_own_sets_in_any_format(processor, sets, setting, kind):
+    rows = sets[setting].with_format(kind)
+    wanted = processor(**columns_of(sets[setting][0]))
+    batch = processor([rows[0], rows[1]])
+    for given in (processor(rows[0]), {name: values[:1] for name, values in batch.items()}, processor(rows[:1])):
+        assert given.keys() == wanted.keys()
+        for name, values in given.items():
+            assert torch.equal(values, wanted[name]), name
+    assert batch["label_mask"].sum(1).tolist() == ([1, 1] if setting == "s4" else [10, 5])
+    for name, values in processor(rows[:2]).items():
+        assert torch.equal(values, batch[name]), name
+
+
+def test_a_shard_read_without_our_features_gives_the_same(processor, sets):
+    """`datasets` alone gives pictures of class ids, None where there is none, and lists of numbers."""
+    clips = [sets["s4"][0], sets["s4"][1]]
+    plain = [
+        row
+        | {
+            "labels": [
+                Image.fromarray(ids) if told else None
+                for ids, told in zip(row["labels"], row["annotated"], strict=True)
+            ]
+        }
+        | {"sound": {name: np.asarray(values).tolist() for name, values in row["sound"].items()}, "annotated": None}
+        for row in clips
+    ]
+    for (name, given), wanted in zip(processor(plain).items(), processor(clips).values(), strict=True):
+        assert torch.equal(given, wanted), name
+
+
+def test_a_row_has_one_frame_per_second_whatever_the_processors_rate(processor, sets):
+    quick = AudioVisualProcessor(processor.image_processor, fps=4.0)
+    row = sets["folder"][0]
+    assert torch.equal(quick(row)["input_features"], processor(row)["input_features"])
+    assert not torch.equal(quick(row, fps=2)["input_features"], processor(row)["input_features"])
+
+
+def test_a_row_with_official_examples(processor):
+    examples = np.random.default_rng(0).normal(size=(2, 1, 96, 64)).astype(np.float32)
+    row = {"frames": pictures(3), "sound": None, "log_mel": examples, "setting": "s4"}
+    repeated = processor(row)["input_features"][0]
+    assert torch.equal(repeated, torch.from_numpy(examples[[0, 1, 1]]))
+    batch = processor([row | {"setting": "avss"}, row | {"sound": (noise(3.0), RATE)}, row | {"log_mel": None}])
+    assert torch.equal(batch["input_features"][0, :2], repeated[:2]) and not batch["input_features"][0, 2].any()
+    wanted = processor(pictures(3), (noise(3.0), RATE))["input_features"][0]
+    assert torch.equal(batch["input_features"][1], wanted)
+    assert batch["audio_mask"].tolist() == [[True] * 3, [True] * 3, [False] * 3] and "labels" not in batch
 
 
 def test_a_clip_in_a_padded_batch_is_the_clip_alone(processor):
@@ -235,9 +352,11 @@ def test_a_video_brings_its_own_frames_times_and_sound(processor):
 
 
 BAD_INPUTS = [
-    ({"images": np.stack([np.zeros((4, 4, 3)), np.full((4, 4, 3), np.nan)])}, "frame 0 is float64; expected uint8"),
-    ({"images": [pictures(1)[0], np.full((4, 4, 3), np.nan)]}, "frame 1 is float64 and holds NaN or infinite values"),
-    ({"images": [pictures(1), pictures(2) / 255]}, "clip 1: frame 0 is float64"),
+    ({"images": [pictures(1)[0], np.full((4, 4, 3), np.nan)]}, "frame 1 is float64 with values from nan to nan"),
+    ({"images": [pictures(1), pictures(2) / 1.0]}, "clip 1: frame 0 is float64 with .* floats 0..1, not yet normali"),
+    ({"images": pictures(2) / 127.5 - 1}, "frame 0 is float64 with values from -1.0 to 1.0; expected integers 0..255"),
+    ({"images": pictures(2).astype(np.int64) * 2}, "frame 0 is int64 with values from 0 to 510"),
+    ({"images": pictures(2).astype(bool)}, "frame 0 is bool"),
     (
         {"images": [pictures(1)] * 2, "audio": [None, noise(1.0) * np.inf], "sampling_rate": RATE},
         "clip 1: the waveform holds NaN or infinite",
@@ -251,13 +370,24 @@ BAD_INPUTS = [
     ({"images": [[]]}, "no frames"),
     ({"images": pictures(0)}, "no frames"),
     ({"images": pictures(1)[0]}, r"images have shape \(24, 40, 3\); expected \(frames, height, width, 3\)"),
-    ({"images": pictures(2).transpose(0, 3, 1, 2)}, "channels last"),
-    ({"images": pictures(2)[..., :1]}, "channels last"),
-    ({"images": pictures(2) / 255}, "frame 0 is float64; expected uint8"),
-    ({"images": torch.rand(2, 4, 4, 3)}, "frame 0 is float32; expected uint8"),
+    ({"images": pictures(2, 3, 4)}, r"frame 0 has shape \(3, 4, 3\), which has its channels first or last; expected"),
+    ({"images": pictures(2)[..., :1]}, r"shape \(24, 40, 1\); expected \(height, width, 3\) or \(3, height, width\)"),
     ({"images": [np.zeros((0, 4, 3), np.uint8)]}, "no pixels"),
-    ({"images": "frame.png"}, "one picture"),
-    ({"images": Image.new("RGB", (4, 4))}, "images is a Image"),
+    ({"images": "frame.png"}, "frame.png: there is no such file"),
+    ({"images": 3}, "images is a int"),
+    ({"images": pictures(1), "audio": {"path": "a.wav"}}, 'a sound is a dict of path; expected {"array": samples'),
+    ({"images": pictures(1), "audio": {"array": noise(1.0)}}, 'a dict of array; expected {"array": samples'),
+    ({"images": pictures(1), "audio": (noise(1.0), RATE), "sampling_rate": 8000}, "is 8000, but the sound says 16000"),
+    ({"images": [pictures(1), {"frames": pictures(1)}]}, "mixes rows of a data set with clips"),
+    ({"images": {"image": pictures(1)}}, "a row has the columns image; expected frames, and optionally labels"),
+    ({"images": [{"frames": pictures(1)}, {}]}, r"clip 1: a row has the columns \(none\); expected frames"),
+    ({"images": {"frames": object()}}, "the frames of a row are a object; expected pictures"),
+    ({"images": {"frames": pictures(1), "sound": (noise(1.0), 1), "audio": (noise(1.0), 1)}}, "sound and audio; exp"),
+    ({"images": {"frames": pictures(1)}, "audio": noise(1.0)}, "have sound and labels of their own; leave audio"),
+    (
+        {"images": [{"frames": pictures(1), "labels": np.zeros((1, 4, 4), int)}, {"frames": pictures(1)}]},
+        "row 1 has no",
+    ),
     ({"images": [pictures(1), pictures(1)[0]]}, "mixes single frames with whole clips"),
     ({"images": pictures(3), "timestamps": [0.5, 1.0]}, r"timestamps have shape \(2,\) for a clip of 3 frames"),
     ({"images": [pictures(1)] * 2, "timestamps": [[0.5]]}, "timestamps has 1 entries for 2 clip"),

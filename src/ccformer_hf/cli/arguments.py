@@ -2,6 +2,7 @@
 
 import argparse
 import math
+import re
 import sys
 from collections.abc import Callable
 from importlib.util import find_spec
@@ -21,20 +22,25 @@ def needs_extra(extra: str, command: str, *modules: str) -> None:
 
 
 def add_command(commands, name: str, help: str, description: str, epilog: str) -> argparse.ArgumentParser:
-    """Adds a command to the parser's `commands`; its `epilog` keeps its lines."""
-    return commands.add_parser(
+    """Adds a command to the parser's `commands`; its `epilog` keeps its lines, and its usage stands in its errors."""
+    command = commands.add_parser(
         name,
         help=help,
         description=description,
         epilog=epilog,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
+    command.set_defaults(parser=command)
+    return command
 
 
 def add_device(parser: argparse.ArgumentParser) -> None:
     """Adds `--device`, as `inference.loading.load` takes it."""
     parser.add_argument(
-        "--device", choices=("auto", "cpu", "cuda"), default="auto", help="default: a GPU where there is one"
+        "--device",
+        type=device,
+        default="auto",
+        help="auto (a CUDA GPU where there is one), cpu, cuda, cuda:1, ..., or mps (default: auto)",
     )
 
 
@@ -57,6 +63,13 @@ def tell(kind: str, text: str) -> None:
     line = " ".join(text.split())
     line = "".join(char if char.isprintable() else char.encode("unicode_escape").decode() for char in line)
     print(f"ccformer: {kind}: {line}", file=sys.stderr)
+
+
+def device(text: str) -> str:
+    """The name of a device; whether there is one of it is seen when a model is loaded to it."""
+    if not re.fullmatch(r"auto|cpu|mps|cuda(:\d+)?", text):
+        raise argparse.ArgumentTypeError(f"{text!r}: expected auto, cpu, cuda, cuda:1, ... or mps")
+    return text
 
 
 def rate(text: str) -> float:

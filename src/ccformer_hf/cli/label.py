@@ -4,7 +4,7 @@ import argparse
 from dataclasses import replace
 from pathlib import Path
 
-from .arguments import add_command, at_least, share, tell
+from .arguments import add_command, add_device, at_least, share, tell
 from .segment import media_warnings_printed
 
 TAGGER = "MIT/ast-finetuned-audioset-10-10-0.4593"
@@ -27,7 +27,7 @@ def add_label(actions) -> None:
         "arguments",
     )
     add = label.add_argument
-    add("videos", nargs="+", metavar="VIDEO", help="video files with sound")
+    add("videos", nargs="+", metavar="VIDEO", help="videos with sound: files, folders, patterns such as '*.mp4'")
     add("-o", "--output", required=True, metavar="OUT", help="folder to make, as of your own clips")
     add("--classes", metavar="FILE", help="classes to look for, one per line (default: AVSBench's 70)")
     add(
@@ -56,7 +56,7 @@ def add_label(actions) -> None:
         default=3,
         help="that can be heard in one second, the surest (default: %(default)s)",
     )
-    add("--device", choices=("auto", "cpu", "cuda"), default="auto", help="default: a GPU where there is one")
+    add_device(label)
     label.set_defaults(run=_label)
 
     strike = add_command(
@@ -83,6 +83,7 @@ def _label_videos(options: argparse.Namespace, classes) -> int:
     from transformers.utils import logging
 
     from ..atomic import refuse_filled_folder
+    from ..inference.named_videos import named_videos
     from ..labelling.agreement import Thresholds
     from ..labelling.labelling import label_videos, probe_videos
     from ..labelling.segmenter import load_segmenter
@@ -92,7 +93,7 @@ def _label_videos(options: argparse.Namespace, classes) -> int:
     thresholds = Thresholds(
         options.heard, Thresholds.drawn if options.drawn is None else options.drawn, options.most_classes
     )
-    infos, failed = probe_videos(options.videos)  # before the networks are loaded, which takes long
+    infos, failed = probe_videos(named_videos(options.videos))  # before the networks are loaded, which takes long
     for fault in failed:
         tell("error", fault)
     if not infos:

@@ -26,7 +26,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     for stream in (sys.stdout, sys.stderr):  # no name of a file or class is to end the command where it is printed
         if isinstance(stream, io.TextIOWrapper):  # a caller may have put something else in its place
             stream.reconfigure(errors="backslashreplace")
-    options = _parser().parse_args(arguments)
+    options, unknown = _parser().parse_known_args(arguments)
+    if unknown:  # argparse itself would show the usage of `ccformer`, not of the command
+        options.parser.error(f"unrecognized arguments: {' '.join(unknown)}")
     try:
         with stopped_by_signals():
             return options.run(options)

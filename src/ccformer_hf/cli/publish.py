@@ -53,7 +53,7 @@ def add_publish(commands) -> None:
         help="of the weights, as the Hub names it: apache-2.0, cc-by-nc-4.0, ...",
     )
     add("--dry-run", action="store_true", help="check everything, list the files, upload nothing")
-    publish.set_defaults(run=_publish, parser=publish)
+    publish.set_defaults(run=_publish)
 
 
 def _publish(options: argparse.Namespace) -> int:

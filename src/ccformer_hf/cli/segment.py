@@ -7,7 +7,7 @@ import traceback
 import warnings
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 from ..atomic import atomic_file
 from ..checkpoints import BUILT_IN_MODELS, CHECKPOINTS, DEFAULT_MODEL, TINY_MODEL
 from ..shared_work import SharedWork
-from .arguments import add_command, add_device, at_least, quiet_transformers, rate_or_all, share, tell, tell_error
+from .arguments import add_command, add_device, at_least, quiet_transformers, rate_or_all, share, tell
 from .live import LIVE_FPS, segment_live_source
 
 if TYPE_CHECKING:
@@ -24,12 +24,16 @@ if TYPE_CHECKING:
 EXAMPLE_CLIP = CHECKPOINTS / "example.mp4"
 FORMATS = ("video", "masks", "json", "sheet")
 REPORT_FILE = "report.csv"
+SHOWN_CLASSES = 30
 
 SEGMENT_EXAMPLES = """\
 examples:
   ccformer segment                                the clip that ships with the package -> ccformer-output/example/
   ccformer segment holiday.mp4 -o results         one video -> results/holiday/
   ccformer segment *.mp4 --format json            segments.json only, of many videos
+  ccformer segment recordings 'more/**/*.mp4'     all videos of a folder, and what a pattern matches
+  ccformer segment https://host/clip.mp4 hf://datasets/owner/name/clip.mp4     from the web, from the Hub
+  ccformer segment - < clip.mp4                   from standard input -> ccformer-output/stdin/
   ccformer segment drums.mov --fps 4              4 frames per second instead of 1
   ccformer segment drums.mov --model runs/mine    a model folder of your own, or owner/name on the Hugging Face Hub
   accelerate launch -m ccformer_hf segment *.mp4 --resume     a process per GPU, on one machine or several
@@ -64,7 +68,13 @@ def add_segment(commands) -> None:
         epilog=SEGMENT_EXAMPLES,
     )
     add = segment.add_argument
-    add("videos", nargs="*", metavar="VIDEO", help="video files; none: the clip that ships with the package")
+    add(
+        "videos",
+        nargs="*",
+        metavar="VIDEO",
+        help="files, folders of videos, patterns such as '*.mp4', addresses (https://..., hf://OWNER/NAME/FILE), or - "
+        "for standard input; none: the clip that ships with the package",
+    )
     add("-o", "--output", default="ccformer-output", metavar="DIR", help="output folder (default: %(default)s)")
     add(
         "--model",
@@ -92,11 +102,12 @@ def add_segment(commands) -> None:
     )
     add("--window", type=at_least(1), default=10, help="frames the model sees at a time (default: %(default)s)")
     add("--overlap", type=at_least(0), help="frames that neighbouring windows share (default: a fifth of the window)")
-    segment.set_defaults(run=_segment, parser=segment)
+    segment.set_defaults(run=_segment)
 
 
 def _segment(options: argparse.Namespace) -> int:
     from ..inference.contained_media import probe
+    from ..inference.named_videos import named_videos, video_file
     from ..model.inference_settings_ccformer import InferenceSettings
     from ..model.media_ccformer import ALL_FRAMES
 
@@ -118,28 +129,29 @@ def _segment(options: argparse.Namespace) -> int:
         print(f"no video named: taking the clip that ships with the package, {EXAMPLE_CLIP.name}")
     # That clip is drawn: it is for the checkpoint that knows drawings.
     options.model = options.model or (DEFAULT_MODEL if options.videos else TINY_MODEL)
-    videos = list(dict.fromkeys(map(Path, options.videos))) or [EXAMPLE_CLIP]
+    videos = named_videos(options.videos) or [str(EXAMPLE_CLIP)]
+    output = Path(options.output)
 
     work = SharedWork()
     model, outcomes = None, []
     for number in work.take(len(videos)):
-        with media_warnings_printed():
+        with media_warnings_printed(), ExitStack() as fetched:
+            video = Path(videos[number])
             try:  # before PyTorch is loaded, which takes seconds
-                probe(videos[number])
+                video = fetched.enter_context(video_file(videos[number], output))
+                probe(video)
             except (OSError, ValueError) as error:
-                tell_error(error)
-                outcomes.append([number, "failed", "", str(error)])
+                outcomes.append(_failed(number, videos[number], video, error))
                 continue
             if model is None:
                 if sys.stderr.isatty():  # like the progress bar; importing PyTorch and transformers takes seconds
                     print(f"loading {options.model} ...", file=sys.stderr, flush=True)
                 model = _load(options)
             try:
-                outcome, folder = _segment_one(videos[number], model, settings, options)
+                outcome, folder = _segment_one(video, model, settings, options)
                 outcomes.append([number, outcome, str(folder), ""])
             except (OSError, ValueError) as error:
-                tell_error(error)
-                outcomes.append([number, "failed", "", str(error)])
+                outcomes.append(_failed(number, videos[number], video, error))
             except Exception as error:
                 if len(videos) == 1:
                     raise
@@ -150,14 +162,25 @@ def _segment(options: argparse.Namespace) -> int:
         return 0
     failed = sum(outcome == "failed" for _, outcome, _, _ in outcomes)
     if len(videos) > 1:
-        print(_write_report(Path(options.output), videos, outcomes))
+        print(_write_report(output, videos, outcomes))
         print(f"{len(videos) - failed} of {len(videos)} videos done, {failed} failed")
     if not failed:
         return 0
     return 1 if failed < len(videos) else 2
 
 
-def _write_report(output: Path, videos: Sequence[Path], outcomes: Sequence[list]) -> Path:
+def _failed(number: int, word: str, video: Path, error: Exception) -> list:
+    """Tells an error of a video, and gives its outcome."""
+    from ..model.media_ccformer import shown_path
+
+    text = str(error)
+    if str(video) != word:  # it was fetched, and is gone by now
+        text = text.replace(shown_path(video), word)
+    tell("error", text)
+    return [number, "failed", "", text]
+
+
+def _write_report(output: Path, videos: Sequence[str], outcomes: Sequence[list]) -> Path:
     """A table of all videos, in the order in which they were named: what became of each, where it is, or why not."""
     from ..model.media_ccformer import shown_path
 
@@ -212,9 +235,24 @@ def _segment_one(video: Path, model, settings, options: argparse.Namespace) -> t
         if path is not None:
             print(path)
     print(f"{readable_name(video)}: {_summary(result.segments)}")
+    if hint := _hint(result.segments):
+        print(hint)
     if not result.segments["source"]["has_audio"]:
         tell("warning", f"{video}: has no sound track that can be used; it counts as silent")
     return "done", result.folder
+
+
+def _hint(segments: "Segments") -> str:
+    """What to try where sound was heard and nothing was found; else nothing."""
+    heard = any(frame["has_audio"] for frame in segments["frames"])
+    if not heard or any(frame["sounding"] for frame in segments["frames"]):
+        return ""
+    lower, threshold = round(segments["threshold"] / 2, 2), segments["threshold"]
+    classes = [name for class_id, name in segments["classes"].items() if class_id != "0"]
+    known = ", ".join(classes[:SHOWN_CLASSES]) + (", ..." if len(classes) > SHOWN_CLASSES else "")
+    tries = [f"--threshold {lower:g} (now {threshold:g}) marks what is less sure"] if threshold else []
+    tries += ["--fps 4 looks more often", f"--model takes one that knows what sounds here; this one knows: {known}"]
+    return f"to find more: {'; '.join(tries)}"
 
 
 def _summary(segments: "Segments") -> str:

@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from ..model.feature_extraction_ccformer import CCFormerFeatureExtractor, resampled
+from ..model.feature_extraction_ccformer import CCFormerFeatureExtractor, official_examples, resampled
 from ..model.timing_ccformer import FrameTiming
 
 
@@ -44,14 +44,10 @@ def sound_examples(
 
     Args:
         length: frames of the clip; every set has one per second, whatever the processor's fps for videos.
-        repeat_last: what stands in where there are too few official examples: the last one (s4, ms3), or zeros (avss)
-            (lineage).
+        repeat_last: see `official_examples`.
     """
     if audio.log_mel is not None and len(audio.log_mel):
-        examples = torch.from_numpy(np.array(audio.log_mel[:length]))
-        filling = examples[-1:] if repeat_last else torch.zeros_like(examples[-1:])
-        examples = torch.cat([examples, filling.expand(length - len(examples), -1, -1, -1)])
-        return examples, torch.ones(length, dtype=torch.bool)
+        return official_examples(audio.log_mel, length, repeat_last), torch.ones(length, dtype=torch.bool)
     times = FrameTiming().frame_times(length)
     batch = extractor([audio.waveform], audio.sampling_rate, timestamps=[times], return_tensors="pt")
     return batch["input_features"][0], batch["audio_mask"][0]

@@ -32,9 +32,8 @@ def load_avsbench(setting: str, root: str | os.PathLike, split: str | None = Non
         log_mel: float32 `(T', 1, 96, 64)` of an official `audio_log_mel/*.pkl`, or None.
         size: `[height, width]` of the first frame.
 
-    `processor(row["frames"], audio=row["sound"]["waveform"], sampling_rate=row["sound"]["sampling_rate"],
-    segmentation_maps=row["labels"], label_mask=row["annotated"], fps=1)` gives a model's inputs: one frame per second
-    in every set.
+    `processor(row)`, or `processor(clips[:8])`, gives a model's inputs with labels, at one frame per second as in
+    every set; `AudioVisualCollator(processor)` does the same in a `DataLoader` or the `Trainer` of transformers.
 
     Args:
         setting: `"s4"`, `"ms3"` or `"avss"`.

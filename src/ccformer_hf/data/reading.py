@@ -13,7 +13,7 @@ from functools import lru_cache
 
 import numpy as np
 
-from ..model.media_ccformer import SoundReader, probe
+from ..model import media_ccformer
 from ..model.pictures_ccformer import ID_MODES, IGNORE_LABEL, read_labels
 from ..model.timing_ccformer import EXAMPLE_COLUMNS
 from .avsbench import AVSS_CLASS_NAMES, avss_palette
@@ -86,9 +86,7 @@ def read_sound(path: str | os.PathLike) -> tuple[np.ndarray, int]:
             return _read_pcm(path)
         except (wave.Error, EOFError):  # other codecs in wav, and what is broken, are PyAV's to read or to refuse
             pass
-    info = probe(path, need_video=False)
-    with SoundReader(path, info.audio_rate) as sound:
-        return sound.read(0.0, round(info.duration * info.audio_rate)), info.audio_rate
+    return media_ccformer.read_sound(path)
 
 
 def _read_pcm(path: str | os.PathLike) -> tuple[np.ndarray, int]:

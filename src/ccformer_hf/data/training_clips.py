@@ -25,11 +25,8 @@ from .audio import ClipAudio, sound_examples
 from .augmentation import Augmentation, augment_pictures, augment_sound, cut_frames, negative_kind, nothing_sounds
 from .listing import file_name_of
 from .noises import NOISES, make_noise
-from .reading import IGNORE_LABEL
 from .sounding import NOT_TOLD, UNKNOWN, SoundingClasses
 from .workers import errors_name_the_clip
-
-PADDING = {"labels": IGNORE_LABEL}  # all else is padded with zeros, which is False
 
 
 class ClipOrder:
@@ -148,7 +145,7 @@ class TrainingClips(torch.utils.data.Dataset):
             labels = nothing_sounds(labels)
         batch = self.processor(pictures, segmentation_maps=labels, label_mask=row["annotated"][kept])
         return {
-            # The processor makes a batch of one clip; `collate` makes the real one.
+            # The processor makes a batch of one clip; `AudioVisualCollator` makes the real one.
             "pixel_values": batch["pixel_values"][0],  # (1, T, 3, S, S) -> (T, 3, S, S)
             "input_features": features,  # (T, 1, 96, 64)
             "frame_mask": batch["frame_mask"][0],  # (1, T) -> (T,)
@@ -207,16 +204,6 @@ class TrainingClips(torch.utils.data.Dataset):
         with atomic_file(path) as temporary, open(temporary, "wb") as file:
             np.savez(file, features=features.numpy(), audio_mask=audio_mask.numpy())
         return features, audio_mask
-
-
-def collate(clips: list[dict[str, torch.Tensor]]) -> dict[str, torch.Tensor]:
-    """Clips of `TrainingClips` -> the model's keyword arguments, `(B, T, ...)`, padded to the longest clip."""
-    return {
-        name: torch.nn.utils.rnn.pad_sequence(
-            [clip[name] for clip in clips], batch_first=True, padding_value=PADDING.get(name, 0)
-        )
-        for name in clips[0]
-    }
 
 
 def _check_sizes(row: dict) -> None:

@@ -90,12 +90,13 @@ def process_device(device: str = "auto") -> str:
     """The device to load the model to: of several processes, each has a GPU of its own. Call it before all else.
 
     Args:
-        device: `"auto"` (a GPU where there is one), `"cpu"` or `"cuda"`.
+        device: `"auto"` (a GPU where there is one), `"cuda"`, or one by its name: `"cpu"`, `"cuda:1"`, `"mps"`.
     """
     if device == "cpu" or not torch.cuda.is_available():
         PartialState(cpu=True)  # otherwise processes on CPUs do not find each other
         return device
-    return str(PartialState().device)
+    own = str(PartialState().device)
+    return own if device in ("auto", "cuda") else device
 
 
 def evaluate_avsbench(

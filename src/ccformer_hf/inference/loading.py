@@ -26,8 +26,8 @@ def load(
     Args:
         model: `"ccformer-small"` or `"ccformer-tiny"`, which ship with the package; a folder that `save_pretrained`
             wrote; or a Hub id (`owner/name`).
-        device: `"cpu"`, `"cuda"`, `"cuda:1"`, ..., or `"auto"`: a GPU where there is one; of several processes that
-            a launcher started, each has its own (`LOCAL_RANK`).
+        device: `"cpu"`, `"cuda"`, `"cuda:1"`, ..., `"mps"`, or `"auto"`: a CUDA GPU where there is one; of several
+            processes that a launcher started, each has its own (`LOCAL_RANK`).
 
     Raises:
         OSError: where there is no such model, or a part of it is missing or damaged.
@@ -148,7 +148,11 @@ def choose_device(device: str) -> torch.device:
     try:
         place = torch.device(device)
     except RuntimeError:
-        raise ValueError(f"device is {device!r}; expected 'auto', 'cpu' or 'cuda'") from None
+        raise ValueError(f"device is {device!r}; expected 'auto', 'cpu', 'cuda', 'cuda:1', ... or 'mps'") from None
+    if place.type == "mps" and not torch.backends.mps.is_available():
+        raise ValueError(
+            f"device is 'mps', but PyTorch {torch.__version__} sees no GPU of Apple's here; use 'cpu' or 'auto'"
+        )
     if place.type == "cuda" and (place.index or 0) >= torch.cuda.device_count():
         raise ValueError(
             f"device is {device!r}, but PyTorch {torch.__version__} sees {torch.cuda.device_count()} CUDA GPUs here; "

@@ -3,7 +3,7 @@
 from collections.abc import Iterable
 from copy import deepcopy
 from dataclasses import fields
-from typing import Any
+from typing import Any, ClassVar
 
 from huggingface_hub.dataclasses import strict
 from packaging import version
@@ -86,6 +86,10 @@ class CCFormerConfig(PreTrainedConfig):
     """
 
     model_type = "ccformer"
+    # What the `Trainer` of transformers does not gather for `compute_metrics`: all but `logits`.
+    keys_to_ignore_at_inference: ClassVar[list[str]] = [
+        "loss_dict", "class_queries_logits", "masks_queries_logits", "hidden_states", "attentions", "frame_pairs",
+    ]  # fmt: skip
     sub_configs = {"backbone_config": AutoConfig}
     attribute_map = {"num_attention_heads": "num_heads", "num_hidden_layers": "decoder_layers"}
 

@@ -11,10 +11,12 @@ Letters: `B` clips, `T` frames, `S` samples, `C` channels.
 
 import inspect
 import math
-from collections.abc import Iterator, Sequence
+import sys
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from fractions import Fraction
 from numbers import Real
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -24,6 +26,7 @@ from transformers import BatchFeature, SequenceFeatureExtractor
 from transformers.audio_utils import mel_filter_bank
 
 from .argument_names_ccformer import refuse_misspelt
+from .media_ccformer import read_sound
 from .timing_ccformer import EXAMPLE_COLUMNS, SAMPLING_RATE, FrameTiming
 
 MEL_BANDS = 64
@@ -41,7 +44,13 @@ LARGEST_DENOMINATOR = 1000
 # Examples transformed at once, so that memory does not grow with the number of frames.
 EXAMPLES_AT_ONCE = 64
 
-Waveform = np.ndarray | torch.Tensor | Sequence[float] | None
+# What integer samples are divided by, so that they lie in -1..1.
+PCM = {torch.int16: 2.0**15, torch.int32: 2.0**31}
+
+Samples = np.ndarray | torch.Tensor | Sequence[float]
+# The samples alone, or with their rate: (samples, rate), {"array": samples, "sampling_rate": rate} as `datasets` gives
+# it, an AudioDecoder of torchcodec, or a file.
+Waveform = Samples | tuple[Samples, float] | Mapping[str, Any] | str | Path | None
 
 
 class CCFormerFeatureExtractor(SequenceFeatureExtractor):
@@ -134,17 +143,18 @@ class CCFormerFeatureExtractor(SequenceFeatureExtractor):
     def __call__(
         self,
         audio: Waveform | Sequence[Waveform],
-        sampling_rate: int | Sequence[int | None] | None = None,
+        sampling_rate: float | Sequence[float | None] | None = None,
         timestamps: Sequence[float] | Sequence[Sequence[float]] | None = None,
         return_tensors: str | None = None,
     ) -> BatchFeature:
         """Turns the sound of one clip, or of several, into one log-mel example per frame.
 
         Args:
-            audio: one clip: float samples in -1..1 as an array or tensor `(S,)`, `(C, S)` or `(S, C)` (the smaller
-                dimension is taken for the channels, which are averaged), a list of numbers, or None for a clip
-                without sound. Several clips: a list of those.
-            sampling_rate: samples per second of `audio`, or one per clip; required unless every clip is None.
+            audio: one clip: samples, as floats in -1..1 or integers of 16 or 32 bits, in an array or tensor `(S,)`,
+                `(C, S)` or `(S, C)` (the smaller dimension is taken for the channels, which are averaged), or in a
+                list of floats; a sound with its rate, see `plain_sound`; or None for a clip without sound. Several
+                clips: a list of those.
+            sampling_rate: samples per second of `audio`, or one per clip; required where only samples are given.
             timestamps: times (s, from the start of the sound) of the clip's frames; for several clips a list with one
                 sequence each. Left out: one frame per second, as AVSBench does.
             return_tensors: `"pt"`, `"np"`, or None (NumPy arrays).
@@ -182,6 +192,7 @@ class CCFormerFeatureExtractor(SequenceFeatureExtractor):
         self, audio: Waveform, rate: float | None, timestamps: Sequence[float] | None
     ) -> tuple[torch.Tensor, torch.Tensor]:
         """One clip -> log-mel `(T, 96, 64)` and where it holds sound `(T,)`."""
+        audio, rate = plain_sound(audio, rate)
         waveform = None if audio is None else self._resampled_mono(audio, rate)  # (S,)
         timing = FrameTiming(sampling_rate=self.sampling_rate, alignment=self.alignment)
         num_frames = None  # as many as there are timestamps
@@ -206,8 +217,9 @@ class CCFormerFeatureExtractor(SequenceFeatureExtractor):
             mask.append(sound.abs().amax(dim=1) >= self.silence_threshold)  # (t,)
         return torch.cat(examples), torch.cat(mask)
 
-    def _resampled_mono(self, audio: Waveform, rate: float | None) -> torch.Tensor:
+    def _resampled_mono(self, audio: Samples, rate: float | None) -> torch.Tensor:
         waveform = as_tensor(audio)
+        waveform = waveform.to(torch.float32) / PCM[waveform.dtype] if waveform.dtype in PCM else waveform
         _check_waveform(waveform)
         _check_rate(rate)
         waveform = waveform.to(torch.float32)
@@ -251,9 +263,83 @@ def resampled(waveform: torch.Tensor, rate: float, new_rate: float) -> torch.Ten
     return resample(waveform, orig_freq=ratio.denominator, new_freq=ratio.numerator)
 
 
+def plain_sound(audio: Waveform, sampling_rate: float | None) -> tuple[Samples | None, float | None]:
+    """A sound of any form -> its samples and their rate, not yet checked; None where it has none.
+
+    Args:
+        audio: samples; or what knows its rate: `(samples, rate)`, `{"array": samples, "sampling_rate": rate}` of
+            `datasets` (or `"waveform"` for `"array"`, as in a row of `load_avsbench`), an `AudioDecoder` of
+            torchcodec, or the path of a sound file or of a video.
+        sampling_rate: that was given beside it.
+
+    Raises:
+        ValueError: for a dict without these keys, and where the two rates differ.
+        MediaError: for a file that cannot be read or has no sound (a ValueError too).
+    """
+    sampling_rate = _as_number(sampling_rate)
+    if isinstance(audio, (str, Path)):
+        audio, rate = read_sound(audio)
+    elif isinstance(audio, Mapping):
+        audio, rate = _samples_of_mapping(audio)
+    elif _is_decoder(audio):
+        decoded = audio.get_all_samples()
+        audio, rate = decoded.data, decoded.sample_rate  # (C, S)
+    elif _is_samples_and_rate(audio):
+        audio, rate = audio
+    else:
+        return audio, sampling_rate
+    rate = _as_number(rate)
+    if audio is not None and sampling_rate not in (None, rate):
+        raise ValueError(f"sampling_rate is {sampling_rate}, but the sound says {rate}; leave sampling_rate out")
+    return audio, rate
+
+
+def _samples_of_mapping(sound: Mapping[str, Any]) -> tuple[Samples | None, float | None]:
+    names = [name for name in ("array", "waveform") if name in sound]
+    if len(names) != 1 or "sampling_rate" not in sound:
+        raise ValueError(
+            f"a sound is a dict of {', '.join(map(str, sound)) or 'nothing'}; expected "
+            '{"array": samples, "sampling_rate": samples per second}, as the Audio feature of datasets decodes it'
+        )
+    return sound[names[0]], sound["sampling_rate"]
+
+
+def _is_decoder(audio: Any) -> bool:
+    """Whether it is torchcodec's `AudioDecoder`, which nobody can have without importing that library first."""
+    decoders = sys.modules.get("torchcodec.decoders")
+    return decoders is not None and isinstance(audio, decoders.AudioDecoder)
+
+
+def _is_samples_and_rate(audio: Any) -> bool:
+    """Whether it is `(samples, rate)`, as torchaudio gives a file, and not two sounds."""
+    if not isinstance(audio, tuple) or len(audio) != 2:
+        return False
+    return isinstance(_as_number(audio[1]), Real) and isinstance(audio[0], (list, np.ndarray, torch.Tensor))
+
+
+def _as_number(value: Any) -> Any:
+    """Arrays and tensors without dimensions as plain numbers: `datasets` gives a rate so where rows are tensors."""
+    return value.item() if isinstance(value, (np.ndarray, torch.Tensor)) and value.ndim == 0 else value
+
+
 def is_batch_of_sounds(audio: Waveform | Sequence[Waveform]) -> bool:
-    """Whether `audio` is several clips: a list or tuple of anything but plain numbers."""
-    return isinstance(audio, (list, tuple)) and not (audio and _is_sequence_of_numbers(audio))
+    """Whether `audio` is several clips: a list or tuple of anything but plain numbers, and no `(samples, rate)`."""
+    if not isinstance(audio, (list, tuple)) or _is_samples_and_rate(audio):
+        return False
+    return not (audio and _is_sequence_of_numbers(audio))
+
+
+def official_examples(examples: Samples, length: int, repeat_last: bool) -> torch.Tensor:
+    """AVSBench's own log-mel examples `(T', 1, 96, 64)` -> one per frame, `(length, 1, 96, 64)` float32.
+
+    Args:
+        examples: as its authors give them out, at least one.
+        length: frames of the clip.
+        repeat_last: what stands in where there are too few: the last one (s4, ms3), or zeros (avss) (lineage).
+    """
+    examples = as_tensor(examples)[:length].to(torch.float32)
+    filling = examples[-1:] if repeat_last else torch.zeros_like(examples[-1:])
+    return torch.cat([examples, filling.expand(length - len(examples), -1, -1, -1)])
 
 
 @contextmanager
@@ -269,6 +355,7 @@ def naming_clip(index: int, several: bool) -> Iterator[None]:
 
 def per_clip(value, num_clips: int, name: str) -> list:
     """`value` as a list with one entry per clip; None or a single value goes to all of them."""
+    value = _as_number(value)
     if value is None or isinstance(value, (Real, str)):
         return [value] * num_clips
     if len(value) != num_clips:
@@ -283,7 +370,8 @@ def as_tensor(values: np.ndarray | torch.Tensor | Sequence[float]) -> torch.Tens
     array = np.ascontiguousarray(values)
     if array.dtype.kind not in "fiub":
         raise ValueError(
-            f"{type(values).__name__} is not an array of numbers; expected an array, a tensor or a list of floats"
+            f"{type(values).__name__} is not an array of numbers; expected an array, a tensor or a list of floats, "
+            'or a sound with its rate: {"array": ..., "sampling_rate": ...}, (samples, rate), or the path of a file'
         )
     # A copy: decoders hand out arrays that may not be written to, which torch warns about.
     return torch.tensor(array)
@@ -306,8 +394,8 @@ def _check_waveform(waveform: torch.Tensor) -> None:
         raise ValueError(f"the waveform is empty (shape {shape}); give None for a clip without sound")
     if not waveform.is_floating_point():
         raise ValueError(
-            f"the waveform is {str(waveform.dtype).removeprefix('torch.')}; expected floats in -1..1 "
-            "(16-bit integers: divide by 32768)"
+            f"the waveform is {str(waveform.dtype).removeprefix('torch.')}; expected floats in -1..1, or int16 or "
+            "int32"
         )
     if not torch.isfinite(waveform).all():
         raise ValueError("the waveform holds NaN or infinite samples; expected finite floats in -1..1")

@@ -589,6 +589,22 @@ def read_clip(path: FilePath, fps: float | str = 1.0, sampling_rate: int = SAMPL
     return Clip(frames, times, waveform, sampling_rate)
 
 
+def read_sound(path: FilePath) -> tuple[np.ndarray, int]:
+    """The sound of a file, with pictures or without: mono float32 `(samples,)` at its own rate, and that rate.
+
+    Raises:
+        MediaError: where the file cannot be read, has no sound, or would take more than 4 GiB of memory.
+    """
+    info = probe(path, need_video=False)
+    num_samples = round(info.duration * info.audio_rate)
+    if 4 * num_samples > MOST_CLIP_BYTES:
+        raise MediaError(
+            f"{shown_path(path)}: its {info.duration:.0f} s of sound do not fit into memory (more than 4 GiB); cut it"
+        )
+    with SoundReader(path, info.audio_rate) as sound:
+        return sound.read(0.0, num_samples), info.audio_rate
+
+
 def decode_stream(
     container: "av.container.InputContainer", stream: "av.stream.Stream", clock: Clock
 ) -> Iterator["av.frame.Frame"]:

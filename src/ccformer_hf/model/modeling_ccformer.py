@@ -50,14 +50,17 @@ if TYPE_CHECKING:
     from .pipeline_ccformer import AudioVisualSegmentationPipeline  # noqa: F401
 
 
+EVALUATION_SEED = 0  # of the points at which masks are read for a loss that nothing is trained by
+
+
 @dataclass
 class CCFormerModelOutput(ModelOutput):
     """What `CCFormerModel` returns.
 
     Args:
         last_hidden_state: frame queries after the last layer, `(B, T, Q, D)`.
-        class_queries_logits: per prediction, `(B, T, Q, K)`; label 0 means "no object". In training one per decoder
-            layer and one before the first; otherwise the last only.
+        class_queries_logits: per prediction, `(B, T, Q, K)`; label 0 means "no object". In training, and where every
+            prediction is asked for, one per decoder layer and one before the first; otherwise the last only.
         masks_queries_logits: per prediction, `(B, T, Q, H/4, W/4)`, as many as `class_queries_logits`.
         audio_embedding: sound of each frame before any fusion, `(B, T, D)`.
         visual_embedding: picture at stride 8 before any fusion, `(B, T, D, H/8, W/8)`.
@@ -117,6 +120,9 @@ class CCFormerPreTrainedModel(PreTrainedModel):
     main_input_name = "pixel_values"
     input_modalities = ("video", "audio")
     supports_gradient_checkpointing = True
+    # The loss is a mean over this batch, whatever else makes up a step: the `Trainer` of transformers shall divide it
+    # by the number of accumulated batches. The keyword arguments of `forward` it would take for a sign not to.
+    accepts_loss_kwargs = False
     _no_split_modules = ["CCFormerPixelDecoderLayer", "CCFormerDecoderLayer"]
     _supports_sdpa = True
     _can_record_outputs = {
@@ -230,7 +236,8 @@ class CCFormerModel(CCFormerPreTrainedModel):
         Padding frames are not computed. A compiled model has shapes that no mask may decide and computes them, from
         zeros; but not in training, where a BatchNorm would count them.
         """
-        frames = pixel_values.flatten(0, 1)  # (B*T, 3, H, W)
+        # The processor gives float32, whatever the weights are.
+        frames = pixel_values.flatten(0, 1).to(self.no_sound.dtype)  # (B*T, 3, H, W)
         compiled = torch.compiler.is_compiling() and not self.training
         if frame_mask is None or (not compiled and bool(frame_mask.all())):
             real, chosen = None, frames
@@ -250,7 +257,7 @@ class CCFormerModel(CCFormerPreTrainedModel):
     def encode_audio(self, input_features: Tensor, audio_mask: Tensor) -> Tensor:
         """Log-mel `(B, T, 1, 96, 64)` -> `(B, T, D)`; without sound a learned "no sound" token (*ours*)."""
         # Zeros first: what lies there may be anything, and NaN would come through the gradient even if not chosen.
-        input_features = input_features.masked_fill(~audio_mask[:, :, None, None, None], 0)
+        input_features = input_features.masked_fill(~audio_mask[:, :, None, None, None], 0).to(self.no_sound.dtype)
         audio = self.audio_projection(self.audio_backbone(input_features.flatten(0, 1)))  # (B*T, D)
         audio = audio.unflatten(0, audio_mask.shape)  # (B, T, D)
         return torch.where(audio_mask[..., None], audio, self.no_sound.to(audio.dtype))
@@ -268,9 +275,19 @@ class CCFormerModel(CCFormerPreTrainedModel):
         input_features: Tensor,
         frame_mask: Tensor | None = None,
         audio_mask: Tensor | None = None,
+        every_prediction: bool = False,
         **kwargs: Unpack[TransformersKwargs],
     ) -> CCFormerModelOutput:
-        """Arguments as in `CCFormerForAudioVisualSegmentation.forward`."""
+        """Arguments as in `CCFormerForAudioVisualSegmentation.forward`.
+
+        Args:
+            every_prediction: whether to give those of all layers, as in training, where the loss is to be taken.
+        """
+        if "labels" in kwargs:
+            raise TypeError(
+                "CCFormerModel is the network without its head and takes no labels; load "
+                "CCFormerForAudioVisualSegmentation (AutoModelForSemanticSegmentation) instead"
+            )
         self.check_inputs(pixel_values, input_features, frame_mask=frame_mask, audio_mask=audio_mask)
         batch, frames = pixel_values.shape[:2]
         # A mask always, so that the "no sound" token is part of every step: distributed training wants no idle
@@ -288,7 +305,12 @@ class CCFormerModel(CCFormerPreTrainedModel):
         audio_tokens = torch.stack(audio_levels, dim=2)  # (B, T, L, D); L = 5 with EIM, 1 without
         multi_scale_features, mask_features = self.pixel_decoder(feature_maps)
         queries, class_queries_logits, masks_queries_logits = self.mtm(
-            multi_scale_features, mask_features, audio_tokens, time_embed, frame_mask
+            multi_scale_features,
+            mask_features,
+            audio_tokens,
+            time_embed,
+            frame_mask,
+            self.training or every_prediction,
         )
         return CCFormerModelOutput(
             last_hidden_state=queries,
@@ -396,8 +418,9 @@ class CCFormerForAudioVisualSegmentation(CCFormerPreTrainedModel):
             label_mask: `(B, T)` bool, True on annotated frames; None: all real frames are annotated.
             loss_counts: `(3,)`, the sum of `count_loss_items` over all processes and accumulated batches of a step, so
                 that they train like one batch; None: this batch alone, of all processes.
-            loss_seed: of the random points at which masks are read; the same for all parts of a step. None: torch's
-                generator.
+            loss_seed: of the random points at which masks are read; the same for all parts of a step. None: in
+                training torch's generator; in evaluation always the same points, so that a loss tells of the weights
+                alone.
             loss_others: the `frame_pairs` of each other accumulated batch of a step, for the contrastive loss to see
                 them all.
             only_frame_pairs: computes nothing but those of this batch, which takes the backbones alone.
@@ -410,7 +433,10 @@ class CCFormerForAudioVisualSegmentation(CCFormerPreTrainedModel):
             visual = self.model.visual_embedding(self.model.encode_frames(pixel_values, frame_mask), labels.shape[:2])
             audio = self.model.encode_audio(input_features, audible)
             return CCFormerOutput(frame_pairs=self.frame_pairs(audio, visual, labels, audible))
-        outputs = self.model(pixel_values, input_features, frame_mask, audio_mask, **kwargs)
+        # With labels the loss has the same terms in training and in evaluation, where its points are fixed as well.
+        every = labels is not None
+        outputs = self.model(pixel_values, input_features, frame_mask, audio_mask, every_prediction=every, **kwargs)
+        loss_seed = EVALUATION_SEED if loss_seed is None and not self.training else loss_seed
         logits = join_queries(outputs.class_queries_logits[-1], outputs.masks_queries_logits[-1])
         loss, loss_dict = None, None
         if labels is not None:

@@ -158,6 +158,7 @@ class CCFormerMultiQueryTransformer(nn.Module):
         audio_tokens: Tensor,  # (B, T, L, D)
         time_embed: Tensor,  # (T, D)
         frame_mask: Tensor | None,  # (B, T)
+        every_prediction: bool = False,  # those before each layer too, for deep supervision
     ) -> tuple[Tensor, list[Tensor], list[Tensor]]:
         """Returns the queries, and per prediction their class logits and mask logits.
 
@@ -177,7 +178,7 @@ class CCFormerMultiQueryTransformer(nn.Module):
         class_queries_logits, masks_queries_logits = [], []
         for index, layer in enumerate(self.layers):
             class_logits, mask_embed = self.head(queries)
-            if self.training:  # deep supervision
+            if every_prediction:
                 class_queries_logits.append(class_logits)
                 masks_queries_logits.append(self.predict_masks(mask_embed, mask_features))
             level = 2 - index % 3  # strides 32, 16, 8, 32, ...

@@ -1,12 +1,7 @@
 """`pipeline("audio-visual-segmentation")`: videos or arrays in, what sounds when and where out."""
 
-import http.client
-import urllib.error
-import urllib.request
 from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Any
 
 import numpy as np
@@ -14,9 +9,10 @@ from PIL import Image
 from transformers.pipelines.base import ChunkPipeline
 
 from .argument_names_ccformer import unknown_names
+from .download_ccformer import ADDRESSES, downloaded
 from .feature_extraction_ccformer import frame_times
 from .inference_settings_ccformer import InferenceSettings
-from .media_ccformer import MediaError, SampledFrames, iter_frames_at, probe, sampled_frames
+from .media_ccformer import SampledFrames, iter_frames_at, probe, sampled_frames
 from .sliding_window_ccformer import (
     FrameInputs,
     array_inputs,
@@ -31,8 +27,6 @@ from .sliding_window_ccformer import (
 from .timing_ccformer import FRAME_OFFSET, FrameTiming
 
 ARRAYS = ("images", "audio", "sampling_rate", "timestamps")
-LARGEST_DOWNLOAD = 4 << 30  # bytes
-DOWNLOAD_PIECE = 1 << 20
 
 Video = str | Path | dict[str, Any]
 
@@ -58,6 +52,10 @@ class AudioVisualSegmentationPipeline(ChunkPipeline):
     _load_video_processor = False
     _load_feature_extractor = False
     _load_tokenizer = False
+
+    def __init__(self, *args: Any, **kwargs: Any):
+        super().__init__(*args, **kwargs)
+        self.tokenizer = None  # the processor's, which is none: batches would be padded by it
 
     def __call__(self, inputs: Video | list[Video], **kwargs: Any) -> list[dict] | list[list[dict]]:
         """Segments one clip, or several.
@@ -117,7 +115,7 @@ class AudioVisualSegmentationPipeline(ChunkPipeline):
         settings = InferenceSettings(fps=self.processor.fps if fps is None else fps, **given)
         if isinstance(clip, dict):
             yield from _windows(*self._read_arrays(clip, settings.fps, fps is None), settings)
-        elif isinstance(clip, str) and clip.startswith(("http://", "https://")):
+        elif isinstance(clip, str) and clip.lower().startswith(ADDRESSES):
             with downloaded(clip, timeout) as path:
                 yield from _windows(*self._read_video(path, settings.fps), settings)
         elif isinstance(clip, (str, Path)):
@@ -159,6 +157,8 @@ class AudioVisualSegmentationPipeline(ChunkPipeline):
         images = clip["images"]
         if isinstance(images, (str, Path)):
             raise ValueError(f"images is the path {images}; give the path of a video itself, without a dict")
+        if isinstance(images, Image.Image):
+            images = [images]
         if not len(images):
             raise ValueError("images holds no frame; give at least one")
         timestamps = clip.get("timestamps")
@@ -183,47 +183,3 @@ def _with_pictures(record: dict[str, Any]) -> dict[str, Any]:
     for entry in record["sounding"]:
         entry["mask"] = Image.fromarray(entry["mask"].astype(np.uint8) * 255)
     return record
-
-
-@contextmanager
-def downloaded(address: str, timeout: float) -> Iterator[Path]:
-    """The file behind an http(s) address, in a temporary folder that is gone after the `with` block.
-
-    Args:
-        address: of the file.
-        timeout: seconds without an answer after which it is given up.
-
-    Raises:
-        MediaError: where it cannot be fetched whole, is larger than 4 GiB, or, inside the block, cannot be read.
-    """
-    with TemporaryDirectory(prefix="ccformer-") as folder:
-        path = Path(folder) / "video"
-        try:
-            _fetch(address, path, timeout)
-            yield path
-        except MediaError as error:
-            raise MediaError(str(error).replace(str(path), address)) from None
-
-
-def _fetch(address: str, path: Path, timeout: float) -> None:
-    request = urllib.request.Request(address, headers={"User-Agent": "ccformer-hf"})
-    size = 0
-    try:
-        with urllib.request.urlopen(request, timeout=timeout) as answer, path.open("wb") as file:
-            announced = int(answer.headers.get("Content-Length") or 0)
-            while (
-                size <= LARGEST_DOWNLOAD and announced <= LARGEST_DOWNLOAD and (piece := answer.read(DOWNLOAD_PIECE))
-            ):
-                file.write(piece)
-                size += len(piece)
-    except urllib.error.HTTPError as error:
-        raise MediaError(f"{address}: the server answers {error.code} {error.reason}; check the address") from None
-    except (OSError, http.client.HTTPException, ValueError) as error:
-        reason = getattr(error, "reason", None) or error
-        raise MediaError(f"{address}: cannot be fetched ({reason}); check the address and the network") from None
-    if max(size, announced) > LARGEST_DOWNLOAD:
-        raise MediaError(
-            f"{address}: is larger than {LARGEST_DOWNLOAD >> 30} GiB; download it and give the path of the file"
-        )
-    if size < announced:
-        raise MediaError(f"{address}: the download stopped after {size} of {announced} bytes; try again")

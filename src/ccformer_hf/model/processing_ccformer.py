@@ -7,7 +7,7 @@ Letters: `B` clips, `T` frames, `K` classes with background first, `H W` picture
 """
 
 import warnings
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypedDict
 
@@ -24,7 +24,9 @@ from .feature_extraction_ccformer import (
     frame_times,
     is_batch_of_sounds,
     naming_clip,
+    official_examples,
     per_clip,
+    plain_sound,
 )
 from .image_processing_ccformer import CCFormerImageProcessor
 from .media_ccformer import read_clip
@@ -39,7 +41,12 @@ IMPOSSIBLE_RATIO = 4.0
 
 Array = np.ndarray | torch.Tensor
 Frame = Array | Image.Image | str | Path
-Clip = Array | Sequence[Frame] | str | Path
+Clip = Array | Sequence[Frame] | Image.Image | str | Path
+# A row of a data set: its columns by name.
+Row = Mapping[str, Any]
+
+# Floats of 0..1 that were resized may overshoot by this much.
+OVERSHOOT = 1e-3
 
 
 class SoundKwargs(TypedDict, total=False):
@@ -66,6 +73,12 @@ class AudioVisualProcessorKwargs(ProcessingKwargs, total=False):
     _defaults = {"common_kwargs": {"return_tensors": "pt"}}
 
 
+class NoTokenizer:
+    """Says that there are no special tokens to the `Trainer` of transformers, which asks every processor for them."""
+
+    eos_token_id = bos_token_id = pad_token_id = None
+
+
 class AudioVisualProcessor(ProcessorMixin):
     """Frames and sound of clips -> inputs of `CCFormerForAudioVisualSegmentation`, and its output -> maps.
 
@@ -81,6 +94,7 @@ class AudioVisualProcessor(ProcessorMixin):
     """
 
     valid_processor_kwargs = AudioVisualProcessorKwargs
+    tokenizer = NoTokenizer()
 
     def __init__(
         self,
@@ -110,7 +124,7 @@ class AudioVisualProcessor(ProcessorMixin):
 
     def __call__(
         self,
-        images: Clip | Sequence[Clip],
+        images: Clip | Row | Sequence[Clip] | Sequence[Row],
         audio: Waveform | Sequence[Waveform] = None,
         *,
         timestamps: Sequence[float] | Sequence[Sequence[float] | None] | None = None,
@@ -121,24 +135,33 @@ class AudioVisualProcessor(ProcessorMixin):
         """Prepares one clip or several. Whether it is one or several is read off `images`; all else has to follow.
 
         Args:
-            images: frames. One clip is any of: a uint8 array or tensor `(T, H, W, 3)`; a list of frames, each a uint8
-                `(H, W, 3)` array or tensor, a PIL image, or the path of a picture (.png, .jpg, ...); the path of a
-                video. Several clips: a list of those, or a uint8 `(B, T, H, W, 3)`. Pictures may differ in size, clips
-                in length. Pictures and PIL images are turned upright as their EXIF orientation says.
-            audio: sound of the clip, see `CCFormerFeatureExtractor`; None: no sound, or for a video file its own
-                sound. Several clips: None, or a list with one entry per clip.
+            images: frames. One clip is any of: an array or tensor `(T, H, W, 3)` or `(T, 3, H, W)`; a list of frames,
+                each an array or tensor `(H, W, 3)` or `(3, H, W)`, a PIL image, or the path of a picture (.png, .jpg,
+                ...); one PIL image or picture, which is a clip of one frame; the path of a video. Several clips: a
+                list of those, or an array of one dimension more. Values are integers of 0..255 or floats of 0..1.
+                Pictures may differ in size, clips in length. Pictures and PIL images are turned upright as their EXIF
+                orientation says. Or a row of a data set, or several, see below.
+            audio: sound of the clip, see `CCFormerFeatureExtractor`: samples, or what knows its rate, such as
+                `{"array": samples, "sampling_rate": rate}`, `(samples, rate)` or the path of a file; None: no sound,
+                or for a video file its own sound. Several clips: None, or a list with one entry per clip.
             timestamps: times (s) of the frames, counted from the first sample of the sound, one per frame. Left out:
                 15/16 into each step of 1/fps, as AVSBench does. Not for video files, which have their own times.
             segmentation_maps: class maps of the frames, 0 = background, 255 = ignore: an integer array or tensor
-                `(T, H, W)`, or a list of `(H, W)` arrays, PIL images holding class numbers, or paths of those. Several
-                clips: a list of those.
+                `(T, H, W)`, or a list of `(H, W)` arrays, PIL images holding class numbers, or paths of those, None
+                for a frame that is not annotated. Several clips: a list of those.
             label_mask: one bool per frame, False where it is not annotated; left out: all are.
             **kwargs: `fps`, frames per second, one for all or one per clip: at which the given frames were taken, or
                 at which a video file is sampled (`"all"`: every frame); left out: the processor's. `sampling_rate`,
-                samples per second of `audio`, one for all or one per clip, needed where there is `audio`.
+                samples per second of `audio`, one for all or one per clip, needed where `audio` is samples alone.
                 `return_tensors`, `"pt"` (the default), `"np"` or None. Settings of the image processor for this call
                 only, such as `size`. As in any processor of transformers these may also come as `images_kwargs={...}`
                 and `audio_kwargs={...}`.
+
+        A row of a data set is a dict with `frames` and, where it has them, `labels` and `annotated` (for
+        `segmentation_maps` and `label_mask`), `sound` (or `audio`) and `log_mel` (AVSBench's own examples, taken where
+        there is no sound), as `load_avsbench` and `load_folder` give it, in any format of `datasets`; other columns
+        are passed over. Without `fps` its frames are one per second, as in every such set. Several rows: a list of
+        them, or what `dataset[:8]` gives.
 
         Where frames come with sound but with neither `fps` nor `timestamps`, the processor's fps is assumed. Frames
         and sound that hardly belong together at it are warned of; those that cannot are refused, see
@@ -160,6 +183,18 @@ class AudioVisualProcessor(ProcessorMixin):
         image_settings, sampling_rate, fps = self._call_settings(kwargs)
         return_tensors = image_settings.pop("return_tensors")
         # Whatever the form it came in, from here on everything is a list with one entry per clip.
+        official: list[torch.Tensor | None] = []  # examples (T, 1, 96, 64) of clips that bring their own
+        assumed_fps = self.fps
+        if rows := _rows(images):
+            if not (audio is None and segmentation_maps is None and label_mask is None):
+                raise ValueError(
+                    "images holds rows of a data set, which have sound and labels of their own; leave audio, "
+                    "segmentation_maps and label_mask out"
+                )
+            images, audio, segmentation_maps, label_mask, official = _columns(rows)
+            assumed_fps = FrameTiming().fps
+        elif _is_picture(images):
+            images = [images]
         several = _is_several_clips(images)
         clips = list(images) if several else [images]  # B clips
         if not clips:
@@ -173,13 +208,14 @@ class AudioVisualProcessor(ProcessorMixin):
         pictures, assumed = [], []  # per clip T arrays (H, W, 3); whether its frame rate is a guess
         for i, clip in enumerate(clips):
             with naming_clip(i, several):
+                sounds[i], rates[i] = plain_sound(sounds[i], rates[i])
                 is_video = isinstance(clip, (str, Path))
                 # Whether sound and pictures fit is checked below where nobody said how fast the frames were taken.
                 assumed.append(not is_video and times[i] is None and frame_rates[i] is None)
                 if times[i] is not None and (is_video or frame_rates[i] is not None):
                     what = f"the video {clip}, which has its own" if is_video else "a clip whose fps is given too"
                     raise ValueError(f"timestamps are given for {what}; leave them out, and give fps alone")
-                rate = self.fps if frame_rates[i] is None else frame_rates[i]
+                rate = assumed_fps if frame_rates[i] is None else frame_rates[i]
                 if is_video:
                     video = read_clip(clip, rate)
                     pictures.append(video.frames)  # (T, H, W, 3)
@@ -197,11 +233,15 @@ class AudioVisualProcessor(ProcessorMixin):
             **self.feature_extractor(sounds, sampling_rate=rates, timestamps=times, return_tensors="pt"),
             "frame_mask": _padded([torch.ones(length, dtype=torch.bool) for length in lengths], False),  # (B, T)
         }
+        for i, examples in enumerate(official):
+            if examples is not None:
+                data["input_features"][i, : lengths[i]] = examples
+                data["audio_mask"][i, : lengths[i]] = True
         # Only now: the feature extractor has checked the sounds, whose length is compared here.
         for i, sound in enumerate(sounds):
             if assumed[i] and sound is not None:
                 with naming_clip(i, several):
-                    check_assumed_rate(lengths[i], self.fps, sound_seconds(sound, rates[i]))
+                    check_assumed_rate(lengths[i], assumed_fps, sound_seconds(sound, rates[i]))
         if segmentation_maps is not None:
             # One entry per clip, as `clips` has.
             maps = segmentation_maps if several else [segmentation_maps]
@@ -325,14 +365,12 @@ class AudioVisualProcessor(ProcessorMixin):
 def _is_several_clips(images) -> bool:
     """Whether `images` is a list of clips (or an array with one more dimension) and not one clip."""
     if isinstance(images, (str, Path)):
-        if _is_picture_path(images):
-            raise ValueError(f"images is one picture, {images}; put it into a list to make it a clip of one frame")
         return False
     if isinstance(images, (np.ndarray, torch.Tensor)):
         if images.ndim not in (4, 5):
             raise ValueError(
-                f"images have shape {tuple(images.shape)}; expected (frames, height, width, 3) for one clip, "
-                "one dimension more for several"
+                f"images have shape {tuple(images.shape)}; expected (frames, height, width, 3) or (frames, 3, height, "
+                "width) for one clip, one dimension more for several"
             )
         return images.ndim == 5
     if not isinstance(images, (list, tuple)):
@@ -354,8 +392,65 @@ def _is_clip(item) -> bool:
     return isinstance(item, (list, tuple))
 
 
+def _is_picture(item: Any) -> bool:
+    return isinstance(item, Image.Image) or (isinstance(item, (str, Path)) and _is_picture_path(item))
+
+
 def _is_picture_path(path: str | Path) -> bool:
     return Path(path).suffix.lower() in SUFFIXES
+
+
+def _rows(images) -> list[Row]:
+    """The rows of a data set that `images` is, one dict each; none where it is something else."""
+    if isinstance(images, Mapping):
+        if not _is_several_clips(_frames_of(images)):
+            return [images]
+        # What `dataset[:8]` gives: columns, not rows.
+        return [dict(zip(images, values, strict=True)) for values in zip(*images.values(), strict=True)]
+    if isinstance(images, (list, tuple)) and any(isinstance(item, Mapping) for item in images):
+        if not all(isinstance(item, Mapping) for item in images):
+            raise ValueError("images mixes rows of a data set with clips; give a list of the ones or of the others")
+        return list(images)
+    return []
+
+
+def _frames_of(row: Row) -> Clip:
+    if row.get("frames") is None:
+        raise ValueError(
+            f"a row has the columns {', '.join(map(str, row)) or '(none)'}; expected frames, and optionally labels, "
+            "annotated, sound (or audio) and log_mel; rename_columns of datasets renames them"
+        )
+    frames = row["frames"]
+    if not isinstance(frames, (list, tuple, np.ndarray, torch.Tensor, Image.Image, str, Path)):
+        raise ValueError(
+            f"the frames of a row are a {type(frames).__name__}; expected pictures, an array, or the path of a video "
+            "(of datasets: Video(decode=False))"
+        )
+    if isinstance(frames, np.ndarray) and frames.dtype == object:  # `datasets`' arrays of arrays of different sizes
+        return list(frames)
+    return [frames] if _is_picture(frames) else frames
+
+
+def _columns(rows: Sequence[Row]) -> tuple[list, list, list | None, list, list]:
+    """Rows -> their clips, sounds, label maps, label masks and official examples, one entry per row."""
+    clips, official = [], []
+    for i, row in enumerate(rows):
+        with naming_clip(i, len(rows) > 1):
+            clips.append(_frames_of(row))
+            if row.get("sound") is not None and row.get("audio") is not None:
+                raise ValueError("a row has the columns sound and audio; expected one of them, remove the other")
+    sounds = [row.get("audio") if row.get("sound") is None else row["sound"] for row in rows]
+    labels = [row.get("labels") for row in rows]
+    without = [i for i, maps in enumerate(labels) if maps is None]
+    if without and len(without) < len(rows):
+        raise ValueError(f"row {without[0]} has no labels, others have; give rows with labels or without")
+    for row, sound, clip in zip(rows, sounds, clips, strict=True):
+        examples = row.get("log_mel")
+        taken = sound is None and examples is not None and len(examples)
+        repeat_last = row.get("setting") != "avss"
+        official.append(official_examples(examples, len(clip), repeat_last) if taken else None)
+    masks = [row.get("annotated") for row in rows]
+    return clips, sounds, None if without else labels, None if without else masks, official
 
 
 def read_frames(clip: Array | Sequence[Frame]) -> list[np.ndarray]:
@@ -370,18 +465,31 @@ def _read_frame(frame: Frame, name: str) -> np.ndarray:
         frame = read_picture(frame)  # upright RGB
     elif isinstance(frame, Image.Image):
         frame = rgb(frame, name)
-    frame = _as_array(frame)  # (H, W, 3)
-    if frame.ndim != 3 or frame.shape[-1] != 3:
-        raise ValueError(f"{name} has shape {frame.shape}; expected (height, width, 3), RGB, channels last")
-    # Floats could be 0..1 or 0..255: a guess would be silently wrong.
-    if frame.dtype != np.uint8:
-        nan = " and holds NaN or infinite values" if frame.dtype.kind == "f" and not np.isfinite(frame).all() else ""
+    frame = _as_array(frame)
+    is_first, is_last = frame.ndim == 3 and frame.shape[0] == 3, frame.ndim == 3 and frame.shape[-1] == 3
+    if is_first == is_last:
+        unclear = ", which has its channels first or last" if is_first else ""
         raise ValueError(
-            f"{name} is {frame.dtype}{nan}; expected uint8, 0..255 (floats of 0..1: (frames * 255).round() as uint8)"
+            f"{name} has shape {frame.shape}{unclear}; expected (height, width, 3) or (3, height, width), RGB"
         )
     if not frame.size:
         raise ValueError(f"{name} has shape {frame.shape}, no pixels at all; expected (height, width, 3)")
-    return frame
+    return _as_bytes(np.moveaxis(frame, 0, -1) if is_first else frame, name)  # (H, W, 3)
+
+
+def _as_bytes(frame: np.ndarray, name: str) -> np.ndarray:
+    """A frame of integers in 0..255, or of floats in 0..1, as uint8. Floats up to 255 could be either: refused."""
+    if frame.dtype == np.uint8:
+        return frame
+    low, high = frame.min(), frame.max()  # NaN, where there is one
+    if frame.dtype.kind in "iu" and 0 <= low and high <= 255:
+        return frame.astype(np.uint8)
+    if frame.dtype.kind == "f" and -OVERSHOOT <= low and high <= 1 + OVERSHOOT:
+        return np.rint(frame.clip(0, 1) * 255).astype(np.uint8)
+    raise ValueError(
+        f"{name} is {frame.dtype} with values from {low} to {high}; expected integers 0..255 or floats 0..1, not yet "
+        "normalised, which the processor does"
+    )
 
 
 def check_assumed_rate(num_frames: int, fps: float, seconds: float) -> None:
@@ -418,7 +526,10 @@ def sound_seconds(audio: Waveform, sampling_rate: float) -> float:
 
 
 def _as_array(values) -> np.ndarray:
-    return values.detach().cpu().numpy() if isinstance(values, torch.Tensor) else np.asarray(values)
+    if not isinstance(values, torch.Tensor):
+        return np.asarray(values)
+    values = values.detach().cpu()
+    return (values.float() if values.dtype == torch.bfloat16 else values).numpy()  # which NumPy does not know
 
 
 def _padded(clips: Sequence[torch.Tensor], value: float) -> torch.Tensor:
@@ -444,15 +555,17 @@ def _labels(maps, masks, lengths: list[int], size: tuple[int, int]) -> dict[str,
                 f"label_mask has shape {mask.shape} for a clip of {length} frames; give one bool per frame"
             )
         clip_labels = torch.from_numpy(np.stack([_read_map(class_map, size) for class_map in clip_maps]))  # (T, h, w)
-        label_masks.append(torch.from_numpy(mask))  # (T,)
+        label_masks.append(torch.from_numpy(mask & [class_map is not None for class_map in clip_maps]))  # (T,)
         clip_labels[~label_masks[-1]] = IGNORE_LABEL  # whatever a map holds there, nobody annotated it
         labels.append(clip_labels)
     # (B, T, h, w) and (B, T): no loss and no score counts padding.
     return {"labels": _padded(labels, IGNORE_LABEL), "label_mask": _padded(label_masks, False)}
 
 
-def _read_map(class_map: Frame, size: tuple[int, int]) -> np.ndarray:
-    """One class map of any form, nearest to `size`, int64 `(h, w)`."""
+def _read_map(class_map: Frame | None, size: tuple[int, int]) -> np.ndarray:
+    """One class map of any form, nearest to `size`, int64 `(h, w)`; all ignored where there is none."""
+    if class_map is None:
+        return np.full(size, IGNORE_LABEL, dtype=np.int64)
     if isinstance(class_map, (str, Path)):
         class_map = read_labels(class_map)
     elif isinstance(class_map, Image.Image):
@@ -472,7 +585,12 @@ def _read_map(class_map: Frame, size: tuple[int, int]) -> np.ndarray:
 
 def _clip_probabilities(outputs, target_sizes, num_frames) -> list[tuple[torch.Tensor, tuple[int, int]]]:
     """Per clip: its probabilities `(T, K, h, w)` without padded frames, and the size to resize them to."""
-    logits = outputs.logits
+    logits = getattr(outputs, "logits", None)
+    if logits is None:
+        raise ValueError(
+            f"the outputs, a {type(outputs).__name__}, have no logits: AutoModel gives the network without its head; "
+            "load CCFormerForAudioVisualSegmentation (AutoModelForSemanticSegmentation) instead"
+        )
     num_clips, most_frames = logits.shape[:2]  # (B, T, K, h, w)
     sizes = (
         [tuple(logits.shape[-2:])] * num_clips if target_sizes is None else [_as_size(size) for size in target_sizes]

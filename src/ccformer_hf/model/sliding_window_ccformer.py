@@ -23,6 +23,7 @@ import torch
 from transformers import PreTrainedModel
 from transformers.modeling_outputs import SemanticSegmenterOutput
 
+from .feature_extraction_ccformer import plain_sound
 from .inference_settings_ccformer import InferenceSettings
 from .media_ccformer import MediaInfo, SampledFrames, iter_sounds
 from .processing_ccformer import AudioVisualProcessor, Frame, check_assumed_rate, read_frames, sound_seconds
@@ -159,6 +160,7 @@ def array_inputs(
     Raises:
         ValueError: for frames or sound that cannot be used, or cannot belong together at `assumed_fps`.
     """
+    audio, sampling_rate = plain_sound(audio, sampling_rate)
     sounds = processor.feature_extractor(audio, sampling_rate=sampling_rate, timestamps=times, return_tensors="pt")
     if assumed_fps is not None and audio is not None:
         check_assumed_rate(len(times), assumed_fps, sound_seconds(audio, sampling_rate))

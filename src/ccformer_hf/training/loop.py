@@ -24,8 +24,9 @@ from safetensors.torch import save_file
 from tqdm import tqdm
 
 from ..atomic import AtomicFolder, replace_folder
+from ..data.collator import AudioVisualCollator
 from ..data.listing import file_name_of
-from ..data.training_clips import ClipOrder, ShareOfSteps, TrainingClips, collate
+from ..data.training_clips import ClipOrder, ShareOfSteps, TrainingClips
 from ..data.workers import read_ahead
 from ..evaluation.evaluate import evaluate_avsbench
 from ..model.loss_ccformer import FramePairs
@@ -284,7 +285,7 @@ class _Loop:
         cache = self.run_folder.path / "log-mel"
         batches = read_ahead(
             TrainingClips(clips, self.processor, recipe.augmentation, recipe.seed, recipe.batch_size, cache),
-            collate,
+            AudioVisualCollator(self.processor),
             workers,
             batch_sampler=share,
             generator=torch.Generator(),  # its own, so that torch's is left alone

@@ -12,12 +12,13 @@ from torch.utils.data import DataLoader
 
 from ccformer_hf.data.augmentation import Augmentation
 from ccformer_hf.data.check import check_data
+from ccformer_hf.data.collator import AudioVisualCollator
 from ccformer_hf.data.composing.composed import compose_clip
 from ccformer_hf.data.composing.material import read_material
 from ccformer_hf.data.composing.rows import write_composed_set
 from ccformer_hf.data.composing.sources import OTHER, read_sources
 from ccformer_hf.data.loading import load_folder
-from ccformer_hf.data.training_clips import ClipOrder, ShareOfSteps, TrainingClips, collate
+from ccformer_hf.data.training_clips import ClipOrder, ShareOfSteps, TrainingClips
 from ccformer_hf.evaluation.evaluate import evaluate_avsbench
 from ccformer_hf.inference.loading import load
 from ccformer_hf.training.initial_model import initial_model
@@ -78,7 +79,9 @@ def steps(sources, workers, accumulate):
     )[1]
     clips = TrainingClips(load_folder(sources, "train"), processor, Augmentation(gain=6, colour=0.2), 3, 4)
     share = ShareOfSteps(ClipOrder(len(clips), 4, seed=3), range(1, 3), accumulate=accumulate)
-    parts = list(DataLoader(clips, batch_sampler=share, num_workers=workers, collate_fn=collate))
+    parts = list(
+        DataLoader(clips, batch_sampler=share, num_workers=workers, collate_fn=AudioVisualCollator(processor))
+    )
     return {name: torch.cat([part[name] for part in parts]) for name in parts[0]}
 
 
