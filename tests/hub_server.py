@@ -43,6 +43,8 @@ def lend_hub(monkeypatch, address: str, cache: Path) -> None:
     }.items():
         monkeypatch.setattr(constants, name, value)
     monkeypatch.setattr(hf_api.api, "endpoint", address)
+    # transformers keeps a client of its own, made with the address of the moment when it was first needed.
+    monkeypatch.setattr("transformers.utils.hub._hf_api", None)
 
 
 @dataclass
