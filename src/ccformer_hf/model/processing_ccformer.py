@@ -534,6 +534,8 @@ def _as_array(values) -> np.ndarray:
 
 def _padded(clips: Sequence[torch.Tensor], value: float) -> torch.Tensor:
     """Tensors `(T_i, ...)` -> `(B, max T, ...)`, filled up with `value`."""
+    if len(clips) == 1:
+        return clips[0][None]  # nothing to fill up, and no copy
     return torch.nn.utils.rnn.pad_sequence(list(clips), batch_first=True, padding_value=value)
 
 
