@@ -18,7 +18,14 @@ def test_a_record_comes_back_as_it_was_written(tmp_path):
     record = ModelRecord(trained_on="clips", scores={"miou": 0.5}, steps=3, recipe={"batch_size": 2}, note="ä")
     record.write(tmp_path)
     assert read_record(tmp_path) == record
-    (tmp_path / "checkpoint.json").write_text("[")
+
+
+@pytest.mark.parametrize(
+    "content",
+    ["[", "[1]", "null", '{"made": 1}', '{"trained_on": 5}', '{"scores": {"miou": "good"}}', '{"steps": "3"}'],
+)
+def test_a_record_that_is_none(content, tmp_path):
+    (tmp_path / "checkpoint.json").write_text(content)
     with pytest.raises(ValueError, match=r"checkpoint\.json: is not a record"):
         read_record(tmp_path)
 

@@ -4,7 +4,7 @@ import json
 import os
 import subprocess
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, fields
 from importlib.metadata import PackageNotFoundError, distribution
 from pathlib import Path
 from typing import Any
@@ -15,7 +15,7 @@ from huggingface_hub import EvalResult, ModelCardData
 
 from .atomic import atomic_file
 from .checkpoints import BUILT_IN_MODELS, DEFAULT_MODEL
-from .inference.loading import RECORD_FILE
+from .inference.model_folder import RECORD_FILE, read_settings
 from .model.configuration_ccformer import TASK
 from .model.modeling_ccformer import CCFormerForAudioVisualSegmentation
 from .model.processing_ccformer import AudioVisualProcessor
@@ -176,8 +176,15 @@ def read_record(folder: str | os.PathLike) -> ModelRecord | None:
     if not file.is_file():
         return None
     try:
-        return ModelRecord(**json.loads(file.read_text(encoding="utf-8")))
-    except (ValueError, TypeError) as error:
+        record = ModelRecord(**read_settings(file))
+        for part in fields(record):
+            kind = int | None if part.name == "steps" else type(getattr(ModelRecord(), part.name))
+            if not isinstance(getattr(record, part.name), kind):
+                raise ValueError(f"{part.name} is {getattr(record, part.name)!r}")
+        if not all(isinstance(value, int | float) for value in record.scores.values()):
+            raise ValueError(f"scores are {record.scores}")
+        return record
+    except (OSError, ValueError, TypeError) as error:
         raise ValueError(
             f"{file}: is not a record of how a model was made ({error}); remove it, the card then says that this is "
             "not known"

@@ -110,7 +110,7 @@ def test_files_that_are_no_json(model, capsys):
     assert "checkpoint.json: is not a record" in error_of(capsys, model, "me/model")
     (model / "checkpoint.json").unlink()
     (model / "config.json").write_text("{")
-    assert f"{model}: cannot be loaded" in error_of(capsys, model, "me/model")
+    assert f"{model}/config.json: is not a JSON file" in error_of(capsys, model, "me/model")
 
 
 def test_no_dataset(tmp_path, capsys):

@@ -5,6 +5,7 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
+from ccformer_hf.inference import loading as module
 from ccformer_hf.inference.loading import load, trained_on
 
 
@@ -51,3 +52,24 @@ def test_trained_on(folder, loaded):
         assert trained_on(loaded[0]) == "synthetic clips"
     finally:
         card.unlink()
+
+
+def test_a_model_of_the_hub_is_a_folder_that_is_fetched_first(folder, tmp_path, monkeypatch):
+    fetched = shutil.copytree(folder, tmp_path / "snapshots" / "0a1b2c")
+    asked = []
+
+    def download(name, allow_patterns):
+        asked.append((name, [pattern for pattern in allow_patterns if pattern.endswith((".py", "*", ".bin"))]))
+        if name == "me/none":
+            raise OSError("404 Client Error.\n\nMore of it.")
+        return str(fetched)
+
+    monkeypatch.setattr(module, "snapshot_download", download)
+    model, processor = load("me/model", "cpu")
+    assert asked == [("me/model", [])] and processor.image_processor.size["height"] == 64
+    assert (model.name_or_path, model.config._commit_hash) == ("me/model", "0a1b2c")
+    with pytest.raises(OSError, match=r"^me/none: cannot be fetched from the Hub \(404 Client Error.\); check"):
+        load("me/none")
+    (fetched / "config.json").write_text("[")
+    with pytest.raises(OSError, match="config.json: is not a JSON file"):
+        load("me/model")

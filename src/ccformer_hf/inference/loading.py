@@ -1,87 +1,111 @@
 """Loads a model and its processor: the built-in one, a folder, or from the Hub; what is broken is refused."""
 
-import json
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import torch
-from huggingface_hub.errors import StrictDataclassError
-from safetensors import SafetensorError, safe_open
+from huggingface_hub import snapshot_download
+from huggingface_hub.errors import HTTPError
+from safetensors import SafetensorError
 
 from .. import auto  # noqa: F401  from_pretrained looks the processor's parts up among the Auto classes
 from ..checkpoints import BUILT_IN_MODELS, CHECKPOINTS, DEFAULT_MODEL
 from ..model.configuration_ccformer import CCFormerConfig
 from ..model.modeling_ccformer import CCFormerForAudioVisualSegmentation
 from ..model.processing_ccformer import AudioVisualProcessor
+from . import model_folder
+from .model_folder import (
+    MOST_GIGABYTES,
+    check_model_folder,
+    check_network,
+    check_pictures,
+    does_not_fit,
+    lacks_parts,
+)
 
-RECORD_FILE = "checkpoint.json"  # in a model folder: how the model was made, see `ccformer_hf.model_card`
-PICKLES = (".bin", ".ckpt", ".pickle", ".pkl", ".pt", ".pth")
+# Weights and settings; no code of a model is fetched, let alone run.
+HUB_FILES = [*model_folder.SETTINGS, model_folder.RECORD_FILE, "model*.safetensors", model_folder.INDEX]
+LONGEST_FAULT = 400  # characters of what another library says
 
 
 def load(
-    model: str | os.PathLike = DEFAULT_MODEL, device: str = "auto"
+    model: str | os.PathLike = DEFAULT_MODEL, device: str = "auto", most_gigabytes: float = MOST_GIGABYTES
 ) -> tuple[CCFormerForAudioVisualSegmentation, AudioVisualProcessor]:
     """Loads a model, ready to use, and its processor.
+
+    Nothing in a folder runs code, and nothing large is allocated before `model_folder` has checked what it asks for.
 
     Args:
         model: `"ccformer-small"` or `"ccformer-tiny"`, which ship with the package; a folder that `save_pretrained`
             wrote; or a Hub id (`owner/name`).
         device: `"cpu"`, `"cuda"`, `"cuda:1"`, ..., `"mps"`, or `"auto"`: a CUDA GPU where there is one; of several
             processes that a launcher started, each has its own (`LOCAL_RANK`).
+        most_gigabytes: that the weights may have, each 1e9 bytes.
 
     Raises:
         OSError: where there is no such model, or a part of it is missing or damaged.
-        ValueError: where it is another kind of model, its weights hold NaN or infinity, or the device is not there.
+        ValueError: where it is another kind of model or too large, its weights hold NaN or infinity, or the device is
+            not there.
     """
     place = choose_device(device)
     built_in = str(model) in BUILT_IN_MODELS and not Path(model).is_dir()
-    path = CHECKPOINTS / model if built_in else Path(model)
+    folder = CHECKPOINTS / model if built_in else Path(model)
     is_hub_id = isinstance(model, str) and model.count("/") == 1 and not model.startswith((".", "/", "~"))
-    if path.is_dir():
-        check_model_folder(path)
-        name = str(path)
-    elif is_hub_id and not path.exists():
-        name = str(model)
-    elif built_in:
-        raise FileNotFoundError(f"{model}: {path} is missing, which ships with the package; install it again")
-    else:
+    if is_hub_id and not folder.exists():
+        folder = _fetch(model)
+    elif not folder.is_dir():
         raise FileNotFoundError(
-            f"{model}: there is no such model folder; name a folder, a Hub id (owner/name), or "
+            f"{model}: {folder} is missing, which ships with the package; install it again"
+            if built_in
+            else f"{model}: there is no such model folder; name a folder, a Hub id (owner/name), or "
             f"{' or '.join(BUILT_IN_MODELS)}, which ship with the package"
         )
-    try:
-        config, _ = CCFormerConfig.get_config_dict(name)
-        if config.get("model_type") != CCFormerConfig.model_type:
-            raise ValueError(f"{model}: is a model of type {config.get('model_type')!r}; expected a CCFormer")
-        processor = AudioVisualProcessor.from_pretrained(name)
+    check_model_folder(folder, most_gigabytes)
+    with _told_in_one_line(folder):
+        config = CCFormerConfig.from_pretrained(str(folder))
+        processor = AudioVisualProcessor.from_pretrained(str(folder))
+        check_pictures(folder, processor)
+        check_network(folder, config, most_gigabytes)
         loaded, report = CCFormerForAudioVisualSegmentation.from_pretrained(
-            name, output_loading_info=True, ignore_mismatched_sizes=True
+            str(folder), config=config, output_loading_info=True, ignore_mismatched_sizes=True
         )
-    except SafetensorError as error:
-        raise OSError(
-            f"{model}: its weights are not a whole safetensors file ({error}); fetch or save them again"
-        ) from None
-    except OSError as error:
-        # transformers explains over several lines; the first says what is missing.
-        raise OSError(f"{model}: cannot be loaded ({str(error).strip().splitlines()[0]})") from error
-    except (ValueError, StrictDataclassError) as error:
-        message = " ".join(str(error).split())
-        raise ValueError(message if str(model) in message else f"{model}: cannot be loaded ({message})") from None
-    if report["missing_keys"]:
-        raise OSError(
-            f"{model}: its weights lack {len(report['missing_keys'])} parts, "
-            f"such as {sorted(report['missing_keys'])[0]}; "
-            "save the whole model again"
-        )
-    if report["mismatched_keys"]:
-        part, found, wanted = sorted(report["mismatched_keys"])[0]
-        raise ValueError(
-            f"{model}: its weights do not fit its config.json, "
-            f"{part} has the shape {tuple(found)} and not {tuple(wanted)}; take "
-            "both from one model"
-        )
-    check_weights(loaded, model)
+        if report["missing_keys"]:
+            raise lacks_parts(folder, sorted(report["missing_keys"]))
+        if report["mismatched_keys"]:
+            raise does_not_fit(folder, *sorted(report["mismatched_keys"])[0])
+        check_weights(loaded, folder)
+    if is_hub_id and folder != Path(model):
+        loaded.name_or_path = loaded.config.name_or_path = model
+        loaded.config._commit_hash = folder.name
     return loaded.to(place).eval(), processor
+
+
+def _fetch(model: str) -> Path:
+    """The folder with the files of a model on the Hub; its code is not fetched."""
+    try:
+        return Path(snapshot_download(model, allow_patterns=HUB_FILES))
+    except (HTTPError, OSError, ValueError) as error:
+        # The Hub's client explains over several lines; the first says what is missing.
+        fault = (str(error).strip() or type(error).__name__).splitlines()[0]
+        raise OSError(
+            f"{model}: cannot be fetched from the Hub ({fault}); check the name and the connection"
+        ) from None
+
+
+@contextmanager
+def _told_in_one_line(folder: Path) -> Iterator[None]:
+    """Whatever transformers and timm raise for a folder that they did not expect becomes an OSError or a ValueError
+    that names it."""
+    try:
+        yield
+    except Exception as error:
+        text = " ".join((str(error) or type(error).__name__).split())[:LONGEST_FAULT]
+        kind = OSError if isinstance(error, (OSError, SafetensorError)) else ValueError
+        if text.startswith(str(folder)):  # it is ours
+            raise kind(text) from None
+        raise kind(f"{folder}: cannot be loaded ({text}); copy or save it again") from error
 
 
 def check_weights(loaded: torch.nn.Module, model: str | os.PathLike) -> None:
@@ -94,45 +118,9 @@ def check_weights(loaded: torch.nn.Module, model: str | os.PathLike) -> None:
             )
 
 
-def check_model_folder(path: Path) -> None:
-    """Refuses a folder that `load` cannot load, by its files alone: seconds before the weights are read.
-
-    Raises:
-        OSError: where a file is missing or cut short.
-        ValueError: where the weights are a pickle.
-    """
-    wanted = "name one that save_pretrained of the model and of its processor wrote"
-    if not (path / "config.json").is_file():
-        raise FileNotFoundError(f"{path}: has no config.json, so it is not a model folder; {wanted}")
-    weights = ["model.safetensors"]
-    index = path / "model.safetensors.index.json"  # of large models, whose weights are several files
-    if index.is_file() and not (path / weights[0]).is_file():
-        try:
-            weights = sorted(set(json.loads(index.read_text(encoding="utf-8"))["weight_map"].values()))
-        except (ValueError, LookupError, TypeError, AttributeError):
-            raise OSError(f"{index}: is not a list of weight files; copy or save it again") from None
-    pickles = sorted(file.name for file in path.iterdir() if file.suffix in PICKLES)
-    if pickles and not (path / weights[0]).is_file():
-        raise ValueError(
-            f"{path}: its weights are a pickle, {pickles[0]}, which can run any code when it is opened; "
-            "if you trust it, write them as safetensors: "
-            "model.load_state_dict(torch.load(FILE, weights_only=True)), then model.save_pretrained(FOLDER)"
-        )
-    for name in (*weights, "processor_config.json"):
-        if not (path / name).is_file():
-            raise FileNotFoundError(f"{path}: has no {name}, so it is not a whole model folder; {wanted}")
-    for name in weights:
-        try:
-            with safe_open(path / name, "pt"):
-                pass
-        except SafetensorError as error:
-            raise OSError(f"{path / name}: is not a whole safetensors file ({error}); copy or save it again") from None
-
-
 def trained_on(model: CCFormerForAudioVisualSegmentation) -> str | None:
-    """What the model was trained on: `trained_on` in its folder's `checkpoint.json`; None where that says nothing."""
-    file = Path(model.name_or_path) / RECORD_FILE
-    return json.loads(file.read_text(encoding="utf-8")).get("trained_on") if file.is_file() else None
+    """What the model was trained on, as its folder says; None where that says nothing."""
+    return model_folder.trained_on(Path(model.name_or_path))
 
 
 def choose_device(device: str) -> torch.device:

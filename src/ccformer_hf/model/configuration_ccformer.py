@@ -1,5 +1,6 @@
 """CCFormerConfig: what decides what a CCFormer computes travels in `config.json`, so no run flag can change it."""
 
+import re
 from collections.abc import Iterable
 from copy import deepcopy
 from dataclasses import fields
@@ -33,6 +34,7 @@ TRANSFORMERS_FIELDS = {
 STAGES = ["stage1", "stage2", "stage3", "stage4"]
 LAST_FOUR = [-4, -3, -2, -1]
 TIMM = "timm_backbone"
+TIMM_NAME = re.compile(r"[\w.-]+")  # others, such as "hf-hub:owner/name", are places that timm fetches settings from
 TASK = "audio-visual-segmentation"
 
 # The code that travels with the weights, as config.json names it to a process without this package.
@@ -173,6 +175,11 @@ class CCFormerConfig(PreTrainedConfig):
     def validate_architecture(self):
         """Raises ValueError for sizes that cannot work together; runs at construction and at `save_pretrained`."""
         backbone = self.backbone_config
+        if backbone.model_type == TIMM and not TIMM_NAME.fullmatch(str(backbone.backbone)):
+            raise ValueError(
+                f"backbone is {backbone.backbone!r}, expected the plain name of a network of timm, such as "
+                "'resnet50'; what is not in timm itself is not fetched from elsewhere"
+            )
         if not isinstance(backbone, BackboneConfigMixin) or len(backbone.out_indices) != 4:
             four_maps = f"out_indices={LAST_FOUR}" if backbone.model_type == TIMM else f"out_features={STAGES}"
             raise ValueError(
