@@ -1,9 +1,19 @@
 import os
 import subprocess
+import tempfile
 
 import pytest
 
-from ccformer_hf.atomic import MACHINE, AtomicFolder, atomic_file, refuse_filled_folder, replace_folder, temporary_name
+from ccformer_hf.atomic import (
+    MACHINE,
+    AtomicFolder,
+    atomic_file,
+    new_scratch_folder,
+    refuse_filled_folder,
+    replace_folder,
+    scratch_folder,
+    temporary_name,
+)
 
 
 def names(folder):
@@ -129,3 +139,20 @@ def test_a_place_for_a_new_folder_holds_nothing(tmp_path):
     for path in (tmp_path, tmp_path / "file"):
         with pytest.raises(FileExistsError, match="exists already and is not an empty folder; name a new folder"):
             refuse_filled_folder(path)
+
+
+def test_a_scratch_folder_is_gone_at_its_end_or_at_the_next_start(tmp_path, monkeypatch):
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    with pytest.raises(KeyboardInterrupt), scratch_folder("ours") as folder:
+        (folder / "file").write_text("")
+        raise KeyboardInterrupt
+    assert names(tmp_path) == []
+    gone = subprocess.Popen(["true"])
+    gone.wait()
+    killed = [f"ours-{MACHINE}-{gone.pid}-abc_d1", f"ours-{MACHINE}-{os.getpid()}-abc"]
+    for name in (*killed, f"ours-00000000-{gone.pid}-abc", f"theirs-{MACHINE}-{gone.pid}-abc"):
+        (tmp_path / name / "deep").mkdir(parents=True)
+    new = new_scratch_folder("ours")
+    assert names(tmp_path) == sorted(
+        [new.name, killed[1], f"ours-00000000-{gone.pid}-abc", f"theirs-{MACHINE}-{gone.pid}-abc"]
+    )

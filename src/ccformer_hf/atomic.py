@@ -6,6 +6,7 @@ import os
 import platform
 import re
 import shutil
+import tempfile
 import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -33,6 +34,25 @@ def atomic_file(path: str | os.PathLike) -> Iterator[Path]:
         os.replace(temporary, path)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def new_scratch_folder(name: str) -> Path:
+    """Makes a folder for temporary files among the system's, `NAME-MACHINE-PROCESS-...`, which the caller removes.
+
+    Those of processes on this machine that were killed before they could are removed.
+    """
+    _remove_of_killed(Path(tempfile.gettempdir()), rf"{re.escape(name)}-{MACHINE}-(\d{{1,9}})-\w+")
+    return Path(tempfile.mkdtemp(prefix=f"{name}-{MACHINE}-{os.getpid()}-"))
+
+
+@contextmanager
+def scratch_folder(name: str) -> Iterator[Path]:
+    """`new_scratch_folder`, gone at the end of the `with` block."""
+    folder = new_scratch_folder(name)
+    try:
+        yield folder
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
 
 
 def refuse_filled_folder(path: Path) -> None:
@@ -98,11 +118,15 @@ class AtomicFolder:
 
 def _remove_leftovers(target: Path) -> None:
     """Removes the folders that writers of `target` on this machine left half written when they were killed."""
+    _remove_of_killed(target.parent, re.escape(f".{_short(target.name)}.{MACHINE}-") + r"(\d{1,9})-\d+\.partial")
+
+
+def _remove_of_killed(parent: Path, pattern: str) -> None:
+    """Removes the folders whose names tell, in the pattern's group, a process that no longer runs here."""
     if os.name != "posix":
         return  # elsewhere there is no harmless way to ask whether a process runs
-    pattern = re.compile(re.escape(f".{_short(target.name)}.{MACHINE}-") + r"(\d{1,9})-\d+\.partial")
-    for folder in target.parent.iterdir():
-        match = pattern.fullmatch(folder.name)
+    for folder in parent.iterdir():
+        match = re.fullmatch(pattern, folder.name)
         if match and not _runs(int(match[1])):
             shutil.rmtree(folder, ignore_errors=True)
 

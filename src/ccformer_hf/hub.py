@@ -2,7 +2,6 @@
 
 import os
 import shutil
-import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
@@ -20,6 +19,7 @@ from huggingface_hub.errors import (
 )
 from huggingface_hub.utils import filter_repo_objects, validate_repo_id
 
+from .atomic import scratch_folder
 from .data.avsbench import SETTINGS
 from .data.shards import is_converted, read_plan, shard_files
 from .inference.loading import load
@@ -102,18 +102,18 @@ def made_ready(source: str | os.PathLike, repo_id: str, repo_type: str = "model"
     if not source.is_dir():
         raise FileNotFoundError(f"{source}: there is no such folder")
     if repo_type == "model":
-        with tempfile.TemporaryDirectory(prefix="ccformer-publish-") as folder:
-            _stage_model(source, Path(folder), repo_id, license)
-            yield Path(folder)
+        with scratch_folder("ccformer-publish") as folder:
+            _stage_model(source, folder, repo_id, license)
+            yield folder
         return
     if repo_type == "dataset":
         _check_dataset(source)
         yield source
         return
     _check_space(source)
-    with tempfile.TemporaryDirectory(prefix="ccformer-publish-") as folder:
-        _stage_space(source, Path(folder))
-        yield Path(folder)
+    with scratch_folder("ccformer-publish") as folder:
+        _stage_space(source, folder)
+        yield folder
 
 
 def files_to_upload(folder: str | os.PathLike) -> dict[str, int]:

@@ -23,6 +23,7 @@ from made_media import SoundTrack, VideoTrack, make_video, write_media
 from PIL import Image
 
 from ccformer_hf.demo.app import EXAMPLES, LENDERS
+from ccformer_hf.demo.headers import FILE, PAGE
 from ccformer_hf.hub import made_ready
 from ccformer_hf.inference.segmenting import segment_video
 from ccformer_hf.model.media_ccformer import iter_frames, probe
@@ -147,6 +148,13 @@ def test_the_first_page_is_there_soon(server):
     assert any((server.space / "ccformer_hf").rglob("*.pyc"))  # the package beside app.py is the one that runs
     print(f"first page after {server.seconds_to_first_page:.1f} s, {server.cpu_seconds:.1f} s of them at work")
     assert server.cpu_seconds < 30  # whatever else runs; 12 s where this was written
+
+
+def test_every_answer_forbids_what_is_not_the_pages_own(server):
+    for path in ("/", "/config", "/gradio_api/file=/no/such"):
+        headers = httpx.get(f"{server.address}{path}").headers
+        assert headers["x-content-type-options"] == "nosniff" and "object-src 'none'" in PAGE
+        assert headers["content-security-policy"] == (FILE if "file=" in path else PAGE)
 
 
 def test_the_interface_for_programs_gives_what_segment_video_gives(client, tmp_path):
@@ -431,6 +439,7 @@ def opened(context, server):
     page.set_default_timeout(PATIENCE)
     page.problems = []
     page.on("pageerror", lambda error: page.problems.append(str(error)))
+    page.on("console", lambda said: page.problems.append(said.text) if "Security Policy" in said.text else None)
     page.goto(server.address)
     page.wait_for_selector("#knows .ccf-knows")
     return page

@@ -1,6 +1,5 @@
 """Measures a model: by part, many clips at a time, in training, and against the number and the size of the frames."""
 
-import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -10,6 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from ..atomic import scratch_folder
 from ..inference.export import export_onnx, export_program, onnx_runner, quantize_int8
 from ..model.modeling_ccformer import CCFormerForAudioVisualSegmentation
 from .choices import TABLES
@@ -153,8 +153,8 @@ def _onnx_networks(model: CCFormerForAudioVisualSegmentation | None) -> Iterator
     if model is None:
         yield []
         return
-    with tempfile.TemporaryDirectory() as folder:
-        files = {name: Path(folder, f"{name}.onnx") for name in ("ONNX", "ONNX int8")}
+    with scratch_folder("ccformer-benchmark") as folder:
+        files = {name: folder / f"{name}.onnx" for name in ("ONNX", "ONNX int8")}
         with torch.inference_mode(False):
             export_onnx(export_program(model), files["ONNX"])
         quantize_int8(files["ONNX"], files["ONNX int8"])

@@ -62,6 +62,7 @@ class DemoResult:
         sound: file whose sound the model was given, and which goes with the overlay; None: none.
         sound_label: the same in words, such as `"no sound"`.
         model: its name, and what it was trained on.
+        processor: of the model, which itself need not stay loaded.
         names: class id -> name, the background too.
         loudness: root mean square of the sound, 8 parts a second; None without sound.
     """
@@ -74,6 +75,7 @@ class DemoResult:
     sound: Path | None
     sound_label: str
     model: ModelInfo
+    processor: AudioVisualProcessor
     names: dict[int, str]
     loudness: np.ndarray | None = None
     _drawings: list[Drawn] = field(default_factory=list)
@@ -92,19 +94,19 @@ class DemoResult:
         """Probability that anything sounds, at each cell of the model's map of a frame: float32 `(h, w)`, 0..1."""
         return 1 - self._probabilities()[index, 0].astype(np.float32)
 
-    def segment(self, processor: AudioVisualProcessor, threshold: float) -> Iterator[FrameSegmentation]:
+    def segment(self, threshold: float) -> Iterator[FrameSegmentation]:
         """What sounds where in each frame, at a threshold of 0..1."""
         size = self.info.height, self.info.width
         frames = (
             FrameProbabilities(torch.from_numpy(probabilities.astype(np.float32)), bool(has_audio), size)
             for probabilities, has_audio in zip(self._probabilities(), self.audio_mask, strict=True)
         )
-        return segment_frames(frames, self.samples, processor, threshold)
+        return segment_frames(frames, self.samples, self.processor, threshold)
 
-    def draw(self, processor: AudioVisualProcessor, threshold: float, opacity: float) -> Drawn:
+    def draw(self, threshold: float, opacity: float) -> Drawn:
         """Writes the results at a threshold and opacity, each 0..1; those of the last two calls are kept."""
         folder = Path(tempfile.mkdtemp(prefix="drawn-", dir=self.folder))
-        frames = self.segment(processor, threshold)
+        frames = self.segment(threshold)
         segments = empty_segments(self.info, self.model, self.names, replace(SETTINGS, threshold=threshold))
         write_masks(folder, frames, segments)
         write_overlay(folder, self.info, segments, self.sound, opacity)
@@ -214,6 +216,7 @@ def analyse(
         sound,
         sound_label,
         model={"name": model.name, "trained_on": model.trained_on},
+        processor=model.processor,
         names=dict(model.model.config.id2label),
         loudness=_loudness(source, info.duration) if source.has_audio else None,
     )

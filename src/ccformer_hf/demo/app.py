@@ -17,13 +17,16 @@ os.environ.setdefault("GRADIO_ANALYTICS_ENABLED", "False")
 
 import gradio as gr
 import numpy as np
+from starlette.middleware import Middleware
 
+from ..atomic import new_scratch_folder
 from ..checkpoints import CHECKPOINTS, DEFAULT_MODEL, TINY_MODEL
 from ..inference.isolation import end_children
 from ..model.media_ccformer import MediaError, MediaInfo
 from ..stop_signals import stopped_by_signals
 from .analysis import DemoResult, Drawn, analyse, borrow_sound, predict_clip, take_in
 from .charts import caption_html, knows_html, note_html, result_html, second_html, table_html
+from .headers import SafeHeaders
 from .limits import MEGABYTE, ClipRefused, Limits, check_clip
 from .models import DemoModel, Models
 
@@ -39,6 +42,7 @@ EXAMPLES = (CHECKPOINTS / "example.mp4", CLIPS / "drum.mp4", CLIPS / "dog.mp4")
 LENDERS = (CLIPS / "dog.mp4", CLIPS / "drum.mp4", CHECKPOINTS / "example.mp4")
 STYLE = Path(__file__).with_name("style.css")
 THRESHOLD, OPACITY = 0.5, 0.5
+FETCHED_AT_ONCE = 2
 OWN, SILENT, OTHER = "its own sound", "no sound", "another clip's sound"
 
 # A click on a second, in either timeline, moves the videos there and tells the server; while a video plays, its second
@@ -168,20 +172,22 @@ class Demo:
     def draw(self, result: DemoResult, threshold: float, opacity: float) -> Drawn:
         """What was found, drawn at a threshold and opacity of 0..1."""
         with _media_errors_shown():
-            return result.draw(self.model(result.model["name"]).processor, _share(threshold), _share(opacity))
+            return result.draw(_share(threshold), _share(opacity))
 
     def second(self, result: DemoResult, index: int, threshold: float) -> str:
         """The pictures of one second of a result, as HTML."""
-        processor = self.model(result.model["name"]).processor
-        frame = next(f for f in result.segment(processor, _share(threshold)) if f.index == index)
+        frame = next(f for f in result.segment(_share(threshold)) if f.index == index)
         return second_html(result, frame)
 
     def model(self, name: str) -> DemoModel:
-        """A checkpoint; empty: the demo's own."""
-        try:
+        """A checkpoint that is at hand; empty: the demo's own."""
+        with _model_errors_shown():
             return self.models.get(name)
-        except (OSError, ValueError) as error:
-            raise _error(str(error)) from None
+
+    def fetch(self, name: str) -> DemoModel:
+        """A checkpoint, from the Hub where it is not at hand."""
+        with _model_errors_shown():
+            return self.models.fetch(name)
 
     def _own_for(self, upload: str) -> str:
         """The drawn examples are for the checkpoint that knows drawings, where the demo has no other of its own."""
@@ -224,6 +230,14 @@ def _media_errors_shown() -> Iterator[None]:
         raise _error(f"{Path(path).name}: {fault}") from None
 
 
+@contextmanager
+def _model_errors_shown() -> Iterator[None]:
+    try:
+        yield
+    except (OSError, ValueError) as error:
+        raise _error(str(error)) from None
+
+
 def _error(text: str) -> gr.Error:
     """An error for the user; the page shows errors as HTML."""
     return gr.Error(escape(text), print_exception=False)
@@ -243,7 +257,7 @@ def make_app(models: Models, limits: Limits = Limits()) -> gr.Blocks:  # noqa: B
         models: the checkpoints; see `Models`.
         limits: what is taken.
     """
-    folder = Path(tempfile.mkdtemp(prefix="ccformer-demo-"))
+    folder = new_scratch_folder("ccformer-demo")
     atexit.register(shutil.rmtree, folder, ignore_errors=True)
     os.environ["GRADIO_TEMP_DIR"] = str(folder / "gradio")  # for what is uploaded and served: gone at the end as well
     (folder / "results").mkdir()
@@ -392,7 +406,7 @@ def make_app(models: Models, limits: Limits = Limits()) -> gr.Blocks:  # noqa: B
             return both[0], both[1] if visit.changed else gr.skip(), visit
 
         def use_model(name: str, visit: Visit):
-            model = demo.model(name)
+            model = demo.fetch(name)
             visit.model = name
             return knows_html(model), visit
 
@@ -446,7 +460,9 @@ def make_app(models: Models, limits: Limits = Limits()) -> gr.Blocks:  # noqa: B
             trigger_mode="always_last",
             **drawing,
         )
-        load.click(use_model, [model_name, visit], [knows, visit], **model_work)
+        # In a line of its own: others' clips are worked on while a checkpoint comes in.
+        fetching = {"concurrency_id": "fetch", "concurrency_limit": FETCHED_AT_ONCE, "api_visibility": "private"}
+        load.click(use_model, [model_name, visit], [knows, visit], **fetching)
 
         with gr.Column(visible=False):  # the interface for programs
             api_clip, api_lender = _clip_input(label="clip"), _clip_input(label="other clip")
@@ -529,6 +545,7 @@ def launch(
             js=NAMES_SCRIPT,
             footer_links=["api", "gradio"],
             ssr_mode=False,
+            app_kwargs={"middleware": [Middleware(SafeHeaders)]},
             prevent_thread_lock=not block,
         )
     if block:
