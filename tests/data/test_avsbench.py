@@ -172,6 +172,14 @@ def test_what_is_not_a_table_is_refused_by_name(tmp_path):
         list_clips("ms3", table)
 
 
+@pytest.mark.parametrize("setting", ["s4", "ms3", "avss"])
+@pytest.mark.parametrize("content", ["", "some,header\n"])
+def test_a_table_that_names_no_clip_is_refused(tmp_path, setting, content):
+    (tmp_path / TABLES[setting]).write_text(content)
+    with pytest.raises(ValueError, match=f"{TABLES[setting]}: names no clip below its header; take the official"):
+        list_clips(setting, tmp_path)
+
+
 def test_a_clip_twice_is_refused(tmp_path):
     with pytest.raises(ValueError, match="has the clip a twice"):
         list_clips("ms3", a_table(tmp_path, "ms3", ("a", "train"), ("a", "test")))

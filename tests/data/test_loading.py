@@ -1,9 +1,12 @@
+import json
 import os
 import pickle
 import shutil
 from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 import torch
 from datasets import Dataset, DatasetDict, IterableDataset, IterableDatasetDict
@@ -192,3 +195,17 @@ def test_the_real_sample_shows_a_hen(tmp_path):
     assert row["sound"]["sampling_rate"] == 16000 and len(row["sound"]["waveform"]) / 16000 == pytest.approx(
         10, abs=0.1
     )
+
+
+@pytest.mark.parametrize("damage", [lambda content: content[:100], lambda content: b"", lambda content: content[::-1]])
+def test_a_damaged_shard_is_told_in_one_line(tmp_path, damage):
+    (tmp_path / "shards.json").write_text(
+        json.dumps({"ms3": {"class_names": ["background", "sounding"], "clips_per_shard": {"test": [1]}}})
+    )
+    (tmp_path / "ms3").mkdir()
+    shard = tmp_path / "ms3" / "test-00000-of-00001.parquet"
+    pq.write_table(pa.table({"id": ["clip"] * 100}), shard)
+    shard.write_bytes(damage(shard.read_bytes()))
+    with pytest.raises(OSError, match=f"^{tmp_path}: shards of ms3 cannot be read .*`ccformer data check`") as error:
+        load_avsbench("ms3", tmp_path, "test")
+    assert "\n" not in str(error.value)

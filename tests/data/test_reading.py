@@ -147,6 +147,17 @@ def test_other_kinds_of_wav_are_read_too(tmp_path):
         np.testing.assert_allclose(waveform, 0.75 * tone, atol=1e-4)
 
 
+@pytest.mark.parametrize("rate", [0, 7])
+def test_a_rate_that_is_none_is_refused(tmp_path, rate):
+    with wave.open(str(tmp_path / "a.wav"), "wb") as file:
+        file.setparams((1, 2, 8000, 0, "NONE", ""))
+        file.writeframes(bytes(16000))
+    content = (tmp_path / "a.wav").read_bytes()
+    (tmp_path / "a.wav").write_bytes(content[:24] + rate.to_bytes(4, "little") + content[28:])
+    with pytest.raises(MediaError, match=rf"a.wav: states {rate} samples per second, expected at least 1000; copy"):
+        read_sound(tmp_path / "a.wav")
+
+
 def test_sound_that_is_none_is_refused(tmp_path):
     (tmp_path / "a.wav").write_bytes(b"RIFF")
     with pytest.raises(MediaError, match="a.wav"):

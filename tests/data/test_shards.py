@@ -4,6 +4,7 @@ from pathlib import Path
 import pytest
 
 from ccformer_hf.data.shards import (
+    LARGEST_PLAN,
     PLAN_FILE,
     is_converted,
     planned_files,
@@ -55,3 +56,35 @@ def test_leftovers_of_a_killed_run_alone_are_removed(root):
         ".hidden",
         "mine.partial",
     ]
+
+
+ENTRY = PLAN["ms3"]
+
+
+@pytest.mark.parametrize(
+    "plan",
+    [
+        "[1]",
+        "{",
+        "[" * 100_000,
+        json.dumps({"ms3": ENTRY | {"class_names": ["background"]}}),
+        json.dumps({"ms3": ENTRY | {"class_names": "many"}}),
+        json.dumps({"ms3": ENTRY | {"clips_per_shard": []}}),
+        json.dumps({"ms3": ENTRY | {"clips_per_shard": {"train": float("nan")}}}),
+        json.dumps({"ms3": ENTRY | {"clips_per_shard": {"train": ["../secret"]}}}),
+        json.dumps({"ms3": ENTRY | {"clips_per_shard": {"../train": [1]}}}),
+        json.dumps({"ms3": 5}),
+        json.dumps({"../ms3": ENTRY}),
+    ],
+)
+def test_a_damaged_plan_is_told_in_one_line_that_names_it(root, plan):
+    (root / PLAN_FILE).write_text(plan)
+    with pytest.raises(ValueError, match=f"^{root / PLAN_FILE}: cannot be read as the plan .*; delete the folder"):
+        shard_files(root, "ms3")
+
+
+def test_a_plan_larger_than_any(root):
+    with open(root / PLAN_FILE, "r+b") as file:
+        file.truncate(LARGEST_PLAN + 1)
+    with pytest.raises(ValueError, match="has more than 17 MB"):
+        read_plan(root)

@@ -117,3 +117,10 @@ def test_killed_between_the_two_moves_the_old_best_comes_back(run, monkeypatch):
     assert not run.best.exists()
     run.begin(RECIPE, resume=True, data="4 clips")
     assert names(run.best) == ["old"] and names(run.path) == ["best", "new", "recipe.json"]
+
+
+@pytest.mark.parametrize("content", ["", "{", "[1]", "{}", '{"data": 5}', "[" * 100_000])
+def test_a_damaged_recipe_is_named(run, content):
+    (run.path / "recipe.json").write_text(content)
+    with pytest.raises(ValueError, match=r"recipe.json: is damaged, and tells no longer what this run was begun with"):
+        run.begin(RECIPE, resume=True, data="4 clips")

@@ -1,3 +1,4 @@
+import json
 from types import SimpleNamespace
 
 import pytest
@@ -69,3 +70,19 @@ def test_a_state_that_cannot_be_gone_on_from_is_named(tmp_path, fault):
     with pytest.raises(ValueError, match=f"^{folder}: is not a whole state of this model .*; remove this folder"):
         other.read(folder)
     assert other.progress == Progress()
+
+
+@pytest.mark.parametrize(
+    "progress",
+    [[1], {"made": 1}, {"step": "1", "losses": [1.0]}, {"step": 7, "losses": [1.0]}, {"step": 1, "losses": ["low"]},
+     {"step": 1, "losses": [1.0], "validations": [1]}, {"step": 1, "losses": [1.0], "best": "good"}],
+)  # fmt: skip
+def test_progress_that_is_none_is_named(tmp_path, progress):
+    state, folder = made(0), tmp_path / "state"
+    steps(state, 1)
+    state.write(folder, main=True)
+    about = json.loads((folder / "progress.json").read_text())
+    for damaged in (about | {"progress": progress}, [1], about | {"groups": 3}):
+        (folder / "progress.json").write_text(json.dumps(damaged))
+        with pytest.raises(ValueError, match=f"^{folder}: is not a whole state of this model"):
+            state.read(folder)

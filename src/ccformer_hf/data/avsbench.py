@@ -167,6 +167,8 @@ def list_clips(
 def _read_table(setting: str, path: Path) -> list[dict[str, str]]:
     names = COLUMNS[setting]
     rows = [row for _, row in read_csv(path)][1:]  # read by position: the header's names vary
+    if not rows:
+        raise ValueError(f"{path}: names no clip below its header; take the official table")
     for number, row in enumerate(rows, 2):
         if len(row) < len(names):
             raise ValueError(f"{path}: row {number} has {len(row)} columns; expected {len(names)}: {', '.join(names)}")

@@ -23,7 +23,7 @@ from .avsbench import ALL_SETTINGS, FOLDER, OFFICIAL_COUNTS, SPLITS, ClipFiles, 
 from .folder import CLASSES_FILE, list_folder_clips, read_folder_class_names
 from .listing import entries
 from .reading import IGNORE_LABEL, read_label_map, read_log_mel, read_sound
-from .shards import CARD_FILE, PLAN_FILE, is_converted, planned_files, read_plan
+from .shards import CARD_FILE, is_converted, planned_files, read_plan
 
 FEW = 3  # a finding names so many
 THREADS = 8  # they wait for a network drive most of the time
@@ -402,10 +402,7 @@ def _check_shards(root: Path, setting: str | None) -> list[SplitReport]:
         import pyarrow.parquet as pq
     except ImportError:
         raise ValueError(f"{root}: checking its shards needs `pip install 'ccformer-hf[train]'` first") from None
-    try:
-        plan = read_plan(root)
-    except ValueError as error:
-        raise ValueError(f"{root / PLAN_FILE}: cannot be read ({error}); {BAD_SHARD.fix}") from None
+    plan = read_plan(root)
     if setting is not None and setting not in plan:
         raise FileNotFoundError(f"{root}: holds no {setting}, but {', '.join(plan)}; convert it into this folder too")
     reports = []

@@ -129,6 +129,8 @@ def _planned(root: Path, out: Path, settings: Sequence[str]) -> tuple[dict, list
         clips, names = clips_and_class_names(setting, root)
         splits = {split: [clip for clip in clips if clip.split == split] for split in SPLITS}
         splits = {split: clips for split, clips in splits.items() if clips}
+        if not splits:
+            raise FileNotFoundError(f"{root}: holds no clip of {setting}; name another folder, or complete it")
         for split, clips in splits.items():
             refuse_unfit(clips, root, split)
         clips_per_shard = _layout(splits, plan.get(setting))

@@ -4,6 +4,7 @@ import os
 from pathlib import Path
 
 from datasets import Dataset, DatasetDict, IterableDataset, IterableDatasetDict, load_dataset
+from datasets.exceptions import DatasetGenerationError, DatasetsError
 
 from .avsbench import FOLDER, SETTINGS, SPLITS, ClipFiles, class_names, find_settings, list_clips
 from .composing.rows import load_composed
@@ -178,4 +179,11 @@ def _load_shards(setting: str, root: Path, split: str | None, streaming: bool) -
         raise FileNotFoundError(f"{root}: {setting} has no split {split}, but {', '.join(files)}")
     # Given here rather than by `cast`, which would write all of the set a second time.
     features = decoded_shard_features(names)
-    return load_dataset("parquet", data_files=files, split=split, streaming=streaming, features=features)
+    try:
+        return load_dataset("parquet", data_files=files, split=split, streaming=streaming, features=features)
+    except (DatasetGenerationError, DatasetsError) as error:
+        cause = " ".join(str(error.__cause__ or error).split())
+        raise OSError(
+            f"{root}: shards of {setting} cannot be read ({cause}); `ccformer data check` may tell which. Copy them "
+            "or convert again"
+        ) from error

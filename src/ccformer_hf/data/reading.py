@@ -79,11 +79,13 @@ def read_sound(path: str | os.PathLike) -> tuple[np.ndarray, int]:
     """The sound of any media file PyAV reads: mono float32 `(samples,)` in -1..1 at its own rate, and that rate.
 
     Raises:
-        MediaError: where the file cannot be read or has no sound (a ValueError too).
+        MediaError: where the file cannot be read, has no sound, or states a rate below 1000 (a ValueError too).
     """
     if str(path).lower().endswith(".wav"):
         try:
-            return _read_pcm(path)
+            samples, rate = _read_pcm(path)
+            media_ccformer.check_sound_rate(path, rate)
+            return samples, rate
         except (wave.Error, EOFError):  # other codecs in wav, and what is broken, are PyAV's to read or to refuse
             pass
     return media_ccformer.read_sound(path)

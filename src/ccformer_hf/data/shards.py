@@ -7,10 +7,14 @@ OUT/README.md                            the dataset card; `datasets.load_datase
 
 import json
 import os
+import re
 from pathlib import Path
 from typing import Any
 
+from .avsbench import SPLITS
+
 PLAN_FILE = "shards.json"
+LARGEST_PLAN = 1 << 24  # bytes
 CARD_FILE = "README.md"  # written last
 
 
@@ -23,8 +27,41 @@ def read_plan(root: str | os.PathLike) -> dict[str, dict[str, Any]]:
     """The plan of a converted folder.
 
     `{"s4": {"class_names": [...], "clips_per_shard": {"train": [410, ...], ...}}}`.
+
+    Raises:
+        OSError: where the file cannot be opened.
+        ValueError: where it is damaged, or something else.
     """
-    return json.loads((Path(root) / PLAN_FILE).read_text(encoding="utf-8"))
+    file = Path(root) / PLAN_FILE
+    try:
+        if file.stat().st_size > LARGEST_PLAN:
+            raise ValueError(f"it has more than {LARGEST_PLAN / 1e6:.0f} MB")
+        plan = json.loads(file.read_text(encoding="utf-8"))
+        _check_plan(plan)
+    except (ValueError, RecursionError) as error:
+        raise ValueError(
+            f"{file}: cannot be read as the plan of a converted folder ({error}); delete the folder, then run "
+            "`ccformer data convert` again"
+        ) from None
+    return plan
+
+
+def _check_plan(plan: Any) -> None:
+    def expect(holds: bool, what: str) -> None:
+        if not holds:
+            raise ValueError(f"expected {what}")
+
+    expect(isinstance(plan, dict), "settings by name")
+    for setting, entry in plan.items():
+        expect(re.fullmatch(r"\w+", setting) is not None, "the name of a setting")
+        expect(isinstance(entry, dict) and entry.keys() == {"class_names", "clips_per_shard"}, f"the two of {setting}")
+        names, splits = entry["class_names"], entry["clips_per_shard"]
+        expect(isinstance(names, list) and all(isinstance(name, str) for name in names), "names of classes")
+        expect(len(names) >= 2, "at least two classes, the first of them the background")
+        expect(isinstance(splits, dict) and splits and splits.keys() <= set(SPLITS), "numbers of clips by split")
+        for counts in splits.values():
+            whole = isinstance(counts, list) and all(type(count) is int and 0 < count < 10**9 for count in counts)
+            expect(whole and counts, "numbers of clips, one per shard")
 
 
 def shard_name(split: str, number: int, count: int) -> str:

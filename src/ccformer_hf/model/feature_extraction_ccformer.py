@@ -27,7 +27,7 @@ from transformers.audio_utils import mel_filter_bank
 
 from .argument_names_ccformer import refuse_misspelt
 from .media_ccformer import read_sound
-from .timing_ccformer import EXAMPLE_COLUMNS, SAMPLING_RATE, FrameTiming
+from .timing_ccformer import EXAMPLE_COLUMNS, LOWEST_RATE, SAMPLING_RATE, FrameTiming
 
 MEL_BANDS = 64
 MEL_LOW_HZ, MEL_HIGH_HZ = 125.0, 7500.0
@@ -36,8 +36,6 @@ LOG_OFFSET = 0.01
 
 # Float PCM lies in -1..1 (decoders and resamplers overshoot a little); integers turned to float reach 32768.
 LARGEST_SAMPLE = 16.0
-# Below this it is no rate of sound but a slip: 0, a negative number, or kHz.
-LOWEST_RATE = 1000
 # torchaudio's kernel grows with both terms of the reduced ratio of rates: 44101 Hz would take gigabytes. The nearest
 # ratio of small numbers is exact for the common rates, 2e-6 off for 47952, 44056 and their like (5e-4 at the worst).
 LARGEST_DENOMINATOR = 1000

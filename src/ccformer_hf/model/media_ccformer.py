@@ -29,7 +29,7 @@ import numpy as np
 
 from .clock_ccformer import PICTURES, Clock, ClockBroken
 from .cropping_ccformer import UNCROPPED, Cropping, cropping
-from .timing_ccformer import SAMPLING_RATE, FrameTiming
+from .timing_ccformer import LOWEST_RATE, SAMPLING_RATE, FrameTiming
 
 try:
     import av
@@ -593,9 +593,11 @@ def read_sound(path: FilePath) -> tuple[np.ndarray, int]:
     """The sound of a file, with pictures or without: mono float32 `(samples,)` at its own rate, and that rate.
 
     Raises:
-        MediaError: where the file cannot be read, has no sound, or would take more than 4 GiB of memory.
+        MediaError: where the file cannot be read, has no sound, states a rate below 1000, or would take more than 4
+            GiB of memory.
     """
     info = probe(path, need_video=False)
+    check_sound_rate(path, info.audio_rate)
     num_samples = round(info.duration * info.audio_rate)
     if 4 * num_samples > MOST_CLIP_BYTES:
         raise MediaError(
@@ -603,6 +605,15 @@ def read_sound(path: FilePath) -> tuple[np.ndarray, int]:
         )
     with SoundReader(path, info.audio_rate) as sound:
         return sound.read(0.0, num_samples), info.audio_rate
+
+
+def check_sound_rate(path: FilePath, rate: int) -> None:
+    """Raises MediaError for a rate that is none: sound of it would be resampled to thousands of times its length."""
+    if rate < LOWEST_RATE:
+        raise MediaError(
+            f"{shown_path(path)}: states {rate} samples per second, expected at least {LOWEST_RATE}; copy or download "
+            "it again"
+        )
 
 
 def decode_stream(

@@ -18,6 +18,8 @@ import numpy as np
 FRAME_OFFSET = 15 / 16
 # Samples per second that VGGish was trained on; sound at any other rate is resampled to it.
 SAMPLING_RATE = 16000
+# Below this it is no rate of sound but a slip: 0, a negative number, or kHz.
+LOWEST_RATE = 1000
 # VGGish examples: 96 spectrogram columns, 10 ms apart, each 25 ms wide.
 EXAMPLE_SECONDS = 0.96
 EXAMPLE_COLUMNS = 96

@@ -44,7 +44,7 @@ class RunFolder:
             self.path.mkdir(parents=True, exist_ok=True)
             _write_json(file, now)
             return {}
-        before = json.loads(file.read_text())
+        before = self._recipe()
         differing = [name for name in now if name not in FREE and before.get(name) != now[name]]
         if differing:
             name = differing[0]
@@ -63,7 +63,20 @@ class RunFolder:
 
     def data(self) -> str:
         """What tells the clips of this run apart from others."""
-        return json.loads((self.path / "recipe.json").read_text())["data"]
+        return self._recipe()["data"]
+
+    def _recipe(self) -> dict[str, Any]:
+        file = self.path / "recipe.json"
+        try:
+            recipe = json.loads(file.read_text())
+            if isinstance(recipe, dict) and isinstance(recipe.get("data"), str):
+                return recipe
+        except (ValueError, RecursionError):
+            pass
+        raise ValueError(
+            f"{file}: is damaged, and tells no longer what this run was begun with; copy it from a backup, or train "
+            "into another output folder"
+        )
 
     def state(self, step: int) -> Path:
         return self.states / f"step-{step:08d}"

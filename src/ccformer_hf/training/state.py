@@ -17,7 +17,6 @@ from typing import Any
 
 import torch
 from accelerate.optimizer import AcceleratedOptimizer
-from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch.distributed.checkpoint.state_dict import StateDictOptions, get_state_dict, set_state_dict
 
@@ -88,7 +87,7 @@ class TrainingState:
         """
         try:
             about = json.loads((folder / "progress.json").read_text())
-            progress, groups, scaler = Progress(**about["progress"]), about["groups"], about["scaler"]
+            progress, groups, scaler = _read_progress(about["progress"]), about["groups"], about["scaler"]
             weights, tensors = (load_file(folder / f"{name}.safetensors") for name in ("model", "optimizer"))
             moments = {name: {key: tensors[f"{name}.{key}"] for key in MOMENTS} for names in groups for name in names}
             for name, values in moments.items():
@@ -109,12 +108,30 @@ class TrainingState:
                 self.ema.load(load_file(folder / "ema.safetensors"), progress.step)
             if self.scaler:
                 self.scaler.load_state_dict(scaler)
-        except (OSError, ValueError, KeyError, TypeError, RuntimeError, SafetensorError) as error:
+        except Exception as error:  # what is damaged raises nearly anything, in torch too
             raise ValueError(
                 f"{folder}: is not a whole state of this model ({' '.join(str(error).split())}); remove this folder, "
                 "and --resume goes on from the state before it"
             ) from error
         self.progress = progress
+
+
+def _read_progress(values: dict[str, Any]) -> Progress:
+    progress = Progress(**values)
+    losses = progress.losses
+    whole = (
+        type(progress.step) is int
+        and progress.step >= 0
+        and isinstance(progress.best, int | float | None)
+        and isinstance(progress.seconds, int | float)
+        and isinstance(losses, list)
+        and all(isinstance(loss, int | float) for loss in losses)
+        and isinstance(progress.validations, list)
+        and all(isinstance(one, dict) and {"step", "miou"} <= one.keys() for one in progress.validations)
+    )
+    if not whole or len(losses) != progress.step:
+        raise ValueError("its progress is damaged")
+    return progress
 
 
 def _write_tensors(path: Path, tensors: Mapping[str, torch.Tensor]) -> None:
