@@ -1,3 +1,4 @@
+import errno
 import os
 import subprocess
 import tempfile
@@ -139,6 +140,39 @@ def test_a_place_for_a_new_folder_holds_nothing(tmp_path):
     for path in (tmp_path, tmp_path / "file"):
         with pytest.raises(FileExistsError, match="exists already and is not an empty folder; name a new folder"):
             refuse_filled_folder(path)
+
+
+class SafetensorError(Exception):
+    """As that of safetensors, which is no OSError."""
+
+
+@pytest.mark.parametrize(
+    "error",
+    [OSError(errno.ENOSPC, "No space left on device"), SafetensorError("I/O error: No space left (os error 28)")],
+)
+def test_a_full_disk_is_told_and_leaves_nothing(tmp_path, monkeypatch, error):
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "temporary"))
+    (tmp_path / "temporary").mkdir()
+    with pytest.raises(OSError, match=r"best: cannot be written \(No space left on device\); make room on the disk"):
+        with AtomicFolder(tmp_path / "best") as folder:
+            (folder / "half").write_text("")
+            raise error
+    with pytest.raises(OSError, match=r"cannot be written \(No space left on device\); make room there, or name an"):
+        with scratch_folder("ours"):
+            raise error
+    assert names(tmp_path) == ["temporary"] and names(tmp_path / "temporary") == []
+
+
+def test_files_that_a_killed_writer_left_go_with_the_next_file(tmp_path):
+    gone = subprocess.Popen(["true"])
+    gone.wait()
+    killed = f".other.{MACHINE}-{gone.pid}-0.partial"
+    others = [f".file.{MACHINE}-{os.getpid()}-99.partial", f".file.00000000-{gone.pid}-0.partial", ".file.partial"]
+    for name in (killed, *others):
+        (tmp_path / name).write_text("half")
+    with atomic_file(tmp_path / "file") as path:
+        path.write_text("whole")
+    assert names(tmp_path) == sorted(["file", *others])
 
 
 def test_a_scratch_folder_is_gone_at_its_end_or_at_the_next_start(tmp_path, monkeypatch):

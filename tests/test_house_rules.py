@@ -134,6 +134,7 @@ TESTED_ELSEWHERE = {
 }
 OTHER_TESTS = {
     "model/test_common_*.py": "the tests of transformers for every model",
+    "robustness/test_robustness.py": "a few cases of what `python -m tests.robustness` does with many",
     "demo/test_page.py": "the page of demo/app.py as its user sees it",
 }
 

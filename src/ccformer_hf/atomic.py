@@ -8,8 +8,9 @@ import re
 import shutil
 import tempfile
 import zlib
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from functools import cache
 from pathlib import Path
 
 # Bytes of a target's name that its temporary names repeat: these stay shorter than the 255 bytes that a name may have.
@@ -28,6 +29,7 @@ def temporary_name(target: Path) -> Path:
 def atomic_file(path: str | os.PathLike) -> Iterator[Path]:
     """Gives a temporary name beside `path`: renamed to `path` at the end where nothing failed, else removed."""
     path = Path(path)
+    _remove_files_of_killed(path.parent)
     temporary = temporary_name(path)
     try:
         yield temporary
@@ -47,10 +49,20 @@ def new_scratch_folder(name: str) -> Path:
 
 @contextmanager
 def scratch_folder(name: str) -> Iterator[Path]:
-    """`new_scratch_folder`, gone at the end of the `with` block."""
+    """`new_scratch_folder`, gone at the end of the `with` block.
+
+    Raises:
+        OSError: where the disk becomes full in the block.
+    """
     folder = new_scratch_folder(name)
     try:
         yield folder
+    except Exception as error:
+        if reason := _disk_is_full(error):
+            raise OSError(
+                f"{folder}: cannot be written ({reason}); make room there, or name another by TMPDIR"
+            ) from None
+        raise
     finally:
         shutil.rmtree(folder, ignore_errors=True)
 
@@ -103,10 +115,8 @@ class AtomicFolder:
             return
         shutil.rmtree(self.temporary, ignore_errors=True)
         self._remove_parents()
-        if isinstance(error, OSError) and error.errno in DISK_IS_FULL:
-            raise OSError(
-                f"{self.target}: cannot be written ({error.strerror}); make room on the disk or write elsewhere"
-            )
+        if reason := _disk_is_full(error):
+            raise OSError(f"{self.target}: cannot be written ({reason}); make room on the disk or write elsewhere")
 
     def _remove_parents(self) -> None:
         for folder in self._made:
@@ -116,19 +126,33 @@ class AtomicFolder:
                 return  # someone else has put something there
 
 
+def _disk_is_full(error: BaseException) -> str:
+    """What an error says of it; empty for another error. Libraries in Rust, as safetensors, have a text of it only."""
+    if isinstance(error, OSError):
+        return error.strerror if error.errno in DISK_IS_FULL else ""
+    return next((os.strerror(number) for number in DISK_IS_FULL if f"(os error {number})" in str(error)), "")
+
+
 def _remove_leftovers(target: Path) -> None:
     """Removes the folders that writers of `target` on this machine left half written when they were killed."""
     _remove_of_killed(target.parent, re.escape(f".{_short(target.name)}.{MACHINE}-") + r"(\d{1,9})-\d+\.partial")
 
 
-def _remove_of_killed(parent: Path, pattern: str) -> None:
-    """Removes the folders whose names tell, in the pattern's group, a process that no longer runs here."""
-    if os.name != "posix":
+@cache
+def _remove_files_of_killed(folder: Path) -> None:
+    """Removes, once in a process, the files that writers on this machine left half written in a folder."""
+    _remove_of_killed(folder, rf"\..+\.{MACHINE}-(\d{{1,9}})-\d+\.partial", Path.is_file)
+
+
+def _remove_of_killed(parent: Path, pattern: str, chosen: Callable[[Path], bool] = Path.is_dir) -> None:
+    """Removes the folders, or files, whose names tell, in the pattern's group, a process that no longer runs here."""
+    if os.name != "posix" or not parent.is_dir():
         return  # elsewhere there is no harmless way to ask whether a process runs
-    for folder in parent.iterdir():
-        match = re.fullmatch(pattern, folder.name)
-        if match and not _runs(int(match[1])):
-            shutil.rmtree(folder, ignore_errors=True)
+    for path in parent.iterdir():
+        match = re.fullmatch(pattern, path.name)
+        if match and chosen(path) and not _runs(int(match[1])):
+            with suppress(OSError):
+                path.unlink() if path.is_file() else shutil.rmtree(path)
 
 
 def replace_folder(new: Path, target: Path) -> None:

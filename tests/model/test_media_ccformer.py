@@ -24,6 +24,7 @@ from made_media import (
 )
 
 from ccformer_hf.model import media_ccformer
+from ccformer_hf.model.feature_extraction_ccformer import CCFormerFeatureExtractor
 from ccformer_hf.model.media_ccformer import (
     MediaError,
     MediaWarning,
@@ -762,3 +763,15 @@ def test_sound_that_piles_up_at_one_time_can_be_read_again(tmp_path):
         first, second = reader.read(0.0, 16000), reader.read(0.0, 16000)
     np.testing.assert_allclose(first, 0.5)
     np.testing.assert_allclose(second, 0.5)
+
+
+@pytest.mark.parametrize("value", [20.0, 500.0, float("inf"), float("nan")])
+def test_damaged_samples_are_silence_to_whoever_reads_the_file(tmp_path, value):
+    """Whatever passes here, the feature extractor takes too."""
+    waveform = np.full(16000, 0.5, np.float32)
+    waveform[4000:4100] = value
+    path = write_media(tmp_path / "loud.mkv", VideoTrack(), SoundTrack(waveform=waveform, codec="pcm_f32le"))
+    with pytest.warns(MediaWarning, match="not numbers or far too loud"):
+        samples = read_clip(path).waveform
+    assert (samples[4000:4100] == 0).all() and (samples[:4000] == 0.5).all()
+    CCFormerFeatureExtractor()(samples, 16000)

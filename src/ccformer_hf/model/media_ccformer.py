@@ -63,8 +63,9 @@ SOUND_KEPT = 20.0
 # Pieces of sound that overlap do so by less than this (s): what goes back further follows what was before, see
 # `clock_ccformer`.
 LONGEST_OVERLAP = 1.0
-# A sample beyond this is damaged: full scale is 1.
-LOUDEST = 1000.0
+# A sample beyond this is damaged: full scale is 1. Resampled, what is left stays below the 16 that the feature
+# extractor takes.
+LOUDEST = 8.0
 SILENCED = "its sound holds samples that are not numbers or far too loud; they are taken as silence"
 # `read_clip` takes no more than this.
 MOST_CLIP_BYTES = 4 << 30
