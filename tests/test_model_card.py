@@ -47,6 +47,15 @@ def test_a_card_somebody_wrote_is_kept(folder, tmp_path):
     assert card.data.license == "cc0-1.0" and card.data.tags == ["mine"] and "My own words." in card.text
 
 
+@pytest.mark.parametrize("header", ["[", "- a", "tags: 5", "!!python/object/apply:os.system ['true']", "\xff"])
+def test_a_card_with_a_header_that_is_none_is_named(folder, tmp_path, header):
+    copy = shutil.copytree(folder, tmp_path / "model")
+    (copy / "README.md").write_text(f"---\n{header}\n---\nMy words.\n", encoding="latin-1")
+    with pytest.raises(ValueError, match=f"^{copy}/README.md: has no header that the Hub can read .*; fix or remove"):
+        with made_ready(copy, "me/model"):
+            pass
+
+
 def test_a_license_and_the_frames_of_avsbench(folder, tmp_path):
     run = tmp_path / "run"
     best = shutil.copytree(folder, run / "best")

@@ -236,7 +236,7 @@ def _stage_model(source: Path, target: Path, repo_id: str, license: str) -> None
     if (
         record is None and (folder / "README.md").is_file()
     ):  # somebody wrote it; there is nothing to make a better one from
-        card = ModelCard.load(folder / "README.md")
+        card = _written_card(folder / "README.md")
         card.data.license = license or card.data.license
         card.save(target / "README.md")
         return
@@ -244,6 +244,19 @@ def _stage_model(source: Path, target: Path, repo_id: str, license: str) -> None
     record = replace(record, license=license or record.license)
     pictures = [] if folder == source else _copy_pictures(source, record, target)
     (target / "README.md").write_text(model_card(record, model, processor, repo_id, pictures), encoding="utf-8")
+
+
+def _written_card(file: Path) -> ModelCard:
+    """A card that somebody wrote.
+
+    Raises:
+        ValueError: where its header is not one.
+    """
+    try:
+        return ModelCard.load(file)
+    except (yaml.YAMLError, ValueError, TypeError, AttributeError) as error:
+        text = " ".join(str(error).split())
+        raise ValueError(f"{file}: has no header that the Hub can read ({text}); fix or remove it") from None
 
 
 def _copy_pictures(run: Path, record: ModelRecord, target: Path) -> list[str]:
@@ -275,7 +288,7 @@ def _check_space(folder: Path) -> None:
     for name in ("app.py", "README.md"):
         if not (folder / name).is_file():
             raise FileNotFoundError(f"{folder}: has no {name}, so it is not a Space; {expected}")
-    parts = (folder / "README.md").read_text(encoding="utf-8").split("---\n", 2)
+    parts = (folder / "README.md").read_text(encoding="utf-8", errors="replace").split("---\n", 2)
     try:
         header = yaml.safe_load(parts[1]) if len(parts) == 3 and not parts[0].strip() else None
     except yaml.YAMLError:

@@ -1,6 +1,7 @@
 import io
 import os
 import pickle
+import tracemalloc
 import wave
 from pathlib import Path
 
@@ -218,6 +219,23 @@ def test_other_tensors_are_refused(tmp_path, value):
 def test_a_tensor_that_is_nan_is_refused(tmp_path):
     with pytest.raises(ValueError, match="a.pkl: holds NaN"):
         read_log_mel(pickled(tmp_path / "a.pkl", torch.full((5, 1, 96, 64), float("nan"))))
+
+
+@pytest.mark.parametrize(
+    ("content", "fault"),
+    [
+        (pickle.dumps(torch.zeros(1, 1, 96, 64).expand(10**6, 1, 96, 64)), "holds fewer numbers than its shape"),
+        (b"\x80\x02Nr\xff\xff\xff\x7f.", "its memo has the place 2147483647"),  # 16 GB for all up to it
+        (b"\x80\x02Np2147483647\n.", "its memo has the place"),
+    ],
+)
+def test_a_small_pickle_asks_for_no_memory(tmp_path, content, fault):
+    (tmp_path / "a.pkl").write_bytes(content)
+    tracemalloc.start()
+    with pytest.raises(ValueError, match=f"a.pkl: .*{fault}"):
+        read_log_mel(tmp_path / "a.pkl")
+    assert tracemalloc.get_traced_memory()[1] < 10e6
+    tracemalloc.stop()
 
 
 def test_no_pickle_is_refused(tmp_path):

@@ -7,9 +7,11 @@ clips start in 2 s, not 11.
 import io
 import os
 import pickle
+import pickletools
 import wave
 from collections import OrderedDict
 from functools import lru_cache
+from pathlib import Path
 
 import numpy as np
 
@@ -119,6 +121,13 @@ class _TensorUnpickler(pickle.Unpickler):
         return allowed[module, name]
 
 
+def _check_memo(content: bytes) -> None:
+    """Refuses places in the memo beyond any that are needed: there is memory for all up to the highest."""
+    for code, place, _ in pickletools.genops(content):
+        if code.name.endswith("PUT") and int(place) > len(content):
+            raise pickle.UnpicklingError(f"its memo has the place {place}")
+
+
 def read_log_mel(path: str | os.PathLike) -> np.ndarray:
     """Log-mel examples of an official `audio_log_mel/*.pkl`, without running any code that a pickle may carry.
 
@@ -131,14 +140,19 @@ def read_log_mel(path: str | os.PathLike) -> np.ndarray:
     import torch
 
     wanted = f"expected a pickled float32 tensor (T, 1, {EXAMPLE_COLUMNS}, {MEL_BANDS}) as AVSBench ships it"
-    with open(path, "rb") as file:
-        try:
-            tensor = _TensorUnpickler(file).load()
-        except Exception as error:  # a damaged pickle raises nearly anything
-            raise ValueError(f"{path}: cannot be read ({error}); {wanted}") from None
+    try:
+        content = Path(path).read_bytes()
+        _check_memo(content)
+        tensor = _TensorUnpickler(io.BytesIO(content)).load()
+    except OSError:
+        raise
+    except Exception as error:  # a damaged pickle raises nearly anything
+        raise ValueError(f"{path}: cannot be read ({error}); {wanted}") from None
     if not isinstance(tensor, torch.Tensor) or tensor.ndim != 4 or tensor.shape[1:] != (1, EXAMPLE_COLUMNS, MEL_BANDS):
         what = f"a tensor {tuple(tensor.shape)}" if isinstance(tensor, torch.Tensor) else f"a {type(tensor).__name__}"
         raise ValueError(f"{path}: holds {what}; {wanted}")
+    if tensor.numel() * tensor.element_size() > len(content):  # one number can be stretched to any length
+        raise ValueError(f"{path}: holds fewer numbers than its shape {tuple(tensor.shape)} says; {wanted}")
     if not torch.isfinite(tensor).all():
         raise ValueError(f"{path}: holds NaN or infinite values; {wanted}")
     return tensor.detach().float().numpy()
