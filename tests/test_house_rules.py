@@ -115,7 +115,7 @@ def mapped_paths() -> set[str]:
 
 def test_the_map_names_every_folder_and_the_modules_beside_them():
     files = [path.relative_to(ROOT) for path in repository_files() if not path.name.startswith(".")]
-    folders = ("src/ccformer_hf/", "examples/", "space/", "tests/")  # pip puts another one into src/
+    folders = ("src/ccformer_hf/", "docs/", "examples/", "space/", "tests/")  # pip puts another one into src/
     drawn = [path for path in files if path.as_posix().startswith(folders)]
     real = {f"{parent.as_posix()}/" for path in drawn for parent in path.parents} - {"./", "src/"}
     real = {folder for folder in real if folder == "tests/" or not folder.startswith("tests/")}
@@ -161,7 +161,7 @@ def test_tests_lie_in_the_file_of_their_modules_name():
 
 
 def repository_files() -> list[Path]:
-    folders = [ROOT / name for name in ("src", "tests", "examples", "space", ".ci", ".github")]
+    folders = [ROOT / name for name in ("src", "tests", "docs", "examples", "space", ".ci", ".github")]
     files = [path for folder in folders for path in folder.rglob("*")] + list(ROOT.iterdir())
     return [path for path in files if path.is_file() and "__pycache__" not in path.parts]
 

@@ -6,10 +6,14 @@ from importlib.resources import files
 from pathlib import Path
 
 import pytest
+import yaml
 
+from ccformer_hf import __version__
 from ccformer_hf.data.synthetic.clips import write_synthetic_set
+from ccformer_hf.inference.segments_json import FrameRecord, ModelInfo, Segments, SoundingRecord, SourceRecord
 
-README = (Path(__file__).parents[1] / "README.md").read_text()
+ROOT = Path(__file__).parents[1]
+README = (ROOT / "README.md").read_text()
 BLOCKS = re.findall(r"```python\n(.*?)```", README, flags=re.DOTALL)
 
 
@@ -44,6 +48,21 @@ def test_block_runs(block, tmp_path, monkeypatch, capsys):
         assert names["maps"].max() < names["model"].config.num_labels
 
 
-def test_picture_and_links_exist():
-    for target in re.findall(r"\]\(([^)#]+)\)", README):
-        assert (Path(__file__).parents[1] / target).exists(), f"README.md links to {target}, which is not there"
+@pytest.mark.parametrize(
+    "page", [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))], ids=lambda page: page.name
+)
+def test_pictures_and_links_exist(page):
+    for target in re.findall(r"\]\(([^)#]+)\)", page.read_text()):
+        assert (page.parent / target).exists(), f"{page.name} links to {target}, which is not there"
+
+
+def test_the_page_of_outputs_names_every_key():
+    told = set(re.findall(r"`(\w+)`", (ROOT / "docs" / "output.md").read_text()))
+    for record in (Segments, ModelInfo, SourceRecord, FrameRecord, SoundingRecord):
+        assert set(record.__annotations__) <= told, record
+
+
+def test_the_citation_is_of_this_version():
+    citation = yaml.safe_load((ROOT / "CITATION.cff").read_text())
+    assert {"cff-version", "message", "title", "authors"} <= citation.keys()
+    assert citation["version"] == __version__ and citation["type"] == "software"

@@ -1,5 +1,6 @@
 import os
 import shutil
+import sys
 from pathlib import Path
 
 import pytest
@@ -130,3 +131,12 @@ def test_convert_pushes_to_a_private_repository(tmp_path):
     assert hub.files("dataset", "tester/set") == {
         path.relative_to(out).as_posix(): path.read_bytes() for path in out.rglob("*") if path.is_file()
     }
+
+
+def test_convert_alone_does_not_wait_for_what_uploads(tmp_path, monkeypatch):
+    """Publishing needs PyTorch and transformers, which take seconds before anything is to be seen."""
+    monkeypatch.setitem(sys.modules, "ccformer_hf.hub", None)  # importing it fails
+    arguments = convert_arguments(tmp_path)
+    assert cli.main(arguments) == 0
+    with pytest.raises(ImportError):
+        cli.main([*arguments, "--push-to-hub", "owner/name"])

@@ -3,6 +3,7 @@ import pickle
 import shutil
 import subprocess
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -16,8 +17,9 @@ from ccformer_hf.data.avsbench import AVSS_CLASS_NAMES
 from ccformer_hf.data.convert import convert
 from ccformer_hf.data.loading import load_avsbench, load_folder
 from ccformer_hf.data.synthetic.clips import write_synthetic_set
+from ccformer_hf.evaluation import evaluate as module
 from ccformer_hf.evaluation.clips import ClipFeed
-from ccformer_hf.evaluation.evaluate import evaluate_avsbench, even_share, match_labels, predict
+from ccformer_hf.evaluation.evaluate import evaluate_avsbench, even_share, match_labels, predict, process_device
 from ccformer_hf.inference.loading import load
 from ccformer_hf.metrics.binary import BinarySegmentation
 from ccformer_hf.metrics.dataset_level import DatasetLevelSegmentation
@@ -460,3 +462,17 @@ def test_an_unreadable_frame_names_its_clip(loaded, roots, tmp_path):
     with pytest.raises(ValueError, match=f"^clip {clips['id'][2]}: ") as caught:
         evaluate(loaded, clips, workers=1)
     assert "Traceback" not in str(caught.value)
+
+
+def test_the_device_of_a_process(monkeypatch):
+    asked = []
+
+    def state(cpu: bool = False) -> SimpleNamespace:
+        asked.append(cpu)
+        return SimpleNamespace(device="cuda:3")
+
+    monkeypatch.setattr(module, "PartialState", state)
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    given = ("auto", "cuda", "cuda:1", "cpu")
+    assert [process_device(name) for name in given] == ["cuda:3", "cuda:3", "cuda:1", "cpu"]
+    assert asked == [False, False, False, True]

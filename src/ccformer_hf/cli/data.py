@@ -1,6 +1,7 @@
 """`ccformer data`: makes, checks and converts data sets."""
 
 import argparse
+import sys
 
 from .arguments import SETTINGS, add_command, at_least, needs_extra
 from .compose import add_compose
@@ -129,11 +130,14 @@ def _check_data(options: argparse.Namespace) -> int:
 
 def _convert_data(options: argparse.Namespace) -> int:
     needs_extra("train", "ccformer data convert", "datasets")
-    from ..data.convert import convert
-    from ..hub import check_repo_id, publish
-
+    if sys.stderr.isatty():  # like the progress bar, which comes when all files are known
+        print(f"reading {options.root} ...", file=sys.stderr, flush=True)
     if options.push_to_hub:
+        from ..hub import check_repo_id, publish  # only now: it needs PyTorch, which takes seconds
+
         check_repo_id(options.push_to_hub)
+    from ..data.convert import convert
+
     settings = convert(options.root, options.out, options.setting, options.workers)
     if settings is None:  # the main one of several processes reports
         return 0

@@ -251,7 +251,8 @@ def _hint(segments: "Segments") -> str:
     classes = [name for class_id, name in segments["classes"].items() if class_id != "0"]
     known = ", ".join(classes[:SHOWN_CLASSES]) + (", ..." if len(classes) > SHOWN_CLASSES else "")
     tries = [f"--threshold {lower:g} (now {threshold:g}) marks what is less sure"] if threshold else []
-    tries += ["--fps 4 looks more often", f"--model takes one that knows what sounds here; this one knows: {known}"]
+    tries += [f"--fps {2 * segments['fps']:g} (now {segments['fps']:g}) looks more often"]
+    tries += [f"--model takes one that knows what sounds here; this one knows: {known}"]
     return f"to find more: {'; '.join(tries)}"
 
 

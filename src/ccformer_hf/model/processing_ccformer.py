@@ -423,8 +423,8 @@ def _frames_of(row: Row) -> Clip:
     frames = row["frames"]
     if not isinstance(frames, (list, tuple, np.ndarray, torch.Tensor, Image.Image, str, Path)):
         raise ValueError(
-            f"the frames of a row are a {type(frames).__name__}; expected pictures, an array, or the path of a video "
-            "(of datasets: Video(decode=False))"
+            f"the frames of a row are a {type(frames).__name__}; expected pictures, an array, or the path of a video, "
+            'which a column cast to Video(decode=False) of datasets has under "path"'
         )
     if isinstance(frames, np.ndarray) and frames.dtype == object:  # `datasets`' arrays of arrays of different sizes
         return list(frames)
