@@ -100,7 +100,7 @@ def test_where_nothing_is_found_it_says_what_to_try(model, video, output, capsys
     assert cli.main(["segment", *options, "--threshold", "0.999"]) == 0
     assert capsys.readouterr().out.splitlines()[-2:] == [
         "clip.mp4: in 2.0 s sounds: nothing above the threshold",
-        "to find more: --threshold 0.5 (now 0.999) marks what is less sure; --fps 4 looks more often; --model takes "
+        "to find more: --threshold 0.5 (now 0.999) marks what is less sure; --fps 8 looks more often; --model takes "
         "one that knows what sounds here; this one knows: bell, dog, drum",
     ]
     assert cli.main(["segment", *options, "--threshold", "0"]) == 0
@@ -296,3 +296,7 @@ def test_a_stop_signal_is_as_tidy(model, video, output, capsys, monkeypatch, num
     assert "stopped" in capsys.readouterr().err
     assert not output.exists()
     assert signal.getsignal(number) == signal.SIG_DFL
+
+
+def test_command_and_function_look_as_often_and_know_the_same_masks():
+    assert (cli_segment.DEFAULT_FPS, cli_segment.MASKS) == (segmenting.LOOKS_PER_SECOND, results.MASKS)

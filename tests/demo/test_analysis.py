@@ -39,8 +39,8 @@ def result(demo_model, video, tmp_path_factory):
 
 
 def test_the_results_are_those_of_segment_video(result, demo_model, loaded, video, threshold, tmp_path):
-    drawn = result.draw(demo_model.processor, threshold, 0.5)
-    written = segment_video(video, tmp_path, loaded, threshold=threshold)
+    drawn = result.draw(threshold, 0.5)
+    written = segment_video(video, tmp_path, loaded, threshold=threshold, fps=1)
     assert json.loads(drawn.json.read_text()) == drawn.segments
     assert drawn.segments["model"] == {"name": "small", "trained_on": "synthetic clips"}
     assert [f["has_audio"] for f in drawn.segments["frames"]] == [f["has_audio"] for f in written.segments["frames"]]
@@ -60,22 +60,16 @@ def test_threshold_and_opacity_act_without_the_model(result, demo_model, thresho
     monkeypatch.setattr(type(demo_model.model), "forward", lambda *_, **__: pytest.fail("the model ran again"))
 
     def area(threshold):
-        return sum(
-            e["area"]
-            for f in result.draw(demo_model.processor, threshold, 0.5).segments["frames"]
-            for e in f["sounding"]
-        )
+        return sum(e["area"] for f in result.draw(threshold, 0.5).segments["frames"] for e in f["sounding"])
 
     assert area(0.0) == pytest.approx(4) and area(1.0) == 0
     assert 0 < area(threshold) < 4
-    clear, opaque = (
-        next(iter_frames(result.draw(demo_model.processor, 0.0, opacity).video))[1] for opacity in (0.0, 1.0)
-    )
+    clear, opaque = (next(iter_frames(result.draw(0.0, opacity).video))[1] for opacity in (0.0, 1.0))
     assert np.abs(clear.astype(int) - opaque).mean() > 20
 
 
 def test_only_the_last_two_drawings_stay(result, demo_model):
-    drawn = [result.draw(demo_model.processor, 0.5, 0.5) for _ in range(3)]
+    drawn = [result.draw(0.5, 0.5) for _ in range(3)]
     assert not drawn[0].video.exists() and drawn[1].video.exists() and drawn[2].video.exists()
     assert result.drawn is drawn[2]
     assert len(list(result.folder.glob("drawn-*"))) == 2
@@ -101,10 +95,10 @@ def test_muted_and_under_another_sound(result, demo_model, video, tmp_path):
     maps = [np.stack([each.sounding(i) for i in range(4)]) for each in (result, borrowed, muted)]
     for one, another in ((0, 1), (0, 2), (1, 2)):
         assert np.abs(maps[one] - maps[another]).max() > 1e-3
-    drawn = muted.draw(demo_model.processor, 0.5, 0.5)
+    drawn = muted.draw(0.5, 0.5)
     assert not probe(drawn.video).has_audio and drawn.segments["source"]["has_audio"] is False
     assert not any(frame["has_audio"] for frame in drawn.segments["frames"])
-    assert probe(borrowed.draw(demo_model.processor, 0.5, 0.5).video).audio_rate == 44100
+    assert probe(borrowed.draw(0.5, 0.5).video).audio_rate == 44100
 
 
 def test_borrowed_sound_is_the_lenders_and_as_long_as_the_clip(video, tmp_path):
@@ -127,6 +121,6 @@ def test_a_large_clip_is_scaled_down_and_keeps_its_times_and_sound(tmp_path):
 
 def test_removed_is_gone(demo_model, video, tmp_path):
     result = analysed(demo_model, video, tmp_path / "result")
-    result.draw(demo_model.processor, 0.5, 0.5)
+    result.draw(0.5, 0.5)
     result.remove()
     assert not result.folder.exists()

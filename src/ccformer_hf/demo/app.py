@@ -168,7 +168,7 @@ class Demo:
     def draw(self, result: DemoResult, threshold: float, opacity: float) -> Drawn:
         """What was found, drawn at a threshold and opacity of 0..1."""
         with _media_errors_shown():
-            return result.draw(self.model(result.model["name"]).processor, _share(threshold), _share(opacity))
+            return result.draw(_share(threshold), _share(opacity))
 
     def second(self, result: DemoResult, index: int, threshold: float) -> str:
         """The pictures of one second of a result, as HTML."""
