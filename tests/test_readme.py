@@ -34,7 +34,7 @@ def test_block_runs(block, tmp_path, monkeypatch, capsys):
     if block == 0:  # the clip is drawn, which the default model does not know
         assert (tmp_path / "results" / "clip" / "segments.json").is_file() and len(
             names["result"].segments["frames"]
-        ) == 10
+        ) == 40
     elif block == 2:
         lines = capsys.readouterr().out.splitlines()
         assert lines[0].startswith("0.0 0.5 ") and any("emergency-car" in line for line in lines)

@@ -295,3 +295,7 @@ def test_a_stop_signal_is_as_tidy(model, video, output, capsys, monkeypatch, num
     assert "stopped" in capsys.readouterr().err
     assert not output.exists()
     assert signal.getsignal(number) == signal.SIG_DFL
+
+
+def test_command_and_function_look_as_often_and_know_the_same_masks():
+    assert (cli_segment.DEFAULT_FPS, cli_segment.MASKS) == (segmenting.LOOKS_PER_SECOND, results.MASKS)

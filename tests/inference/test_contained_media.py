@@ -74,3 +74,16 @@ def test_pictures_and_sounds_are_checked(video, monkeypatch, array):
         contained_media.sampled_frames(info, "all")
     with pytest.warns(MediaWarning, match="gave something else"):
         assert list(contained_media.iter_sounds(video, [0.0], 1000, 16000)) == [None]
+
+
+def test_watched_frames_are_small_and_whole_where_asked_for(tmp_path):
+    path = make_video(tmp_path / "clip.mp4", 1.0)  # 96 x 64, 10 frames
+    frames = list(contained_media.iter_watched_frames(path, [0.05, 0.31, 0.39, 5.0], 48, every=True))
+    assert [count for _, _, count, _ in frames] == [1, 0, 0, 2, 0, 0, 0, 0, 0, 1]
+    assert [round(10 * time) for time, _, _, _ in frames] == list(range(10))
+    assert {small.shape for _, small, _, _ in frames} == {(32, 48, 3)}
+    whole = [picture for _, _, _, picture in frames if picture is not None]
+    at = list(contained_media.iter_frames_at(path, [0.05, 0.31, 5.0]))
+    assert len(whole) == 3 and all((one == other).all() for one, other in zip(whole, at, strict=True))
+    asked = list(contained_media.iter_watched_frames(path, [0.05, 0.31, 0.39, 5.0], 48, every=False))
+    assert [count for _, _, count, _ in asked] == [1, 2, 1] and (asked[1][1] == frames[3][1]).all()

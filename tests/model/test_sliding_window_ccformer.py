@@ -80,7 +80,7 @@ def test_sound_of_each_frame_follows_the_processors_rule(loaded, video, alignmen
     info, whole, clip = probe(video), processor(str(video)), read_clip(video)
     times = sampled_frames(info, 1.0).times
     for frames in (
-        video_inputs(iter_frames_at(video, times), frame_sounds(info, processor, times), processor),
+        video_inputs(iter_frames_at(video, times), frame_sounds(info, processor, times, 1.0), processor),
         array_inputs(clip.frames, clip.waveform, clip.sampling_rate, processor, times),
     ):
         frames = list(frames)

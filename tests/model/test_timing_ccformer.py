@@ -29,6 +29,12 @@ def test_sound_of_a_frame_starts_15_16_before_it():
     assert FrameTiming().sound_starts(times).tolist() == [0.0, 0.0, 1.0, 62.0]
 
 
+def test_sound_of_frequent_frames_is_the_second_around_the_middle_of_their_step():
+    starts = FrameTiming(fps=4).sound_starts(FrameTiming(fps=4).frame_times(5))
+    assert starts.tolist() == [-0.375, -0.125, 0.125, 0.375, 0.625]  # steps of 0.25 s, half a second before the middle
+    assert FrameTiming(fps=0.5).sound_starts(np.array([1.875])).tolist() == [0.9375]
+
+
 def test_avsbench_counts_examples_and_drifts():
     starts = FrameTiming(alignment="avsbench").sound_starts(FrameTiming().frame_times(11))
     assert starts[[0, 1, 10]] == pytest.approx([0.0, 0.96, 9.6])

@@ -10,7 +10,6 @@ from .arguments import quiet_transformers
 
 RECORDS_FILE = "segments.jsonl"
 PICTURE_FILE = "overlay.jpg"
-LIVE_FPS = 4.0
 
 
 def segment_live_source(options: argparse.Namespace) -> int:

@@ -16,13 +16,14 @@ from ..atomic import atomic_file
 from ..checkpoints import BUILT_IN_MODELS, CHECKPOINTS, DEFAULT_MODEL, TINY_MODEL
 from ..shared_work import SharedWork
 from .arguments import add_command, add_device, at_least, quiet_transformers, rate_or_all, share, tell
-from .live import LIVE_FPS, segment_live_source
+from .live import segment_live_source
 
 if TYPE_CHECKING:
     from ..inference.segments_json import Segments
 
 EXAMPLE_CLIP = CHECKPOINTS / "example.mp4"
 FORMATS = ("video", "masks", "json", "sheet")
+MASKS = ("looks", "every-frame")
 REPORT_FILE = "report.csv"
 SHOWN_CLASSES = 30
 
@@ -34,15 +35,15 @@ examples:
   ccformer segment recordings 'more/**/*.mp4'     all videos of a folder, and what a pattern matches
   ccformer segment https://host/clip.mp4 hf://datasets/owner/name/clip.mp4     from the web, from the Hub
   ccformer segment - < clip.mp4                   from standard input -> ccformer-output/stdin/
-  ccformer segment drums.mov --fps 4              4 frames per second instead of 1
+  ccformer segment drums.mov --fps 8              the model looks 8 times per second instead of 4
   ccformer segment drums.mov --model runs/mine    a model folder of your own, or owner/name on the Hugging Face Hub
   accelerate launch -m ccformer_hf segment *.mp4 --resume     a process per GPU, on one machine or several
   ccformer segment --live rtsp://camera/1         while it comes in -> ccformer-output/live-DATE/
   ffmpeg -f v4l2 -i /dev/video0 -f alsa -i default -flush_packets 1 -f mpegts - | ccformer segment --live -
                                                   camera and microphone
 
-In the folder of each video: overlay.mp4 (masks laid over it, own sound), masks/ (a PNG of class ids per sampled
-frame), segments.json (what sounds when and where) and contact_sheet.png (frames and a timeline).
+In the folder of each video: overlay.mp4 (masks laid over it, own sound), masks/ (a PNG of class ids per look
+of the model), segments.json (what sounds when and where) and contact_sheet.png (frames and a timeline).
 
 The folder is called like the video: clip. A result of the same video in it is replaced, nothing else: where another
 video of that name was there first, it is called clip.mp4, else clip.mp4 (2), ...
@@ -80,7 +81,8 @@ def add_segment(commands) -> None:
         "--model",
         help=f"model folder or Hub id (default: {DEFAULT_MODEL}, which ships with the package, like {TINY_MODEL})",
     )
-    add("--fps", type=rate_or_all, help=f"frames sampled per second, or all (default: 1; {LIVE_FPS:g} with --live)")
+    add("--fps", type=rate_or_all, default=4.0, help="looks of the model per second, or all frames (default: 4)")
+    add("--masks", choices=MASKS, default="looks", help="a PNG per look, or per frame of the video (default: looks)")
     add("--threshold", type=share, default=0.5, help="0..1, higher marks less (default: %(default)g)")
     add_device(segment)
     add(
@@ -111,7 +113,6 @@ def _segment(options: argparse.Namespace) -> int:
     from ..model.inference_settings_ccformer import InferenceSettings
     from ..model.media_ccformer import ALL_FRAMES
 
-    options.fps = options.fps or (LIVE_FPS if options.live else 1.0)
     overlap = options.window // 5 if options.overlap is None else options.overlap
     try:
         settings = InferenceSettings(options.fps, options.threshold, options.window, overlap)
@@ -226,11 +227,14 @@ def _segment_one(video: Path, model, settings, options: argparse.Namespace) -> t
 
     formats = options.formats or FORMATS
     if options.resume:
-        folder = finished_result(Path(options.output), video, made_with(video, model[0], settings), formats)
+        marks = made_with(video, model[0], settings, options.masks)
+        folder = finished_result(Path(options.output), video, marks, formats)
         if folder:
             print(f"{readable_name(video)}: done before, see {folder}")
             return "done before", folder
-    result = segment_video(video, options.output, model=model, **asdict(settings), formats=formats)
+    result = segment_video(
+        video, options.output, model=model, **asdict(settings), formats=formats, masks=options.masks
+    )
     for path in (result.video, result.masks, result.json, result.sheet):
         if path is not None:
             print(path)

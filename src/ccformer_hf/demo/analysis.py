@@ -22,8 +22,18 @@ import numpy as np
 import torch
 from PIL import Image
 
-from ..inference.contained_media import iter_frames, iter_frames_at, iter_sounds, loudness, probe, sampled_frames
-from ..inference.results import FORMATS, write_json, write_masks, write_overlay
+from ..inference.contained_media import (
+    iter_frames,
+    iter_frames_at,
+    iter_sounds,
+    iter_watched_frames,
+    loudness,
+    probe,
+    sampled_frames,
+)
+from ..inference.edges import SMALL
+from ..inference.following import follow
+from ..inference.results import FORMATS, keep_masks, write_json, write_masks, write_overlay
 from ..inference.segmenting import predict_video
 from ..inference.segments_json import ModelInfo, Segments, empty_segments
 from ..inference.video_writer import VideoWriter
@@ -95,21 +105,19 @@ class DemoResult:
         return 1 - self._probabilities()[index, 0].astype(np.float32)
 
     def segment(self, threshold: float) -> Iterator[FrameSegmentation]:
-        """What sounds where in each frame, at a threshold of 0..1."""
-        size = self.info.height, self.info.width
-        frames = (
-            FrameProbabilities(torch.from_numpy(probabilities.astype(np.float32)), bool(has_audio), size)
-            for probabilities, has_audio in zip(self._probabilities(), self.audio_mask, strict=True)
-        )
-        return segment_frames(frames, self.samples, self.processor, threshold)
+        """What the model itself says sounds where in each sampled frame, at a threshold of 0..1."""
+        return segment_frames(self._said(), self.samples, self.processor, threshold)
 
     def draw(self, threshold: float, opacity: float) -> Drawn:
         """Writes the results at a threshold and opacity, each 0..1; those of the last two calls are kept."""
         folder = Path(tempfile.mkdtemp(prefix="drawn-", dir=self.folder))
-        frames = self.segment(threshold)
+        watched = iter_watched_frames(self.clip, self.samples.times, SMALL, every=True)
+        # What is said of each picture was said before.
+        frames = follow(watched, self._say, self.samples, threshold)
         segments = empty_segments(self.info, self.model, self.names, replace(SETTINGS, threshold=threshold))
-        write_masks(folder, frames, segments)
+        write_masks(folder, frames, segments, every=True)
         write_overlay(folder, self.info, segments, self.sound, opacity)
+        keep_masks(folder, "looks")
         write_json(folder, segments)
         with zipfile.ZipFile(folder / MASKS_ZIP, "w") as archive:  # PNGs are packed already
             for mask in sorted((folder / FORMATS["masks"]).iterdir()):
@@ -123,6 +131,14 @@ class DemoResult:
     def remove(self) -> None:
         """Removes all files."""
         shutil.rmtree(self.folder, ignore_errors=True)
+
+    def _say(self, pictures: Iterator[np.ndarray]) -> Iterator[FrameProbabilities]:
+        return (said for _, said in zip(pictures, self._said(), strict=True))
+
+    def _said(self) -> Iterator[FrameProbabilities]:
+        size = self.info.height, self.info.width
+        for probabilities, has_audio in zip(self._probabilities(), self.audio_mask, strict=True):
+            yield FrameProbabilities(torch.from_numpy(probabilities.astype(np.float32)), bool(has_audio), size)
 
     def _probabilities(self) -> np.ndarray:
         return np.load(self.folder / "probabilities.npy", mmap_mode="r")  # (T, K, h, w)

@@ -83,6 +83,17 @@ def iter_frames_at(path: str | os.PathLike, times: Iterable[float]) -> Iterator[
         yield _picture(path, arrays)
 
 
+def iter_watched_frames(
+    path: str | os.PathLike, times: Iterable[float], longest: int, every: bool
+) -> Iterator[tuple[float, np.ndarray, int, np.ndarray | None]]:
+    """`media_ccformer.iter_watched_frames`; errors as in `probe`."""
+    times = [float(time) for time in times]
+    for (time, count), (small, *whole) in run_isolated(_watched_frames, path, times, longest, every):
+        if len(whole) != (count > 0):
+            raise _not_understood(path)
+        yield float(time), _picture(path, [small]), int(count), _picture(path, whole) if count else None
+
+
 def iter_sounds(
     path: str | os.PathLike, starts: Iterable[float], num_samples: int, rate: int
 ) -> Iterator[np.ndarray | None]:
@@ -164,6 +175,11 @@ def _yuv_frames(path: str) -> Iterator[tuple]:
 def _frames_at(path: str, times: list[float]) -> Iterator[tuple]:
     for picture in media_ccformer.iter_frames_at(path, times):
         yield None, picture
+
+
+def _watched_frames(path: str, times: list[float], longest: int, every: bool) -> Iterator[tuple]:
+    for time, small, count, picture in media_ccformer.iter_watched_frames(path, times, longest, every):
+        yield [time, count], small, *([picture] if count else [])
 
 
 def _sounds(path: str, starts: list[float], num_samples: int, rate: int) -> Iterator[tuple]:

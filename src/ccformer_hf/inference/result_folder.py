@@ -70,13 +70,14 @@ def finished_result(output_dir: Path, source: Path, made_with: str, formats: Seq
     return folder if all((folder / FORMATS[name]).exists() for name in formats) else None
 
 
-def made_with(source: Path, model: PreTrainedModel, settings: InferenceSettings) -> str:
+def made_with(source: Path, model: PreTrainedModel, settings: InferenceSettings, masks: str) -> str:
     """A checksum of what decides the result of a video: its size and time of change, the weights, the settings, us."""
     weights = hashlib.sha256()
     for values in model.state_dict().values():
         weights.update(values.detach().cpu().contiguous().flatten().view(torch.uint8).numpy())
     file = source.stat()
-    facts = [file.st_size, file.st_mtime_ns, asdict(settings), weights.hexdigest(), model.config.id2label, __version__]
+    facts = [file.st_size, file.st_mtime_ns, asdict(settings), masks, weights.hexdigest(), model.config.id2label]
+    facts.append(__version__)
     return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()
 
 

@@ -1,26 +1,32 @@
 """Writes down what was found in a video: masks, `segments.json`, overlay video and contact sheet.
 
-The masks come first, as PNGs; the overlay and the sheet are drawn from them, so that memory does not depend on the
-duration.
+The masks come first, as PNGs, one of every frame where there is an overlay; the overlay and the sheet are drawn from
+them, so that memory does not depend on the duration.
 """
 
 import json
 import os
+import shutil
+from collections import deque
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from itertools import chain, repeat
 from pathlib import Path
 
 import numpy as np
 from PIL import Image
 
 from ..model.media_ccformer import MediaInfo
-from ..model.sliding_window_ccformer import FrameSegmentation
 from .contained_media import iter_yuv_frames, loudness
+from .following import FollowedFrame
 from .segments_json import FrameRecord, Segments, frame_record, names_by_id
 from .video_writer import VideoWriter
 from .visualize import PALETTE, Bar, Tile, YuvOverlay, clock, contact_sheet, distinct_names, timeline_picture
 
 # What can be written, and the name of each in the folder of a video.
 FORMATS = {"video": "overlay.mp4", "masks": "masks", "json": "segments.json", "sheet": "contact_sheet.png"}
+# Which masks are written as PNGs: those of the looks, which `segments.json` describes, or those of all frames.
+MASKS = ("looks", "every-frame")
+EVERY_FRAME = ".every-frame"  # folder of the masks of all frames, while the overlay is drawn from them
 SHEET_FRAMES = 12
 THUMBNAIL = 480  # longest side in pixels
 LOUDNESS_PARTS = 1200
@@ -28,25 +34,43 @@ LOUDNESS_PARTS = 1200
 
 def write_masks(
     folder: Path,
-    frames: Iterable[FrameSegmentation],
+    frames: Iterable[FollowedFrame],
     segments: Segments,
-    on_progress: Callable[[int], object] = lambda frames: None,
+    every: bool,
+    on_progress: Callable[[int], object] = lambda looks: None,
 ) -> None:
-    """Writes the mask of each frame as it comes, and adds its record to `segments`; what follows is made from both.
+    """Writes masks as they come, and adds the record of each look to `segments`; what follows is made from both.
 
     Args:
         folder: to write into; here and below the names are those of `FORMATS`.
-        frames: what was found, one per sampled frame.
+        frames: what was found. The mask of each look goes to the folder of the masks.
         segments: of the video, as `empty_segments` gives it.
-        on_progress: called with a number of frames that are ready.
+        every: whether the masks of all frames go to `EVERY_FRAME` too.
+        on_progress: called with a number of looks that are ready.
     """
-    masks = folder / FORMATS["masks"]
+    masks, moving = folder / FORMATS["masks"], folder / EVERY_FRAME
     masks.mkdir()
+    if every:
+        moving.mkdir()
     names = names_by_id(segments)
-    for frame in frames:
-        _save_mask(masks / f"{frame.index:06d}.png", frame.class_map)
-        segments["frames"].append(frame_record(frame, names))
-        on_progress(1)
+    for number, frame in enumerate(frames):
+        if every:
+            _save_mask(moving / f"{number:06d}.png", frame.class_map)
+        for look in frame.looks:
+            _save_mask(masks / f"{look.index:06d}.png", look.class_map)
+            segments["frames"].append(frame_record(look, names))
+            on_progress(1)
+
+
+def keep_masks(folder: Path, which: str | None) -> None:
+    """Leaves in the folder of the masks those of `which` of `MASKS`; None: there is no such folder any more."""
+    masks, moving = folder / FORMATS["masks"], folder / EVERY_FRAME
+    if which != "looks":
+        shutil.rmtree(masks)
+    if which == "every-frame":
+        moving.rename(masks)
+    elif moving.exists():
+        shutil.rmtree(moving)
 
 
 def write_overlay(
@@ -55,34 +79,34 @@ def write_overlay(
     segments: Segments,
     sound_from: str | os.PathLike | None,
     opacity: float = 0.5,
-    on_progress: Callable[[int], object] = lambda frames: None,
+    on_progress: Callable[[int], object] = lambda looks: None,
 ) -> None:
     """Writes the video with the masks laid over it.
 
     Args:
-        folder: in which `write_masks` wrote the masks.
+        folder: in which `write_masks` wrote the masks of every frame.
         info: of the video.
-        segments: with the frames that `write_masks` added.
+        segments: with the records that `write_masks` added.
         sound_from: file whose sound goes with it; None: it has none.
         opacity: 0..1 of the masks.
-        on_progress: called with a number of sampled frames that are in the video.
+        on_progress: called with a number of looks whose time is in the video.
     """
-    records, names = segments["frames"], distinct_names(names_by_id(segments))
-    # Rounded for the JSON: a frame at this very time comes after it.
-    starts = np.array([record["start"] for record in records]) - 2e-6
-    shown, layer = -1, None
+    names = distinct_names(names_by_id(segments))
+    times = deque(record["time"] for record in segments["frames"])
+    masks = sorted((folder / EVERY_FRAME).iterdir())
     colours, frames = iter_yuv_frames(info.path)
     with VideoWriter(folder / FORMATS["video"], info.width, info.height, info.fps, sound_from, colours) as video:
-        for time, frame in frames:
-            index = max(0, int(np.searchsorted(starts, time, side="right")) - 1)
-            if index != shown:
-                legend = {entry["id"]: names[entry["id"]] for entry in records[index]["sounding"]}
-                layer = YuvOverlay(_read_mask(folder / FORMATS["masks"], index), colours, opacity, legend)
-                on_progress(index - max(shown, 0))
-                shown = index
-            layer.draw_on(frame)
+        # A file that changed meanwhile may have more frames: the last mask stays.
+        for mask, (time, frame) in zip(chain(masks, repeat(masks[-1])), frames, strict=False):
+            class_map, ids = _read_mask(mask)
+            if ids:
+                legend = {class_id: names[class_id] for class_id in ids}
+                YuvOverlay(class_map, colours, opacity, legend).draw_on(frame)
             video.write_yuv(frame, time)
-        on_progress(len(records) - max(shown, 0))
+            while times and times[0] <= time:
+                times.popleft()
+                on_progress(1)
+        on_progress(len(times))
 
 
 def write_json(folder: Path, segments: Segments) -> None:
@@ -116,17 +140,19 @@ def thumbnail(frame: np.ndarray) -> np.ndarray:
 def _save_mask(path: Path, class_map: np.ndarray) -> None:
     image = Image.fromarray(class_map)
     image.putpalette(PALETTE.tobytes())
-    image.save(path, compress_level=3)
+    image.save(path, compress_level=1)
 
 
-def _read_mask(masks: Path, index: int) -> np.ndarray:
-    with Image.open(masks / f"{index:06d}.png") as image:
-        return np.array(image)
+def _read_mask(path: Path) -> tuple[np.ndarray, list[int]]:
+    """`(H, W)` uint8, and the ids of the classes in it, rising."""
+    with Image.open(path) as image:
+        return np.array(image), sorted(class_id for _, class_id in image.getcolors() if class_id)
 
 
 def _tile(thumbnail: np.ndarray, masks: Path, record: FrameRecord, names: Mapping[int, str]) -> Tile:
     height, width = thumbnail.shape[:2]
-    class_map = Image.fromarray(_read_mask(masks, record["index"])).resize((width, height), Image.Resampling.NEAREST)
+    class_map, _ = _read_mask(masks / f"{record['index']:06d}.png")
+    class_map = Image.fromarray(class_map).resize((width, height), Image.Resampling.NEAREST)
     sounding = {entry["id"]: names[entry["id"]] for entry in record["sounding"]}
     return Tile(record["time"], thumbnail, np.asarray(class_map), sounding)
 

@@ -6,7 +6,6 @@ Memory depends on the window and the size of the picture, never on the duration.
 """
 
 import os
-import shutil
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -29,11 +28,27 @@ from ..model.sliding_window_ccformer import (
     segment_frames,
     video_inputs,
 )
-from .contained_media import iter_frames_at, iter_sounds, probe, sampled_frames
+from .contained_media import iter_frames_at, iter_sounds, iter_watched_frames, probe, sampled_frames
+from .edges import SMALL
+from .following import follow
 from .loading import load, trained_on
 from .result_folder import claim_folder, made_with, mark_result, result_folder
-from .results import FORMATS, SHEET_FRAMES, thumbnail, write_json, write_masks, write_overlay, write_sheet
+from .results import (
+    FORMATS,
+    MASKS,
+    SHEET_FRAMES,
+    keep_masks,
+    thumbnail,
+    write_json,
+    write_masks,
+    write_overlay,
+    write_sheet,
+)
 from .segments_json import Segments, empty_segments, readable_name
+
+# Looks of `segment_video`: on fast objects the masks agree with those of the model at every frame, and appear with
+# the sound; more looks cost more and add little, see examples/moving_masks.py.
+LOOKS_PER_SECOND = 4.0
 
 Model = str | os.PathLike | tuple[CCFormerForAudioVisualSegmentation, AudioVisualProcessor]
 
@@ -87,9 +102,9 @@ def predict_video(
         samples: which frames of the video are sampled.
         frames: these frames, uint8 `(H, W, 3)` each.
         model, processor: as in `iter_segments`.
-        settings: fps and threshold are not used.
+        settings: the threshold is not used.
     """
-    sounds = frame_sounds(info, processor, samples.times, iter_sounds)
+    sounds = frame_sounds(info, processor, samples.times, settings.fps, iter_sounds)
     return predict_frames(video_inputs(frames, sounds, processor), len(samples), model, settings)
 
 
@@ -118,12 +133,13 @@ def segment_video(
     path: str | os.PathLike,
     output_dir: str | os.PathLike,
     model: Model = DEFAULT_MODEL,
-    fps: float | str = 1.0,
+    fps: float | str = LOOKS_PER_SECOND,
     threshold: float = 0.5,
     window: int = 10,
     overlap: int = 2,
     device: str = "auto",
     formats: Sequence[str] = tuple(FORMATS),
+    masks: str = "looks",
     progress: bool = True,
 ) -> Segmentation:
     """Segments a video and writes the result to a folder in `output_dir` that is called like the video, without its
@@ -133,10 +149,13 @@ def segment_video(
     its ending, and else with a number: `clip`, `clip.mp4`, `clip.mp4 (2)`, ... A result of the same video (by its
     path) is replaced.
 
-    * `overlay.mp4` ("video"): every frame with the masks laid over it and the names of what sounds, own sound kept.
-      The masks of a sampled frame are shown from its `start` to its `end`.
-    * `masks/000000.png` ... ("masks"): one per sampled frame, at the size of the video; pixels are class ids, the
-      colours are in the palette.
+    The model looks at `fps` frames per second. From there its masks are carried along the motion of the picture to the
+    frames between, see `motion`, and get the edges of the picture, see `edges`.
+
+    * `overlay.mp4` ("video"): every frame with masks of its own laid over it and the names of what sounds, own sound
+      kept.
+    * `masks/000000.png` ... ("masks"): one per look, or per frame of the video, at the size of the video; pixels are
+      class ids, the colours are in the palette.
     * `segments.json` ("json"): see `Segments`.
     * `contact_sheet.png` ("sheet"): up to 12 frames, and a timeline of what sounds when.
 
@@ -150,6 +169,7 @@ def segment_video(
         fps, threshold, window, overlap: see `InferenceSettings`.
         device: see `load`; not used where `model` is loaded already.
         formats: which of "video", "masks", "json", "sheet" to write.
+        masks: which masks "masks" are: "looks", those of the frames that the model was shown, or "every-frame".
         progress: whether to show a progress bar, on a terminal.
 
     Raises:
@@ -161,14 +181,16 @@ def segment_video(
     formats = tuple(formats)
     if not formats or not set(formats) <= set(FORMATS):
         raise ValueError(f"formats is {formats}; choose from {', '.join(FORMATS)}")
+    if masks not in MASKS:
+        raise ValueError(f"masks is {masks!r}; choose from {', '.join(MASKS)}")
     info = probe(path)
     output_dir, source = Path(output_dir), Path(path)
     model, processor = model if isinstance(model, tuple) else load(model, device)
 
-    marks = made_with(source, model, settings)  # before the work: the file may change or go meanwhile
+    marks = made_with(source, model, settings, masks)  # before the work: the file may change or go meanwhile
     whole = AtomicFolder(result_folder(output_dir, source))
     with whole as folder:
-        segments = _write_all(folder, info, model, processor, settings, formats, progress)
+        segments = _write_all(folder, info, model, processor, settings, formats, masks, progress)
         mark_result(folder, source, marks)
         whole.target = claim_folder(output_dir, source, marks)  # another run may have taken the name meanwhile
     paths = {name: whole.target / file if name in formats else None for name, file in FORMATS.items()}
@@ -182,11 +204,12 @@ def _write_all(
     processor: AudioVisualProcessor,
     settings: InferenceSettings,
     formats: Sequence[str],
+    masks: str,
     progress: bool,
 ) -> Segments:
-    """Writes everything into `folder`. The video is read twice: its sampled frames for the model, and all of them for
-    the overlay."""
+    """Writes everything into `folder`. The video is read twice: for the masks, and for the overlay."""
     samples = sampled_frames(info, settings.fps)
+    every = "video" in formats or ("masks" in formats and masks == "every-frame")
     on_sheet = np.unique(np.linspace(0, len(samples) - 1, min(SHEET_FRAMES, len(samples))).round().astype(int))
     thumbnails: dict[int, np.ndarray] = {}
     about = {"name": _model_name(model), "trained_on": trained_on(model)}
@@ -197,18 +220,20 @@ def _write_all(
     with tqdm(
         total=steps, desc=readable_name(info.path), unit="frame", leave=False, disable=None if progress else True
     ) as bar:
-        frames = _keeping_thumbnails(iter_frames_at(info.path, samples.times), on_sheet.tolist(), thumbnails)
-        predicted = predict_video(info, samples, frames, model, processor, settings)
-        segmented = segment_frames(predicted, samples, processor, settings.threshold)
-        write_masks(folder, segmented, segments, bar.update)
+
+        def predict(pictures: Iterator[np.ndarray]) -> Iterator[FrameProbabilities]:
+            pictures = _keeping_thumbnails(pictures, on_sheet.tolist(), thumbnails)
+            return predict_video(info, samples, pictures, model, processor, settings)
+
+        watched = iter_watched_frames(info.path, samples.times, SMALL, every)
+        write_masks(folder, follow(watched, predict, samples, settings.threshold), segments, every, bar.update)
         if "video" in formats:
             write_overlay(folder, info, segments, sound, on_progress=bar.update)
     if "json" in formats:
         write_json(folder, segments)
     if "sheet" in formats:
         write_sheet(folder, info, segments, thumbnails)
-    if "masks" not in formats:
-        shutil.rmtree(folder / FORMATS["masks"])  # the overlay and the contact sheet were drawn from them
+    keep_masks(folder, masks if "masks" in formats else None)  # overlay and contact sheet were drawn from them
     return segments
 
 

@@ -7,9 +7,9 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
+import cv2
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
-from scipy import ndimage
 
 from ..model.media_ccformer import BT709, Colours, yuv_planes
 from ..model.pictures_ccformer import IGNORE_LABEL
@@ -230,7 +230,8 @@ def _check(class_map: np.ndarray, opacity: float) -> None:
 
 def _mask_paint(class_map: np.ndarray, opacity: float, palette: np.ndarray) -> _Paint:
     """The masks of a class map `(H, W)` that has some; `palette (256, C)` has the colour of each class."""
-    rows, columns = ndimage.find_objects((class_map > 0).astype(np.uint8))[0]
+    left, top, across, down = cv2.boundingRect(class_map)
+    rows, columns = slice(top, top + down), slice(left, left + across)
     # One pixel around, for the outline.
     rows, columns = (
         slice(max(0, part.start - 1), min(length, part.stop + 1))
@@ -239,9 +240,11 @@ def _mask_paint(class_map: np.ndarray, opacity: float, palette: np.ndarray) -> _
     ids = class_map[rows, columns]
     # Two pixels wide at 480 lines, one on each side of the border; wider in proportion.
     width = 1 + 2 * max(1, round(min(class_map.shape) / 480))
-    highest = ndimage.maximum_filter(ids, width)
-    outline = highest != ndimage.minimum_filter(ids, width)
-    alpha = np.where(outline, 256, np.where(ids > 0, round(256 * opacity), 0)).astype(np.uint16)
+    around = np.ones((width, width), np.uint8)
+    highest = cv2.dilate(ids, around)
+    outline = highest != cv2.erode(ids, around)
+    alpha = np.array([0, *255 * [round(256 * opacity)]], np.uint16)[ids]
+    alpha[outline] = 256
     return _Paint(rows, columns, palette[np.where(outline, highest, ids)], alpha)
 
 

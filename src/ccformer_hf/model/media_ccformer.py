@@ -18,6 +18,7 @@ import os
 import warnings
 from collections import deque
 from collections.abc import Iterable, Iterator
+from copy import copy
 from dataclasses import dataclass
 from fractions import Fraction
 from functools import lru_cache
@@ -434,6 +435,38 @@ def iter_frames_at(path: FilePath, times: Iterable[float]) -> Iterator[np.ndarra
         yield upright(shown)
 
 
+def iter_watched_frames(
+    path: FilePath, times: Iterable[float], longest: int, every: bool
+) -> Iterator[tuple[float, np.ndarray, int, np.ndarray | None]]:
+    """The frames of a video, small, and those on display at `times` at their full size too. Decodes the file once.
+
+    Args:
+        path: the video.
+        times: (s), rising, see `iter_frames_at`.
+        longest: pixels of the longer side of a small picture; a picture that has no more is left as it is.
+        every: whether all frames come, or only those on display at one of `times`.
+
+    Returns:
+        An iterator over the frames in display order: time (s), small picture (h, w, 3) uint8, upright RGB, how many of
+        `times` it is on display at, and the upright RGB picture (H, W, 3) uint8; None where that are none.
+
+    Raises:
+        MediaError: where the file cannot be read or has no picture that can be decoded.
+    """
+    asked = deque(times)
+    frames = _decoded_frames(path)
+    shown, small = next(frames), None
+    while shown is not None:
+        (time, picture, upright), shown = shown, next(frames, None)
+        small = small or upright.at_most(longest)
+        count = 0
+        while asked and (shown is None or asked[0] < shown[0] - TIME_TOLERANCE):
+            asked.popleft()
+            count += 1
+        if every or count:
+            yield time, small(picture), count, upright(picture) if count else None
+
+
 class SoundReader:
     """The sound of a clip as mono samples, placed by its timestamps on the clip's clock, within 30 ms.
 
@@ -751,6 +784,14 @@ class _Upright:
 
     def __call__(self, picture: _Picture) -> np.ndarray:
         return np.ascontiguousarray(self._turned(self._square(picture)))
+
+    def at_most(self, longest: int) -> "_Upright":
+        """The same at a smaller size, with at most `longest` pixels on its longer side."""
+        scale = min(1.0, longest / max(self._size))
+        smaller = copy(self)
+        smaller._size = tuple(max(1, round(side * scale)) for side in self._size)
+        smaller.width, smaller.height = smaller._size[:: -1 if self._swap else 1]
+        return smaller
 
     def yuv(self, picture: _Picture, colours: Colours) -> np.ndarray:
         """The upright picture as `yuv_planes` takes it."""

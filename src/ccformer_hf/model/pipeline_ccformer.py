@@ -143,7 +143,7 @@ class AudioVisualSegmentationPipeline(ChunkPipeline):
     def _read_video(self, path: str | Path, fps: float | str) -> tuple[Iterator[FrameInputs], SampledFrames]:
         info = probe(path)
         samples = sampled_frames(info, fps)
-        sounds = frame_sounds(info, self.processor, samples.times)
+        sounds = frame_sounds(info, self.processor, samples.times, fps)
         return video_inputs(iter_frames_at(path, samples.times), sounds, self.processor), samples
 
     def _read_arrays(

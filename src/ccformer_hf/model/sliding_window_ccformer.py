@@ -25,7 +25,7 @@ from transformers.modeling_outputs import SemanticSegmenterOutput
 
 from .feature_extraction_ccformer import plain_sound
 from .inference_settings_ccformer import InferenceSettings
-from .media_ccformer import MediaInfo, SampledFrames, iter_sounds
+from .media_ccformer import MediaInfo, SampledFrames, iter_sounds, samples_every_frame
 from .processing_ccformer import AudioVisualProcessor, Frame, check_assumed_rate, read_frames, sound_seconds
 from .timing_ccformer import FRAME_OFFSET, FrameTiming
 
@@ -103,6 +103,7 @@ def frame_sounds(
     info: MediaInfo,
     processor: AudioVisualProcessor,
     times: np.ndarray,
+    fps: float | str,
     iter_sounds: Callable[..., Iterator[np.ndarray | None]] = iter_sounds,
 ) -> Iterator[np.ndarray | None]:
     """The sound around each frame of a video, as `video_inputs` takes it; all None where it has none.
@@ -111,12 +112,14 @@ def frame_sounds(
         info: of the video.
         processor: of the model; it says which sound belongs to a frame, and at which rate.
         times: (s) of the frames, rising.
+        fps: how many there are per second, see `InferenceSettings`.
         iter_sounds: reads it, with the arguments of `media_ccformer.iter_sounds`.
     """
     if not info.has_audio:
         return repeat(None, len(times))
     extractor = processor.feature_extractor
-    timing = FrameTiming(sampling_rate=extractor.sampling_rate, alignment=extractor.alignment)
+    rate = info.fps if samples_every_frame(info, fps) else fps
+    timing = FrameTiming(rate, extractor.sampling_rate, extractor.alignment)
     return iter_sounds(
         info.path, timing.sound_starts(times), timing.example_samples, timing.sampling_rate
     )  # (S,) each

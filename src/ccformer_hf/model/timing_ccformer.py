@@ -2,8 +2,10 @@
 
 Two rules exist (`alignment`):
 
-* `"frame"` (*ours*, for real videos): the frame at time t gets the sound that starts 15/16 s before it, clamped to the
-  start of the clip. Any frame rate, any length, no drift, always one sound example per frame.
+* `"frame"` (*ours*, for real videos): up to one frame per second, the frame at time t gets the sound that starts 15/16
+  s before it, clamped to the start of the clip: that of the second it stands for. Of more frames per second, each gets
+  the second around the middle of its own step, with silence before the clip's start: a mask then appears when its
+  sound does, not a third of a second later. Any length, no drift, always one sound example per frame.
 * `"avsbench"` (*lineage*, the published protocol): example l starts at 0.96 * l seconds, so sound runs ahead of the
   picture by 0.04 s every second. For reproducing published figures and for the official `audio_log_mel` files only.
 """
@@ -86,4 +88,7 @@ class FrameTiming:
         """Where (s) the sound example of each frame time starts, same shape as `times`."""
         if self.alignment == "avsbench":
             return EXAMPLE_SECONDS * np.arange(len(times))
-        return np.maximum(0.0, np.asarray(times, dtype=np.float64) - FRAME_OFFSET)
+        times = np.asarray(times, dtype=np.float64)
+        if self.fps <= 1:
+            return np.maximum(0.0, times - FRAME_OFFSET)
+        return times - (FRAME_OFFSET - 0.5) / self.fps - 0.5  # back to the middle of the step, and half a second more

@@ -1,0 +1,75 @@
+import numpy as np
+import pytest
+import torch
+
+from ccformer_hf.inference.following import follow
+from ccformer_hf.model.media_ccformer import SampledFrames
+from ccformer_hf.model.sliding_window_ccformer import FrameProbabilities
+
+SIZE = (64, 96)
+BACKGROUND = np.random.default_rng(0).integers(40, 200, (16, 24, 3)).repeat(4, 0).repeat(4, 1).astype(np.uint8)
+
+
+def picture(number: int) -> np.ndarray:
+    """A red square that moves 3 pixels per frame."""
+    frame = BACKGROUND.copy()
+    frame[16:48, 6 + 3 * number : 38 + 3 * number] = (250, 20, 20)
+    return frame
+
+
+def said(number: int) -> FrameProbabilities:
+    """Class 2 of 3, where the square is."""
+    maps = torch.zeros(4, *SIZE)
+    maps[2, 16:48, 6 + 3 * number : 38 + 3 * number] = 1
+    maps[0] = 1 - maps[2]
+    return FrameProbabilities(maps, True, SIZE)
+
+
+def watched(counts):
+    for number, count in enumerate(counts):
+        yield number / 25, picture(number), count, picture(number) if count else None
+
+
+def followed(counts, answers, threshold=0.5, ahead=1):
+    """Frames with so many looks each; `ahead` pictures are taken before the first answer, as windows do."""
+    samples = SampledFrames(np.arange(sum(counts)) / 5, np.arange(sum(counts)) / 5, 9.0)
+
+    def predict(pictures):
+        waiting = iter(answers)
+        taken = [next(pictures) for _ in range(ahead)]
+        for number in range(sum(counts)):
+            yield next(waiting)
+            if number + len(taken) < sum(counts):
+                next(pictures)
+
+    return list(follow(watched(counts), predict, samples, threshold))
+
+
+@pytest.mark.parametrize("ahead", [1, 2])
+def test_every_frame_has_the_mask_where_its_object_is(ahead):
+    counts = [0, 0, 1, 0, 0, 0, 0, 1, 0, 0]
+    frames = followed(counts, [said(2), said(7)], ahead=ahead)
+    assert [frame.time for frame in frames] == [number / 25 for number in range(10)]
+    assert [len(frame.looks) for frame in frames] == counts
+    for number, frame in enumerate(frames):
+        found, wanted = frame.class_map == 2, said(number).probabilities[2].numpy() > 0.5
+        least = 0.85 if 2 <= number <= 7 else 0.65  # between two looks, with one only
+        assert (found & wanted).sum() / (found | wanted).sum() > least
+        assert set(np.unique(frame.class_map)) == {0, 2}
+    looks = [look for frame in frames for look in frame.looks]
+    assert [(look.index, look.time, look.start, look.end) for look in looks] == [(0, 0, 0, 0.2), (1, 0.2, 0.2, 9.0)]
+    assert (frames[2].class_map == looks[0].class_map).all() and looks[0].scores[2] > 0.9
+
+
+def test_several_looks_at_one_frame_start_and_end_their_own_spans():
+    nothing = FrameProbabilities(torch.eye(4)[0][:, None, None].expand(4, *SIZE), False, SIZE)
+    frames = followed([1, 0, 2, 0, 1], [said(0), said(2), nothing, nothing])
+    assert [len(frame.looks) for frame in frames] == [1, 0, 2, 0, 1]
+    # The second look at the third frame heard nothing more.
+    assert [frame.class_map.any() for frame in frames] == [True, True, True, False, False]
+    assert [look.has_audio for frame in frames for look in frame.looks] == [True, True, False, False]
+
+
+def test_looks_only():
+    frames = followed([1, 1, 1], [said(0), said(1), said(2)])
+    assert [len(frame.looks) for frame in frames] == [1, 1, 1]
