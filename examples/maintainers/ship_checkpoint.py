@@ -111,9 +111,16 @@ ccformer train --config composed-small --data sources-224.yaml --output runs/fif
 ccformer train --config composed-small --data sources-160.yaml --output runs/sixth \\
     --set size=160 start_from=runs/fifth/last epochs=0.1 learning_rate=8e-4 audio_rate=0 warmup_steps=30 \\
     ema_decay=0.99 validate_every=1 seed=21
-ccformer train --config composed-small --data sources-224.yaml --output {run} \\
+ccformer train --config composed-small --data sources-224.yaml --output runs/seventh \\
     --set start_from=runs/sixth/last epochs=0.02 learning_rate=3e-4 audio_rate=0 warmup_steps=10 \\
     ema_decay=0.98 seed=22
+ccformer train --config composed-small --data sources-160.yaml --output runs/eighth \\
+    --set size=160 start_from=runs/seventh/last epochs=0.15 learning_rate=8e-4 audio_rate=0 warmup_steps=30 \\
+    ema_decay=0.99 validate_every=1 seed=31
+ccformer train --config composed-small --data sources-224.yaml --output runs/ninth \\
+    --set start_from=runs/eighth/last epochs=0.02 learning_rate=3e-4 audio_rate=0 warmup_steps=10 \\
+    ema_decay=0.98 seed=32
+python examples/maintainers/calibrate.py runs/ninth/last --sources sources.yaml --output {run}
 python examples/maintainers/ship_checkpoint.py ccformer-small --run {run} --sources sources.yaml""",
         license="cc-by-nc-4.0",
         dtype=torch.float16,
