@@ -70,10 +70,10 @@ python examples/maintainers/ship_checkpoint.py ccformer-tiny --run {run}""",
 It ships with `ccformer-hf` and is its default. It knows these {classes} sounding things, from photographs and
 recordings alone: no video was ever shown to it, and no AVSBench clip.
 
-**A third version, and far from done**: trained for six hours on two CPU cores. Its sound side learned from mn04_as
+**A fourth version, and far from done**: trained for eight hours on two CPU cores. Its sound side learned from mn04_as
 of EfficientAT (AudioSet, MIT), whose tags and embeddings of mixed sounds it copies. On the seven objects marked in the
 real clips that its makers have, it names five and finds four (`examples/maintainers/real_clips.py`). Noise and hum are
-laid on nothing; a sound it does not know is still often laid on something visible, people who are silent are marked
+laid on nothing; a sound it does not know is still at times laid on something visible, people who are silent are marked
 beside one who speaks, and a small bird that sings was missed.""",
         dataset="composed",
         dataset_name="composed clips",
