@@ -176,7 +176,7 @@ def test_what_is_not_there(folder, root, output, tmp_path, capsys):
     (other / "processor_config.json").write_text("{}")
     save_file({"weight": torch.zeros(1)}, other / "model.safetensors")
     assert evaluate(other, root, output) == 2
-    assert "is a model of type 'bert'; expected a CCFormer" in one_line_error(capsys)
+    assert "is of a model of type 'bert'; expected a CCFormer" in one_line_error(capsys)
     assert not output.exists()
 
 

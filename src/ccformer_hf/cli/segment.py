@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 EXAMPLE_CLIP = CHECKPOINTS / "example.mp4"
 FORMATS = ("video", "masks", "json", "sheet")
 MASKS = ("looks", "every-frame")
+DEFAULT_FPS = 4.0
 REPORT_FILE = "report.csv"
 SHOWN_CLASSES = 30
 
@@ -81,7 +82,12 @@ def add_segment(commands) -> None:
         "--model",
         help=f"model folder or Hub id (default: {DEFAULT_MODEL}, which ships with the package, like {TINY_MODEL})",
     )
-    add("--fps", type=rate_or_all, default=4.0, help="looks of the model per second, or all frames (default: 4)")
+    add(
+        "--fps",
+        type=rate_or_all,
+        default=DEFAULT_FPS,
+        help="looks of the model per second, or all frames (default: %(default)g)",
+    )
     add("--masks", choices=MASKS, default="looks", help="a PNG per look, or per frame of the video (default: looks)")
     add("--threshold", type=share, default=0.5, help="0..1, higher marks less (default: %(default)g)")
     add_device(segment)
