@@ -16,7 +16,7 @@ import numpy as np
 
 SMALLEST = 16  # pixels of the shorter side, below which the flow's patches of 8 find nothing at half the size
 # The flow does not explain a picture where it misses by this share of the picture's own contrast, and by this many
-# grey levels: the film was cut. Motion of half the picture per second at 25 frames misses by less than a tenth.
+# grey levels: the film was cut.
 CUT_SHARE, CUT_LEVELS = 0.5, 8.0
 
 
@@ -105,7 +105,7 @@ def _grid(height: int, width: int) -> np.ndarray:
 def _flow_of() -> "cv2.DISOpticalFlow":
     flow = cv2.DISOpticalFlow_create(cv2.DISOPTICAL_FLOW_PRESET_FAST)
     # At half the size, not a quarter as the preset has it, where a patch is wider than a small object; and without the
-    # smoothing at the end, which costs as much again and blurs the motion over edges.
+    # refinement at the end, which doubles the price and hardly changes the masks.
     flow.setFinestScale(1)
     flow.setVariationalRefinementIterations(0)
     return flow

@@ -46,8 +46,8 @@ from .results import (
 )
 from .segments_json import Segments, empty_segments, readable_name
 
-# Looks of `segment_video`: on fast objects the masks agree with those of the model at every frame, and appear with
-# the sound; more looks cost more and add little, see examples/moving_masks.py.
+# Looks of `segment_video`: at fewer, masks of fast objects follow less well and appear late, see
+# examples/moving_masks.py.
 LOOKS_PER_SECOND = 4.0
 
 Model = str | os.PathLike | tuple[CCFormerForAudioVisualSegmentation, AudioVisualProcessor]
