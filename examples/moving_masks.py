@@ -1,6 +1,6 @@
 """How well masks follow the picture, and at what price: made clips of fast objects, whose masks and onsets are known.
 
-    python examples/moving_masks.py                # the table that the README and CHANGELOG quote
+    python examples/moving_masks.py                # takes minutes
     python examples/moving_masks.py --clips 2 --fps 2 8
 
 Every row is `segment_video` with so many looks of the model per second. "frozen" is the mask of one look a second,
