@@ -72,7 +72,7 @@ recordings alone: no video was ever shown to it, and no AVSBench clip.
 
 **A fourth version, and far from done**: trained for eight hours on two CPU cores. Its sound side learned from mn04_as
 of EfficientAT (AudioSet, MIT), whose tags and embeddings of mixed sounds it copies. On the seven objects marked in the
-real clips that its makers have, it names five and finds four (`examples/maintainers/real_clips.py`). Noise and hum are
+real clips that its makers have, it names five and finds five (`examples/maintainers/real_clips.py`). Noise and hum are
 laid on nothing; a sound it does not know is still at times laid on something visible, people who are silent are marked
 beside one who speaks, and a small bird that sings was missed.""",
         dataset="composed",
