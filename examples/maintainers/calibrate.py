@@ -24,6 +24,7 @@ from ccformer_hf.metrics.semantic import SemanticSegmentation
 from ccformer_hf.model.modeling_ccformer import CCFormerOutput
 from ccformer_hf.model.multi_query_transformer_ccformer import join_queries
 from ccformer_hf.model.timing_ccformer import SAMPLING_RATE
+from ccformer_hf.model_card import read_record
 
 FACTORS = (1.0, 1.25, 1.5, 2.0)
 SHIFTS = (0.0, 0.25, 0.5, 1.0)
@@ -74,6 +75,8 @@ def main() -> None:
     label.bias[0] += shift
     model.save_pretrained(args.output)
     processor.save_pretrained(args.output)
+    if record := read_record(args.model):
+        record.write(args.output)  # steps and recipe of the training, for its card
 
 
 if __name__ == "__main__":

@@ -14,7 +14,6 @@ from dataclasses import dataclass
 
 import av
 import numpy as np
-import torch
 
 from ..model.inference_settings_ccformer import InferenceSettings
 from ..model.media_ccformer import LOUDEST, MAX_PIXELS, MediaError, best_streams, shown_path
@@ -26,10 +25,11 @@ from ..model.sliding_window_ccformer import (
     class_probabilities,
     classes_at_size,
     video_inputs,
+    window_of,
 )
 from ..model.timing_ccformer import FRAME_OFFSET, FrameTiming
+from .named_videos import STANDARD_INPUT
 
-STANDARD_INPUT = "-"
 CAMERA = "/dev/"  # what a name of a camera begins with; Linux
 # An address may lead to others over the net, never to a file of this machine.
 PROTOCOLS = "http,https,httpproxy,tls,tcp,udp,rtp,rtsp,rtsps,rtmp,rtmps,srt,crypto"
@@ -110,7 +110,7 @@ def segment_live(
             rgb = picture.rgb()
             sound = stream.sound(picture.time - FRAME_OFFSET, timing.example_samples) if stream.has_audio else None
             held.extend(video_inputs([rgb], [sound], processor))
-            inputs = {name: torch.cat([frame[name] for frame in held], dim=1) for name in held[0]}  # (1, T, ...)
+            inputs = window_of(held)
             newest = class_probabilities(model, inputs)[0, -1]  # (K, h, w)
             class_map, scores = classes_at_size(newest, processor, rgb.shape[:2], settings.threshold)
             has_audio = bool(inputs["audio_mask"][0, -1])

@@ -11,7 +11,7 @@ from huggingface_hub.errors import HTTPError
 from safetensors import SafetensorError
 
 from .. import auto  # noqa: F401  from_pretrained looks the processor's parts up among the Auto classes
-from ..checkpoints import BUILT_IN_MODELS, CHECKPOINTS, DEFAULT_MODEL
+from ..checkpoints import BUILT_IN_MODELS, DEFAULT_MODEL, model_place
 from ..model.configuration_ccformer import CCFormerConfig
 from ..model.modeling_ccformer import CCFormerForAudioVisualSegmentation
 from ..model.processing_ccformer import AudioVisualProcessor
@@ -50,15 +50,14 @@ def load(
             not there.
     """
     place = choose_device(device)
-    built_in = str(model) in BUILT_IN_MODELS and not Path(model).is_dir()
-    folder = CHECKPOINTS / model if built_in else Path(model)
+    folder = Path(model_place(str(model)))
     is_hub_id = isinstance(model, str) and model.count("/") == 1 and not model.startswith((".", "/", "~"))
     if is_hub_id and not folder.exists():
         folder = _fetch(model)
     elif not folder.is_dir():
         raise FileNotFoundError(
             f"{model}: {folder} is missing, which ships with the package; install it again"
-            if built_in
+            if folder != Path(model)
             else f"{model}: there is no such model folder; name a folder, a Hub id (owner/name), or "
             f"{' or '.join(BUILT_IN_MODELS)}, which ship with the package"
         )

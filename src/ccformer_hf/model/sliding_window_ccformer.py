@@ -194,9 +194,13 @@ def iter_windows(inputs: Iterator[FrameInputs], spans: Sequence[Span], window: i
     held: list[FrameInputs] = []
     for start, following in spans:
         held += islice(inputs, window - len(held))
-        # T x (1, 1, ...) -> (1, T, ...)
-        yield {name: torch.cat([frame[name] for frame in held], dim=1) for name in held[0]}
+        yield window_of(held)
         held = held[following - start :]  # what the next window shares with this one
+
+
+def window_of(frames: Sequence[FrameInputs]) -> FrameInputs:
+    """Inputs of T frames `(1, 1, ...)` -> those of the window that they make, `(1, T, ...)`."""
+    return {name: torch.cat([frame[name] for frame in frames], dim=1) for name in frames[0]}
 
 
 def class_probabilities(model: PreTrainedModel, inputs: FrameInputs) -> torch.Tensor:
