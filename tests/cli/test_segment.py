@@ -13,6 +13,7 @@ from file_server import serving
 from made_media import SoundTrack, VideoTrack, make_video, write_media
 from small_model import save_small_model
 
+from ccformer_hf import checkpoints
 from ccformer_hf.cli import main as cli
 from ccformer_hf.cli import segment as cli_segment
 from ccformer_hf.inference import contained_media, results, segmenting
@@ -257,10 +258,8 @@ def test_without_a_video_it_takes_the_shipped_clip(model, video, output, capsys,
 
 
 def test_the_built_in_model_says_what_it_knows(model, video, output, capsys, monkeypatch):
-    from ccformer_hf.inference import loading
-
-    monkeypatch.setattr(loading, "CHECKPOINTS", Path(model).parent)
-    for module in (loading, cli_segment):
+    monkeypatch.setattr(checkpoints, "CHECKPOINTS", Path(model).parent)
+    for module in (checkpoints, cli_segment):
         monkeypatch.setattr(module, "BUILT_IN_MODELS", ("small",))
     assert cli.main(["segment", video, "-o", str(output), "--model", "small", "--format", "json"]) == 0
     first = capsys.readouterr().out.splitlines()[0]
