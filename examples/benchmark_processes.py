@@ -3,9 +3,9 @@
     python examples/benchmark_processes.py                          # 1 and 2 processes, 16 made clips of 10 s
     python examples/benchmark_processes.py --processes 1 2 4 8 --files 64
 
-Each count has as many cores as processes (Linux), as each process also reads, draws and writes in threads of its own: on
-a machine that is otherwise idle the rest of the cores would help one process and not several. A process takes seconds to
-start; files per minute leave that out (the time of one file per process is subtracted) and the whole time holds it.
+Each count has as many cores as processes (Linux), as each process also reads, draws and writes in threads of its own:
+on an idle machine the other cores would help one process and not several. A process takes seconds to start; files per
+minute leave that out (the time of one file per process is subtracted) and the whole time holds it.
 """
 
 import argparse

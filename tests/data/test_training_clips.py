@@ -418,6 +418,29 @@ def test_labels_of_another_size(own, processor):
     )
 
 
+def test_a_large_jpeg_is_decoded_smaller_and_seen_alike(own, processor):
+    clips, folder = own
+    masks = np.zeros((4 * SIZE, 6 * SIZE), np.uint8)
+    masks[: 2 * SIZE] = 1  # the upper half
+    for index, (path, mask) in enumerate(
+        zip(*(sorted((folder / kind).iterdir()) for kind in ("frames", "masks")), strict=True)
+    ):
+        waves = np.sin(np.add.outer(np.arange(4 * SIZE), np.arange(6 * SIZE)) / (20 + index))
+        Image.fromarray((127 + 100 * waves).astype(np.uint8)).convert("RGB").save(path, "JPEG", quality=95)
+        Image.fromarray(masks).save(mask)
+    small = feed(clips, processor)
+    assert {frame.size for frame in small.pictures[0]["frames"]} == {(96, SIZE)}
+    twice = feed(clips, processor, Augmentation(scale=(1, 2)))
+    assert {frame.size for frame in twice.pictures[0]["frames"]} == {(192, 2 * SIZE)}
+    whole = feed(clips, processor)
+    whole.pictures = clips.select_columns(["frames", "labels", "annotated"])
+    assert {frame.size for frame in whole.pictures[0]["frames"]} == {(6 * SIZE, 4 * SIZE)}
+    ours, exact = small[0, 0], whole[0, 0]
+    assert torch.equal(ours["labels"], exact["labels"])
+    difference = (ours["pixel_values"] - exact["pixel_values"]).abs()
+    assert 0 < difference.mean() < 0.02  # of about 4 from black to white
+
+
 def test_a_class_id_outside_the_list(own, processor):
     clips, folder = own
     path = sorted((folder / "masks").iterdir())[0]

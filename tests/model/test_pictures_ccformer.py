@@ -13,6 +13,7 @@ from ccformer_hf.model.pictures_ccformer import (
     picture_size,
     read_labels,
     read_picture,
+    reduced_size,
     rgb,
 )
 
@@ -130,3 +131,22 @@ def test_the_first_picture_of_several_in_a_jpeg_counts(tmp_path):
     assert picture_size(tmp_path / "a.jpg") == read_picture(tmp_path / "a.jpg").size == (16, 8)
     with pytest.raises(PictureError, match="is a JPEG"):
         read_labels(tmp_path / "a.jpg")
+
+
+def test_a_jpeg_is_decoded_as_small_as_it_is_needed(tmp_path):
+    waves = np.sin(np.add.outer(np.arange(150), np.arange(201)) / 30)  # (150, 201)
+    whole = Image.fromarray((127 + 100 * waves).astype(np.uint8)).convert("RGB")
+    whole.save(tmp_path / "a.png")
+    whole.save(tmp_path / "a.jpg", quality=95)
+    stored, exif = turned(whole, 6)
+    stored.save(tmp_path / "turned.jpg", quality=95, exif=exif)
+    for least, size in ((150, (201, 150)), (76, (201, 150)), (75, (101, 75)), (37, (51, 38)), (1, (26, 19))):
+        assert reduced_size((201, 150), least) == size
+        assert read_picture(tmp_path / "a.jpg", least=least).size == size
+        assert read_picture(tmp_path / "turned.jpg", least=least).size == size
+        assert read_picture(tmp_path / "a.png", least=least).size == (201, 150)
+    small, exact = (
+        np.asarray(read_picture(tmp_path / "a.jpg", least=least).resize((40, 30), Image.Resampling.BILINEAR), float)
+        for least in (75, None)
+    )
+    assert 0 < np.abs(small - exact).mean() < 2  # of 255

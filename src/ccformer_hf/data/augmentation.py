@@ -111,22 +111,27 @@ def augment_pictures(
     top, left = rng.integers(0, abs(scaled - size) + 1, size=2)
     mirrored = rng.random() < augmentation.flip
     factors = 1 + augmentation.colour * rng.uniform(-1, 1, size=3)
-    # Square, as the processor does.
-    resized = [frame.resize((scaled, scaled), Image.Resampling.BILINEAR) for frame in frames]
-    if augmentation.colour:
-        resized = _recoloured(resized, *factors.tolist())
+    if scaled >= size:  # a window of the picture, in shares of its width and height
+        box = (left / scaled, top / scaled, (left + size) / scaled, (top + size) / scaled)
+        inside = (slice(None),) * 2
+    else:  # the picture within the window
+        box = (0, 0, 1, 1)
+        inside = (slice(top, top + scaled), slice(left, left + scaled))
+    side = min(scaled, size)
 
+    def cut_out(picture: Image.Image, filter: Image.Resampling) -> Image.Image:
+        # Square, as the processor does; what lies beside the window is not made.
+        return picture.resize((side, side), filter, np.multiply(box, picture.size * 2).tolist())
+
+    seen = [cut_out(frame, Image.Resampling.BILINEAR) for frame in frames]
+    if augmentation.colour:
+        seen = _recoloured(seen, *factors.tolist())
     pictures = np.zeros((len(frames), size, size, 3), dtype=np.uint8)  # (T, S, S, 3)
     maps = np.full((len(frames), size, size), IGNORE_LABEL, dtype=np.uint8)  # (T, S, S)
-    if scaled >= size:  # a window of the picture
-        inside, window = (slice(None),) * 2, (slice(top, top + size), slice(left, left + size))
-    else:  # the picture within the window
-        inside, window = (slice(top, top + scaled), slice(left, left + scaled)), (slice(None),) * 2
-    for index, (picture, ids) in enumerate(zip(resized, labels, strict=True)):
-        pictures[index][inside] = np.asarray(picture)[window]
+    for index, (picture, ids) in enumerate(zip(seen, labels, strict=True)):
+        pictures[index][inside] = np.asarray(picture)
         # Nearest, as class ids cannot be mixed.
-        small = Image.fromarray(ids).resize((scaled, scaled), Image.Resampling.NEAREST)
-        maps[index][inside] = np.asarray(small)[window]
+        maps[index][inside] = np.asarray(cut_out(Image.fromarray(ids), Image.Resampling.NEAREST))
     if mirrored:
         pictures, maps = pictures[:, :, ::-1], maps[:, :, ::-1]  # along the width
     return np.ascontiguousarray(pictures), np.ascontiguousarray(maps)

@@ -96,9 +96,11 @@ class Frames(_Decoded):
 
     Args:
         embedded: whether each file must be in the row itself, as in a shard.
+        least: see `open_picture`; for training, which scales the frames down.
     """
 
     embedded: bool = False
+    least: int | None = None
     id: str | None = field(default=None, repr=False)
     dtype: ClassVar[str] = "list"
     pa_type: ClassVar[pa.DataType] = pa.list_(FILE)
@@ -108,7 +110,7 @@ class Frames(_Decoded):
         return [{"bytes": None, "path": path} for path in value]
 
     def decode_example(self, value: list[dict], token_per_repo_id: dict | None = None) -> list[PillowImage.Image]:
-        return [read_picture(*_source_and_name(file, "a frame", self.embedded)) for file in value]
+        return [read_picture(*_source_and_name(file, "a frame", self.embedded), self.least) for file in value]
 
 
 @dataclass

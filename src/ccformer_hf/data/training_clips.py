@@ -7,9 +7,11 @@ was next.
 Letters: `B` clips, `T` frames, `S` side of the frames.
 """
 
+import math
 import os
 import warnings
 from collections.abc import Iterator
+from dataclasses import replace
 from functools import lru_cache
 from pathlib import Path
 from zipfile import BadZipFile
@@ -19,10 +21,12 @@ import torch
 from datasets import Dataset
 
 from ..atomic import atomic_file
+from ..model.pictures_ccformer import reduced_size
 from ..model.processing_ccformer import AudioVisualProcessor
 from ..model.timing_ccformer import SAMPLING_RATE
 from .audio import ClipAudio, sound_examples
 from .augmentation import Augmentation, augment_pictures, augment_sound, cut_frames, negative_kind, nothing_sounds
+from .features import Frames
 from .listing import file_name_of
 from .noises import NOISES, make_noise
 from .sounding import NOT_TOLD, UNKNOWN, SoundingClasses
@@ -119,6 +123,11 @@ class TrainingClips(torch.utils.data.Dataset):
         self.repeat_last = "avss" not in table["setting"]
         # Apart, so that the sound of another clip can be had without decoding its frames.
         self.pictures = clips.select_columns(["frames", "labels", "annotated"])
+        # A JPEG need not be decoded larger than it is used.
+        self.least = math.ceil(processor.image_processor.size["height"] * augmentation.scale[1])
+        if isinstance(clips.features["frames"], Frames):
+            frames = replace(clips.features["frames"], least=self.least)
+            self.pictures = self.pictures.cast_column("frames", frames)
         self.sounds = clips.select_columns(["sound", "log_mel"])
         self.cache = Path(log_mel_cache) if log_mel_cache and not augmentation.changes_sound else None
 
@@ -139,7 +148,7 @@ class TrainingClips(torch.utils.data.Dataset):
         negative = negative_kind(self.augmentation, rng)
         features, audio_mask = self._sound(index, len(row["frames"]), kept, negative, sound_rng)
         size = self.processor.image_processor.size["height"]
-        _check_sizes(row)
+        self._check_sizes(row)
         pictures, labels = augment_pictures(row["frames"][kept], row["labels"][kept], size, self.augmentation, rng)
         if negative:
             labels = nothing_sounds(labels)
@@ -153,6 +162,16 @@ class TrainingClips(torch.utils.data.Dataset):
             "labels": batch["labels"][0],  # (1, T, S, S) -> (T, S, S)
             "label_mask": batch["label_mask"][0],  # (1, T) -> (T,)
         }
+
+    def _check_sizes(self, row: dict) -> None:
+        height, width = row["labels"].shape[1:]
+        sizes = {frame.size for frame in row["frames"]}
+        fitting = {(width, height), reduced_size((width, height), self.least)}
+        if not sizes <= fitting and any(row["annotated"]):
+            raise ValueError(
+                f"its frames are {sorted(sizes)} (width, height) in size, its label maps {(width, height)}; make "
+                "them one size"
+            )
 
     def _frames_of_step(self, step: int) -> int | None:
         choices = self.augmentation.frames
@@ -204,13 +223,3 @@ class TrainingClips(torch.utils.data.Dataset):
         with atomic_file(path) as temporary, open(temporary, "wb") as file:
             np.savez(file, features=features.numpy(), audio_mask=audio_mask.numpy())
         return features, audio_mask
-
-
-def _check_sizes(row: dict) -> None:
-    height, width = row["labels"].shape[1:]
-    sizes = {frame.size for frame in row["frames"]}
-    if sizes != {(width, height)} and any(row["annotated"]):
-        raise ValueError(
-            f"its frames are {sorted(sizes)} (width, height) in size, its label maps {(width, height)}; make "
-            "them one size"
-        )

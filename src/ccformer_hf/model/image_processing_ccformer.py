@@ -2,8 +2,9 @@
 
 from typing import Any
 
+import numpy as np
 from transformers.image_processing_backends import PilBackend
-from transformers.image_utils import IMAGENET_DEFAULT_MEAN, IMAGENET_DEFAULT_STD, PILImageResampling
+from transformers.image_utils import IMAGENET_DEFAULT_MEAN, IMAGENET_DEFAULT_STD, PILImageResampling, SizeDict
 
 from .argument_names_ccformer import refuse_misspelt
 
@@ -32,6 +33,19 @@ class CCFormerImageProcessor(PilBackend):
     def __init__(self, **settings):
         refuse_misspelt(settings, self.settings(), type(self).__name__)
         super().__init__(**settings)
+
+    def resize(self, image: np.ndarray, size: SizeDict, **settings) -> np.ndarray:
+        """As the library's, of a picture `(3, H, W)`; one of that size already stays, as it would, at no cost."""
+        return image if image.shape[-2:] == (size.height, size.width) else super().resize(image, size, **settings)
+
+    def normalize(self, image: np.ndarray, mean: list[float], std: list[float], **settings) -> np.ndarray:
+        """As the library's, of a picture `(3, H, W)`, to the last bit, without turning it about and back again."""
+        # Channel by channel in memory too: over three numbers in a row NumPy is ten times as slow.
+        image = np.ascontiguousarray(image if image.dtype.kind == "f" else image.astype(np.float32))
+        mean, std = (np.asarray(values, image.dtype).reshape(-1, 1, 1) for values in (mean, std))  # (3, 1, 1)
+        image = image - mean
+        image /= std
+        return image
 
     @classmethod
     def from_dict(cls, image_processor_dict: dict[str, Any], **kwargs) -> "CCFormerImageProcessor":

@@ -578,6 +578,8 @@ def _read_map(class_map: Frame | None, size: tuple[int, int]) -> np.ndarray:
             f"a segmentation map has shape {class_map.shape} and type {class_map.dtype}; expected class numbers as "
             "integers, (height, width), 0 = background"
         )
+    if class_map.shape == tuple(size):
+        return class_map.astype(np.int64)
     # The pixel at the middle of each new one: class ids must not be mixed. (h,) and (w,)
     rows, columns = (
         ((np.arange(new) + 0.5) * old / new).astype(np.int64) for new, old in zip(size, class_map.shape, strict=True)
