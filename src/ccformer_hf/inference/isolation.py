@@ -5,8 +5,8 @@ one file: its death, its silence and its hunger become a `MediaError` that names
 
 The child is a fresh Python that imports the function's module only (no PyTorch), and gets no signals from the
 terminal. What it sends may be made up by a hostile file, so nothing of it is unpickled: a message is a line of JSON
-and, after it, the bytes of plain arrays, whose sizes are checked before there is memory for them. A pipe holds little:
-a child that is ahead waits, whatever the length of the file.
+and, after it, the bytes of plain arrays, whose sizes are checked before there is memory for them. A child reads
+ahead while its parent is busy, by `READ_AHEAD` and no more, whatever the length of the file.
 
 A child serves one file: the next call for the same file finds it idle, and spares its start (0.3 s); another file gets
 a new one.
@@ -24,7 +24,8 @@ import threading
 import time
 import warnings
 import weakref
-from collections.abc import Callable, Iterator
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from importlib import import_module
 from typing import Any, BinaryIO
@@ -39,6 +40,7 @@ SILENCE, SILENCE_PER_MEGABYTE = 60.0, 1.0
 MOST_IDLE = 2
 LONGEST_LINE = 1 << 20  # bytes of a message without its arrays
 LARGEST_ARRAY = 1 << 30  # bytes
+READ_AHEAD = 64 << 20  # bytes of messages that wait in a child: two dozen pictures of 1280 x 720
 LONGEST_TEXT = 1000  # characters of an error's text
 DTYPES = ("uint8", "float32", "float64")
 CURE = "convert it with another program and try again"
@@ -309,15 +311,15 @@ def serve(memory: int) -> None:
         memory: bytes of address space that it may have.
     """
     _limit_memory(memory)
-    out = os.fdopen(os.dup(1), "wb")
+    out = _Sender(os.fdopen(os.dup(1), "wb"))
     os.dup2(2, 1)  # what a library prints is no message
     jobs: queue.SimpleQueue[dict] = queue.SimpleQueue()
     threading.Thread(target=_receive_jobs, args=(jobs,), daemon=True).start()
     warnings.simplefilter("always", MediaWarning)  # whether it was shown before, the parent knows
     warnings.showwarning = lambda message, kind, *_: (
-        _send_line(out, {"warning": str(message)}) if issubclass(kind, MediaWarning) else None
+        out.send({"warning": str(message)}) if issubclass(kind, MediaWarning) else None
     )
-    _send_line(out, {"ready": True})
+    out.send({"ready": True})
     while True:
         _do(jobs.get(), out)
 
@@ -328,27 +330,55 @@ def _receive_jobs(jobs: queue.SimpleQueue) -> None:
     os._exit(0)  # whoever asked is gone
 
 
-def _do(job: dict, out: BinaryIO) -> None:
+class _Sender:
+    """Sends messages from a thread of its own, in their order: who made one goes on at once with the next."""
+
+    def __init__(self, out: BinaryIO):
+        self._out = out
+        self._waiting: deque[tuple[bytes, list[np.ndarray]]] = deque()
+        self._bytes = 0  # of the arrays that wait, the message that is being sent included
+        self._changed = threading.Condition()
+        threading.Thread(target=self._run, daemon=True).start()
+
+    def send(self, message: dict, arrays: Sequence[np.ndarray] = ()) -> None:
+        """Takes a message, once there is room for it; the arrays must not change afterwards."""
+        size = sum(array.nbytes for array in arrays)
+        with self._changed:
+            self._changed.wait_for(lambda: not self._bytes or self._bytes + size <= READ_AHEAD)
+            self._bytes += size
+            self._waiting.append((json.dumps(message).encode() + b"\n", list(arrays)))
+            self._changed.notify_all()
+
+    def _run(self) -> None:
+        while True:
+            with self._changed:
+                self._changed.wait_for(lambda: self._waiting)
+                line, arrays = self._waiting.popleft()
+            try:
+                self._out.write(line)
+                for array in arrays:
+                    self._out.write(array.data)
+                self._out.flush()
+            except OSError:
+                os._exit(0)  # whoever asked is gone
+            with self._changed:
+                self._bytes -= sum(array.nbytes for array in arrays)
+                self._changed.notify_all()
+
+
+def _do(job: dict, out: _Sender) -> None:
     try:
         function = getattr(import_module(job["module"]), job["name"])
         for value, *arrays in function(*job["arguments"]):
             arrays = [np.ascontiguousarray(array) for array in arrays]
-            _send_line(out, {"value": value, "arrays": [(array.dtype.name, array.shape) for array in arrays]})
-            for array in arrays:
-                out.write(array.data)
-            out.flush()
+            out.send({"value": value, "arrays": [(array.dtype.name, array.shape) for array in arrays]}, arrays)
     except Exception as error:
         kinds = (MediaError, ImportError, MemoryError, OSError, ValueError)
         kind = next((known.__name__ for known in kinds if isinstance(error, known)), "")
         text = os.strerror(error.errno) if kind == "OSError" and error.errno else str(error)
-        _send_line(out, {"error": [kind, text or type(error).__name__, getattr(error, "errno", None)]})
+        out.send({"error": [kind, text or type(error).__name__, getattr(error, "errno", None)]})
         return
-    _send_line(out, {"end": True})
-
-
-def _send_line(out: BinaryIO, message: dict) -> None:
-    out.write(json.dumps(message).encode() + b"\n")
-    out.flush()
+    out.send({"end": True})
 
 
 def _limit_memory(memory: int) -> None:
