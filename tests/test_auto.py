@@ -12,9 +12,16 @@ from transformers import (
     AutoProcessor,
     pipeline,
 )
+from transformers.models.auto import image_processing_auto
 
 import ccformer_hf
-from ccformer_hf import AudioVisualProcessor, CCFormerConfig, CCFormerForAudioVisualSegmentation, CCFormerModel
+from ccformer_hf import (
+    AudioVisualProcessor,
+    CCFormerConfig,
+    CCFormerForAudioVisualSegmentation,
+    CCFormerImageProcessor,
+    CCFormerModel,
+)
 from ccformer_hf.checkpoints import CHECKPOINTS, model_place
 
 TINY = "ccformer-tiny"
@@ -50,6 +57,13 @@ def test_the_processor_by_name(load):
 def test_models_by_name(load, kind):
     model = load.from_pretrained(TINY)
     assert type(model) is kind and model.name_or_path == str(CHECKPOINTS / TINY)
+
+
+def test_the_image_processor_comes_without_a_warning(monkeypatch):
+    told = []
+    monkeypatch.setattr(image_processing_auto.logger, "warning_once", told.append)
+    assert type(AutoImageProcessor.from_pretrained(TINY)) is CCFormerImageProcessor
+    assert told == []
 
 
 @pytest.mark.parametrize("given", [{}, {"model": TINY}])

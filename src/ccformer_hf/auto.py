@@ -39,7 +39,12 @@ AudioVisualProcessor.register_for_auto_class("AutoProcessor")
 AutoConfig.register(CCFormerConfig.model_type, CCFormerConfig, exist_ok=True)
 AutoModel.register(CCFormerConfig, CCFormerModel, exist_ok=True)
 AutoModelForSemanticSegmentation.register(CCFormerConfig, CCFormerForAudioVisualSegmentation, exist_ok=True)
-AutoImageProcessor.register(CCFormerConfig, image_processor_classes={"pil": CCFormerImageProcessor}, exist_ok=True)
+# One class, with torchvision or without; named for one alone, transformers warns that the other is missing.
+AutoImageProcessor.register(
+    CCFormerConfig,
+    image_processor_classes={"pil": CCFormerImageProcessor, "torchvision": CCFormerImageProcessor},
+    exist_ok=True,
+)
 AutoFeatureExtractor.register(CCFormerConfig, CCFormerFeatureExtractor, exist_ok=True)
 AutoProcessor.register(CCFormerConfig, AudioVisualProcessor, exist_ok=True)
 PIPELINE_REGISTRY.register_pipeline(
