@@ -20,7 +20,9 @@ NO_PAGES = ("LICENSE", "NOTICE", "examples/notebook.ipynb")  # what pages may li
 
 def on_files(files, config):
     for path, page in PAGES.items():
-        text = re.sub(r"\A---\n.*?\n---\n", "", (ROOT / path).read_text(), flags=re.DOTALL)  # a card's head for the Hub
+        text = re.sub(
+            r"\A---\n.*?\n---\n", "", (ROOT / path).read_text(), flags=re.DOTALL
+        )  # a card's head for the Hub
         files.append(File.generated(config, page, content=_with_links(text, posixpath.dirname(path))))
     for picture in (ROOT / "examples" / "pictures").iterdir():
         path = picture.relative_to(ROOT).as_posix()

@@ -1,5 +1,6 @@
 """The example scripts with the arguments that a user gives them."""
 
+import json
 import re
 import runpy
 import sys
@@ -39,3 +40,18 @@ def test_benchmark_of_a_whole_file_says_how_many_times_real_time(run):
         float, re.findall(r"  json +([\d.]+) s = +([\d.]+) x .*, +([\d.]+) s .*, +(\d+) MB", printed)[0]
     )
     assert times == pytest.approx(0.2 / seconds, abs=0.1) and 0 < computing < 60 and memory > 100
+
+
+def test_the_notebook_runs_from_top_to_bottom(tmp_path, monkeypatch, capsys):
+    monkeypatch.setenv("ACCELERATE_USE_CPU", "true")
+    monkeypatch.chdir(tmp_path)
+    cells = json.loads((EXAMPLES / "notebook.ipynb").read_text())["cells"]
+    names: dict = {}
+    for number, cell in enumerate(cells):
+        if cell["cell_type"] == "code":
+            assert cell["outputs"] == [] and cell["execution_count"] is None  # as it is to be committed
+            exec(compile("".join(cell["source"]), f"cell {number}", "exec"), names)
+    printed = capsys.readouterr().out
+    assert "emergency-car" in printed and printed.count("1 steps; best validation mIoU 0.") == 2
+    assert list(names["result"].segments["classes"].values()) == ["background", "frying-food", "saw", "sheep", "train"]
+    assert (tmp_path / "runs" / "swin" / "best" / "model.safetensors").is_file()

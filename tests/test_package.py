@@ -1,6 +1,8 @@
 import json
 import subprocess
 import sys
+import tomllib
+from pathlib import Path
 
 from processes import run_command
 
@@ -69,3 +71,9 @@ def test_an_unknown_name_is_an_attribute_error():
         assert "NoSuchThing" in str(error)
     else:
         raise AssertionError("no error")
+
+
+def test_the_command_is_also_called_like_the_distribution():
+    """So that `uvx ccformer-hf segment` and `pipx run ccformer-hf segment` find it."""
+    project = tomllib.loads((Path(__file__).parents[1] / "pyproject.toml").read_text())["project"]
+    assert project["scripts"][project["name"]] == project["scripts"]["ccformer"]

@@ -100,6 +100,14 @@ def test_a_backbone_of_timm():
         CCFormerConfig(backbone_config=TimmBackboneConfig(backbone="resnet18"))
 
 
+def test_a_plain_vision_transformer_gives_its_last_map():
+    config = CCFormerConfig(backbone_config={"model_type": "dinov2", "num_hidden_layers": 3})
+    again = CCFormerConfig.from_dict(config.to_dict())
+    assert again.backbone_config.out_features == ["stage3"]
+    with pytest.raises(StrictDataclassError, match="is a dinov2 without one map, expected a backbone with its last"):
+        CCFormerConfig(backbone_config={"model_type": "dinov2", "out_features": ["stage1", "stage12"]})
+
+
 def test_the_caller_keeps_its_backbone_dict():
     backbone = {"model_type": "resnet", "depths": [1, 1, 1, 1]}
     CCFormerConfig(backbone_config=backbone)

@@ -427,6 +427,7 @@ def test_bfloat16_and_autocast_are_finite_and_near():
 
 
 # ----------------------------------------------------------------------------------------------------------- backbones
+SMALL_VIT = {"hidden_size": 16, "num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 32}
 BACKBONES = {
     "resnet50": {"model_type": "resnet"},
     "pvt_v2_b0": {"model_type": "pvt_v2"},
@@ -438,6 +439,9 @@ BACKBONES = {
         "window_size": 4,
     },
     "convnext": {"model_type": "convnext", "hidden_sizes": [8, 8, 8, 8], "depths": [1, 1, 1, 1]},
+    "dinov2": {"model_type": "dinov2", **SMALL_VIT},
+    "dinov2_with_registers": {"model_type": "dinov2_with_registers", "num_register_tokens": 2, **SMALL_VIT},
+    "dinov3_vit": {"model_type": "dinov3_vit", "num_register_tokens": 2, **SMALL_VIT},
 }
 PVT_V2_B5 = {
     "model_type": "pvt_v2",
@@ -460,11 +464,12 @@ def test_backbones(backbone, tmp_path):
 
 
 @pytest.mark.parametrize(
-    "name", ["tf_efficientnet_lite0", "resnet10t", "swin_tiny_patch4_window7_224", "convnext_atto"]
+    "name",
+    ["tf_efficientnet_lite0", "resnet10t", "swin_tiny_patch4_window7_224", "convnext_atto", "vit_tiny_patch16_224"],
 )
 @torch.no_grad()
 def test_backbones_of_timm(name, tmp_path):
-    """Among them some with a map at stride 2 before the four, and one that gives its channels last."""
+    """Among them some with a map at stride 2 before the four, one that gives its channels last, and a plain one."""
     model = small_model(backbone_config={"model_type": "timm_backbone", "backbone": name})
     inputs = random_inputs(1, 1, 224, 224)
     expected = model(**inputs).logits

@@ -5,6 +5,10 @@ import torch
 from safetensors.torch import load_file, save_file
 from small_model import SMALL_RESNET, small_config, small_model
 from transformers import (
+    Dinov2Config,
+    Dinov2Model,
+    DINOv3ViTConfig,
+    DINOv3ViTModel,
     PvtV2Config,
     PvtV2ForImageClassification,
     ResNetConfig,
@@ -84,12 +88,12 @@ def test_the_seed_decides_a_new_model():
     assert same(weights[0], weights[1]) and not same(weights[0], weights[2])
 
 
-@pytest.mark.parametrize("name", ["s4-resnet50", "avss-pvt-v2-b5", "ms3-tiny", "synthetic-tiny"])
+@pytest.mark.parametrize("name", ["s4-resnet50", "avss-pvt-v2-b5", "ms3-tiny", "avss-dinov2-base"])
 def test_the_models_of_the_recipes_can_be(name):
     recipe = read_recipe(name)
     config = _config(recipe.model, {0: "background", 1: "bell"})
     assert config.backbone_config.model_type == recipe.model["backbone_config"]["model_type"]
-    assert len(config.backbone_config.out_features) == 4
+    assert len(config.backbone_config.out_features) == (1 if "dinov2" in name else 4)
 
 
 @pytest.mark.parametrize(
@@ -191,6 +195,19 @@ def test_pvt_weights_fit_a_pvt_backbone(tmp_path):
     model = small_model(backbone_config={"model_type": "pvt_v2", **PVT})
     load_backbone_weights(model, tmp_path)
     assert same(model.model.backbone.state_dict(), source.pvt_v2.state_dict())
+
+
+VIT = {"hidden_size": 16, "num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 32}
+
+
+@pytest.mark.parametrize(
+    "source", [Dinov2Model(Dinov2Config(**VIT)), DINOv3ViTModel(DINOv3ViTConfig(**VIT))], ids=["dinov2", "dinov3"]
+)
+def test_weights_of_a_plain_vision_transformer_fit_its_backbone(source, tmp_path):
+    randomised(source).save_pretrained(tmp_path)
+    model = small_model(backbone_config={"model_type": source.config.model_type, **VIT})
+    load_backbone_weights(model, tmp_path)
+    assert same(model.model.backbone.state_dict(), source.state_dict())
 
 
 @pytest.mark.parametrize(

@@ -259,9 +259,9 @@ def test_networks_of_timm_itself(name, config, tmp_path):
     assert_computes_the_same(ours, lambda x: theirs.forward_intermediates(x, intermediates_only=True)[-4:], 1e-4)
 
 
-@pytest.mark.parametrize("name", ["tf_efficientnet_lite0", "swin_s3_tiny_224"])
+@pytest.mark.parametrize("name", ["tf_efficientnet_lite0", "swin_s3_tiny_224", "vit_tiny_patch16_224"])
 def test_a_backbone_of_timm_takes_all_but_what_follows_its_last_map(name, tmp_path):
-    """The second writes `layers.0` as `layers_0`."""
+    """The second writes `layers.0` as `layers_0`, the third all its names below `model`."""
     theirs = randomised(timm.create_model(name))
     save_file(theirs.state_dict(), tmp_path / "model.safetensors")
     config = TimmBackboneConfig(backbone=name, out_indices=[-4, -3, -2, -1])

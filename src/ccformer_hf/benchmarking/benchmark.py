@@ -92,7 +92,9 @@ def benchmark(
             raise ValueError(f"a table over {kind} was asked for and one value given, {values[0]}; expected several")
     device, first = model.device, Clips(batches[0], frames[0], sizes[0])
     model = model.to(dtype).eval().requires_grad_(False)  # counting FLOPs stumbles over weights that want a gradient
-    other = mask2former(model).requires_grad_(False)
+    other = mask2former(model)
+    if other is not None:
+        other.requires_grad_(False)
     found = networks(model, other, compiled)
     eager = [network for network in found if network.counted]
     varied = {
@@ -115,7 +117,7 @@ def benchmark(
                 rows = measure(network_works(given, model, varied[kind]), rounds, device, kind)
                 tables.append(Table(kind, rows))
     if TRAINING in wanted:
-        for network in (model, other):
+        for network in filter(None, (model, other)):
             network.float().train().requires_grad_(True)
         works = training_works(model, other, first, dtype)
         tables.append(Table(TRAINING, measure(works, rounds, device, TRAINING)))

@@ -59,31 +59,36 @@ def random_model(backbone: str) -> CCFormerForAudioVisualSegmentation:
     return CCFormerForAudioVisualSegmentation(config).eval()
 
 
-def mask2former(model: CCFormerForAudioVisualSegmentation) -> Mask2FormerForUniversalSegmentation:
+def mask2former(model: CCFormerForAudioVisualSegmentation) -> Mask2FormerForUniversalSegmentation | None:
     """The Mask2Former of transformers on the same visual backbone, of random weights: it sees each frame by itself.
 
-    All its own sizes are its defaults.
+    All its own sizes are its defaults. None on a plain vision transformer, which has not the four maps that it takes.
     """
+    if model.model.pyramid is not None:
+        return None
     backbone, labels = deepcopy(model.config.backbone_config), model.config.num_labels - 1
     other = Mask2FormerForUniversalSegmentation(Mask2FormerConfig(backbone_config=backbone, num_labels=labels))
     return other.to(model.device, model.dtype).eval()
 
 
+def visual_modules(model: CCFormerForAudioVisualSegmentation) -> list[nn.Module]:
+    """The visual backbone, and the feature pyramid that a plain one has."""
+    return [module for module in (model.model.backbone, model.model.pyramid) if module is not None]
+
+
 def networks(
-    model: CCFormerForAudioVisualSegmentation, other: Mask2FormerForUniversalSegmentation, compiled: bool
+    model: CCFormerForAudioVisualSegmentation, other: Mask2FormerForUniversalSegmentation | None, compiled: bool
 ) -> list[Network]:
     """Both backbones alone, the whole model, Mask2Former; the first two also as `torch.compile` makes them."""
     inner = model.model
-    backbones = (inner.backbone, inner.audio_backbone)
+    backbones = (*visual_modules(model), inner.audio_backbone)
 
     def run_backbones(pixels: Tensor, log_mel: Tensor) -> object:
         return inner.backbone_features(pixels.flatten(0, 1)), inner.audio_backbone(log_mel.flatten(0, 1))
 
-    found = [
-        Network(FLOOR, run_backbones, backbones),
-        Network(WHOLE, model, [model]),
-        Network(MASK2FORMER, lambda pixels, _: other(pixels.flatten(0, 1)), [other]),
-    ]
+    found = [Network(FLOOR, run_backbones, backbones), Network(WHOLE, model, [model])]
+    if other is not None:
+        found.append(Network(MASK2FORMER, lambda pixels, _: other(pixels.flatten(0, 1)), [other]))
     if compiled:
         for name, run, modules in ((FLOOR, run_backbones, backbones), (WHOLE, model, [model])):
             fast = torch.compile(run, fullgraph=True, dynamic=False)
@@ -120,25 +125,25 @@ def part_works(model: CCFormerForAudioVisualSegmentation, size: Clips) -> list[W
     audio_tokens = torch.stack([audio, *fused_audio], dim=2)
     multi_scale_features, mask_features = inner.pixel_decoder(fused)
     calls = {
-        VISUAL: (inner.backbone, lambda: inner.backbone_features(pixels.flatten(0, 1))),
-        AUDIO: (inner.audio_backbone, lambda: inner.audio_backbone(log_mel.flatten(0, 1))),
-        EIM: (inner.eim, lambda: inner.eim(maps, audio, time_embed, None)),
-        PIXEL_DECODER: (inner.pixel_decoder, lambda: inner.pixel_decoder(fused)),
+        VISUAL: (visual_modules(model), lambda: inner.backbone_features(pixels.flatten(0, 1))),
+        AUDIO: ([inner.audio_backbone], lambda: inner.audio_backbone(log_mel.flatten(0, 1))),
+        EIM: ([inner.eim], lambda: inner.eim(maps, audio, time_embed, None)),
+        PIXEL_DECODER: ([inner.pixel_decoder], lambda: inner.pixel_decoder(fused)),
         MTM: (
-            inner.mtm,
+            [inner.mtm],
             lambda: inner.mtm(multi_scale_features, mask_features, audio_tokens, time_embed, None),
         ),
     }
     return [
-        Work(name, call, size.clips, size.frames, size.size, [module])
-        for name, (module, call) in calls.items()
-        if module is not None  # a model may have no EIM
+        Work(name, call, size.clips, size.frames, size.size, modules)
+        for name, (modules, call) in calls.items()
+        if modules[0] is not None  # a model may have no EIM
     ]
 
 
 def training_works(
     model: CCFormerForAudioVisualSegmentation,
-    other: Mask2FormerForUniversalSegmentation,
+    other: Mask2FormerForUniversalSegmentation | None,
     size: Clips,
     dtype: torch.dtype,
 ) -> list[Work]:
@@ -166,10 +171,11 @@ def training_works(
         return other(pixels.flatten(0, 1), mask_labels=masks, class_labels=ids).loss
 
     losses = {
-        FLOOR: ([inner.backbone, inner.audio_backbone], backbones_loss),
+        FLOOR: ([*visual_modules(model), inner.audio_backbone], backbones_loss),
         WHOLE: ([model], lambda: model(pixels, log_mel, labels=labels).loss),
-        MASK2FORMER: ([other], mask2former_loss),
     }
+    if other is not None:
+        losses[MASK2FORMER] = ([other], mask2former_loss)
 
     def step(modules: Sequence[nn.Module], loss: Callable[[], Tensor]) -> None:
         with torch.autocast(model.device.type, dtype, enabled=dtype != torch.float32):

@@ -33,6 +33,11 @@ TRANSFORMERS_FIELDS = {
 }
 STAGES = ["stage1", "stage2", "stage3", "stage4"]
 LAST_FOUR = [-4, -3, -2, -1]
+PLAIN = (
+    "dinov2",
+    "dinov2_with_registers",
+    "dinov3_vit",
+)  # of one width and stride throughout: their last map is taken
 TIMM = "timm_backbone"
 TIMM_NAME = re.compile(r"[\w.-]+")  # others, such as "hf-hub:owner/name", are places that timm fetches settings from
 TASK = "audio-visual-segmentation"
@@ -62,6 +67,8 @@ class CCFormerConfig(PreTrainedConfig):
     Args:
         backbone_config: any `AutoBackbone` configuration (or its dict with `model_type`) with feature maps at strides
             4, 8, 16 and 32; `{"model_type": "timm_backbone", "backbone": NAME}` is that of timm's NAME and needs timm.
+            Or a plain vision transformer, of whose last map a feature pyramid makes four: `dinov2`,
+            `dinov2_with_registers`, `dinov3_vit`, or one of timm such as `vit_base_patch16_siglip_224`.
         audio_hidden_sizes: channels of the four convolution groups of the VGGish audio backbone (*lineage*: 64, 128,
             256, 512).
         audio_fc_size: width of VGGish's two hidden linear layers (*lineage*: 4096).
@@ -135,11 +142,11 @@ class CCFormerConfig(PreTrainedConfig):
                     f"backbone_config has model_type {backbone.get('model_type')!r}, it must name a backbone that "
                     "transformers knows, such as 'resnet', 'pvt_v2' or 'swin'"
                 )
+            kind = backbone.pop("model_type")
             # timm has no names of stages that all its networks share, but lets their last four be counted from the
             # end.
-            four_maps = {"out_indices": LAST_FOUR} if backbone["model_type"] == TIMM else {"out_features": STAGES}
-            backbone_class = CONFIG_MAPPING[backbone.pop("model_type")]
-            self.backbone_config = backbone_class(**{**four_maps, **backbone})
+            maps = {"out_indices": LAST_FOUR} if kind == TIMM else {} if kind in PLAIN else {"out_features": STAGES}
+            self.backbone_config = CONFIG_MAPPING[kind](**{**maps, **backbone})
         super().__post_init__(**kwargs)
         if self.label2id is None:  # transformers makes one for its own LABEL_0, LABEL_1, ... alone
             self.label2id = {name: number for number, name in self.id2label.items()}
@@ -180,11 +187,15 @@ class CCFormerConfig(PreTrainedConfig):
                 f"backbone is {backbone.backbone!r}, expected the plain name of a network of timm, such as "
                 "'resnet50'; what is not in timm itself is not fetched from elsewhere"
             )
-        if not isinstance(backbone, BackboneConfigMixin) or len(backbone.out_indices) != 4:
+        maps = 1 if backbone.model_type in PLAIN else 4
+        if not isinstance(backbone, BackboneConfigMixin) or len(backbone.out_indices) != maps:
             four_maps = f"out_indices={LAST_FOUR}" if backbone.model_type == TIMM else f"out_features={STAGES}"
+            wanted = (
+                f"with four, at strides 4, 8, 16 and 32; most do with {four_maps}" if maps == 4 else "with its last"
+            )
             raise ValueError(
-                f"backbone_config is a {backbone.model_type} without four maps, expected a backbone with four, "
-                f"at strides 4, 8, 16 and 32; most do with {four_maps}"
+                f"backbone_config is a {backbone.model_type} without {'four maps' if maps == 4 else 'one map'}, "
+                f"expected a backbone {wanted}"
             )
         positive = (
             "hidden_size", "num_heads", "feed_forward_size", "audio_fc_size", "audio_embed_size",

@@ -6,10 +6,10 @@ works on the frame and on the clip at the same time (Multi-query Transformer Mod
 trained into one space (BCL, in the loss). Each docstring says where a part comes from: *paper* (its abstract),
 *lineage* (public sister code), *ours*.
 
-Its parts, in the order in which a clip goes through them: a backbone of transformers and `vggish_ccformer`,
-`early_integration_ccformer` (EIM), `pixel_decoder_ccformer`, `multi_query_transformer_ccformer` (MTM), and in training
-`loss_ccformer`; all are built from `layers_ccformer`. Here they become the models; the public class,
-`CCFormerForAudioVisualSegmentation`, comes last.
+Its parts, in the order in which a clip goes through them: a backbone of transformers, after a plain one
+`feature_pyramid_ccformer`, and `vggish_ccformer`; `early_integration_ccformer` (EIM), `pixel_decoder_ccformer`,
+`multi_query_transformer_ccformer` (MTM), and in training `loss_ccformer`; all are built from `layers_ccformer`. Here
+they become the models; the public class, `CCFormerForAudioVisualSegmentation`, comes last.
 
 Letters in the shapes: B clips, T frames, Q frame queries, D width, K labels, H W picture, h w feature map.
 """
@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor, nn
+from transformers import PreTrainedConfig
 from transformers import initialization as init
 from transformers.backbone_utils import load_backbone
 from transformers.modeling_utils import PreTrainedModel
@@ -28,8 +29,9 @@ from transformers.utils import ModelOutput, TransformersKwargs
 from transformers.utils.generic import can_return_tuple, merge_with_config_defaults
 from transformers.utils.output_capturing import OutputRecorder, capture_outputs
 
-from .configuration_ccformer import TIMM, CCFormerConfig
+from .configuration_ccformer import PLAIN, TIMM, CCFormerConfig
 from .early_integration_ccformer import CCFormerEarlyIntegration
+from .feature_pyramid_ccformer import CCFormerFeaturePyramid, seen_picture
 from .layers_ccformer import (
     STRIDES,
     CCFormerAttention,
@@ -112,6 +114,14 @@ def check_mask(name: str, mask: Tensor | None, frames: Tensor) -> None:
         )
 
 
+def plain_patch_size(backbone_config: PreTrainedConfig, of_timm: nn.Module | None) -> int | None:
+    """The patch size of a plain vision transformer; None for a backbone with maps at several strides."""
+    if backbone_config.model_type in PLAIN:
+        return backbone_config.patch_size
+    strides = set() if of_timm is None else set(of_timm.feature_info.reduction())
+    return strides.pop() if len(strides) == 1 else None
+
+
 class CCFormerPreTrainedModel(PreTrainedModel):
     """What both models share: initial weights, and what transformers needs to load, record and checkpoint them."""
 
@@ -183,7 +193,12 @@ class CCFormerModel(CCFormerPreTrainedModel):
         # Those of timm that give (F, h, w, C), Swin and its like, say so; some of the others say nothing.
         of_timm = self.backbone._backbone if config.backbone_config.model_type == TIMM else None
         self.backbone_turns_maps = getattr(of_timm, "output_fmt", "NCHW") == "NHWC"
-        self.projections = nn.ModuleList([CCFormerProjection(c, width) for c in self.backbone.channels])
+        channels, self.pyramid = self.backbone.channels, None
+        self.patch_size = plain_patch_size(config.backbone_config, of_timm)
+        if self.patch_size is not None:
+            self.pyramid = CCFormerFeaturePyramid(channels[-1])
+            channels = self.pyramid.channels
+        self.projections = nn.ModuleList([CCFormerProjection(c, width) for c in channels])
         self.audio_backbone = CCFormerVGGish(config)
         self.audio_projection = nn.Sequential(nn.Linear(config.audio_embed_size, width), nn.LayerNorm(width))
         self.no_sound = nn.Parameter(torch.empty(width))
@@ -219,10 +234,13 @@ class CCFormerModel(CCFormerPreTrainedModel):
 
     def backbone_features(self, frames: Tensor) -> tuple[Tensor, ...]:
         """Frames `(F, 3, H, W)` -> the backbone's feature maps `(F, C, h, w)` at strides 4, 8, 16, 32; C differs."""
+        pictures = frames if self.pyramid is None else seen_picture(frames, self.patch_size)
         # Channels-last in memory, as all that follows: convolutions run faster so, and no map need be copied.
-        features = self.backbone(frames.contiguous(memory_format=torch.channels_last)).feature_maps
+        features = self.backbone(pictures.contiguous(memory_format=torch.channels_last)).feature_maps
         if self.backbone_turns_maps:
             features = tuple(channels_first(f) for f in features)
+        if self.pyramid is not None:
+            features = self.pyramid(features[-1])
         strides = tuple(frames.shape[-1] // f.shape[-1] for f in features)
         if strides != STRIDES:
             raise ValueError(

@@ -239,10 +239,12 @@ def _translated(tensors: dict[str, Tensor], ours: dict[str, Tensor], layout: str
 def _of_timm(tensors: dict[str, Tensor], ours: dict[str, Tensor]) -> tuple[dict[str, Tensor], str]:
     """Tensors of a network of timm by the names of its backbone, and what does not fit (then the first is empty).
 
-    timm's backbone may write `stages.0` as `stages_0`, and lacks what follows the last map.
+    timm's backbone may write `stages.0` as `stages_0`, has a plain vision transformer whole as its `model`, and lacks
+    what follows the last map.
     """
-    names = {name.removeprefix("_backbone.").replace(".", "_"): name for name in ours}
-    parts = {name.removeprefix("_backbone.").split(".")[0].split("_")[0] for name in ours}
+    theirs = {name: name.removeprefix("_backbone.").removeprefix("model.") for name in ours}
+    names = {plain.replace(".", "_"): name for name, plain in theirs.items()}
+    parts = {plain.split(".")[0].split("_")[0] for plain in theirs.values()}
     given = {names.get(name.replace(".", "_"), name): tensor for name, tensor in tensors.items()}
     # A deeper network has all that a shallower one has: more of a part that the backbone has too is not its end.
     kept = {name: tensor for name, tensor in given.items() if name in ours or name.split(".")[0] in parts}
