@@ -475,6 +475,9 @@ def test_an_upload_plays_with_its_masks_and_its_sound(page):
     )
     assert state == [320, 5, False, True]
     assert words(page).startswith("With its own sound: drum 4 s")
+    labels = [second.get_attribute("aria-label") for second in page.query_selector_all("#result .ccf-second")]
+    surest = max(int(share) for share in re.findall(r"(\d+) % sure", " ".join(labels)))
+    assert f"{surest} % sure" in page.get_attribute("#result .ccf-second[aria-pressed=true]", "aria-label")
     assert page.problems == []
 
 
@@ -502,7 +505,7 @@ def test_the_threshold_acts_without_the_model(page):
     page.fill("#threshold input[type=number]", "1")
     page.press("#threshold input[type=number]", "Enter")
     wait_for_words(page, "nothing is marked")
-    assert words(page) != before
+    assert words(page) != before and "Lower the threshold" in page.inner_text("#result")
     page.wait_for_function("old => document.querySelector('#overlay video').src !== old", arg=video)
 
 
@@ -540,6 +543,7 @@ def test_downloads(page, tmp_path):
 
 def test_stop(page, server, tmp_path):
     results = set(server.temporary.glob("ccformer-demo-*/results/*"))
+    assert not page.is_visible("#again") and not page.is_visible("#stop")  # there is nothing to run or to stop
     page.set_input_files("#clip input[type=file]", str(make_video(tmp_path / "long.mp4", 30.0, size=(640, 360))))
     page.wait_for_selector("text=running the model")
     page.click("#stop")
@@ -547,9 +551,10 @@ def test_stop(page, server, tmp_path):
     while set(server.temporary.glob("ccformer-demo-*/results/*")) != results and time.monotonic() < end:
         page.wait_for_timeout(500)
     assert set(server.temporary.glob("ccformer-demo-*/results/*")) == results  # it has stopped, and cleaned up
-    assert not page.is_visible("#result .ccf-second")
+    assert not page.is_visible("#result .ccf-second") and not page.is_visible("#stop")
     page.click("#again")  # and on it goes
     page.wait_for_selector("#result .ccf-second")
+    page.wait_for_selector("#stop", state="hidden")
     assert len(page.query_selector_all("#result .ccf-second")) == 30
 
 
@@ -593,7 +598,9 @@ def test_light_dark_and_phone(chromium, server, scheme):
     analysed(page, DRUM)
     page.wait_for_function("document.querySelector('#overlay video')?.readyState >= 2")
     for width in (1280, 390):
-        page.set_viewport_size({"width": width, "height": 860})
+        page.set_viewport_size({"width": width, "height": 844})
+        bottom = page.eval_on_selector("#overlay video", "video => video.getBoundingClientRect().bottom + scrollY")
+        assert bottom <= 844  # the result is there without scrolling
         assert page.evaluate("document.documentElement.scrollWidth") <= width
         for where in (
             "#title p",

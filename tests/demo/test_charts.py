@@ -10,6 +10,7 @@ from PIL import Image
 
 from ccformer_hf.checkpoints import TINY_MODEL
 from ccformer_hf.demo.charts import (
+    NOTHING_FOUND,
     caption_html,
     class_shares,
     in_words,
@@ -18,6 +19,7 @@ from ccformer_hf.demo.charts import (
     note_html,
     result_html,
     second_html,
+    surest,
     table_html,
 )
 from ccformer_hf.inference.visualize import PALETTE, probability_picture
@@ -185,3 +187,14 @@ def test_two_classes_of_one_name_are_told_apart():
     assert "dog (4), 90 % sure, dog (5), 60 % sure" in result_html(demo_result(), segments, 0)
     found = FrameSegmentation(0, 0.9, 0.0, 1.0, np.full((40, 60), 4, np.uint8), {4: 0.5}, True)
     assert "dog (4) (50 % sure)" in second_html(demo_result(names={4: "dog", 5: "dog"}), found)
+
+
+def test_the_surest_frame():
+    assert surest(SEGMENTS) == 0 and surest(NOTHING) == 0
+    assert surest({"frames": [frame(7), frame(8, entry(4, "dog", 0.2, 0.1), entry(5, "drum", 0.3, 0.1))]}) == 8
+
+
+def test_what_to_do_where_nothing_is_found_though_there_is_sound():
+    heard, silent = (SimpleNamespace(sound_label="", loudness=loudness) for loudness in (np.ones(8), None))
+    assert NOTHING_FOUND in result_html(heard, NOTHING, 0)
+    assert NOTHING_FOUND not in result_html(heard, SEGMENTS, 0) + result_html(silent, NOTHING, 0)

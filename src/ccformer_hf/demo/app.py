@@ -25,7 +25,7 @@ from ..inference.isolation import end_children
 from ..model.media_ccformer import MediaError, MediaInfo
 from ..stop_signals import stopped_by_signals
 from .analysis import DemoResult, Drawn, analyse, borrow_sound, predict_clip, take_in
-from .charts import caption_html, knows_html, note_html, result_html, second_html, table_html
+from .charts import caption_html, knows_html, note_html, result_html, second_html, surest, table_html
 from .headers import SafeHeaders
 from .limits import MEGABYTE, ClipRefused, Limits, check_clip
 from .models import DemoModel, Models
@@ -97,13 +97,13 @@ class Visit:
         model: name of the checkpoint; empty: the demo's own.
         own: the clip with its own sound.
         changed: the same with another sound.
-        chosen: index of the second that is shown.
+        chosen: index of the second that is shown; None: the surest one, once it is known.
     """
 
     model: str = ""
     own: DemoResult | None = None
     changed: DemoResult | None = None
-    chosen: int = 0
+    chosen: int | None = None
 
     def results(self) -> list[DemoResult]:
         return [shown for shown in (self.own, self.changed) if shown is not None]
@@ -266,8 +266,8 @@ def make_app(models: Models, limits: Limits = Limits()) -> gr.Blocks:  # noqa: B
         visit = gr.State(Visit(), time_to_live=limits.kept, delete_callback=_remove_results)
         gr.HTML(f"<h1>{TITLE}</h1><p>{INTRODUCTION}</p>", elem_id="title")
         knows = gr.HTML(elem_id="knows", apply_default_css=False)
-        with gr.Row():
-            with gr.Column(scale=2, min_width=300):
+        with gr.Row(elem_id="work"):
+            with gr.Column(scale=2, min_width=300, elem_id="given"):
                 gr.HTML(note_html(limits.in_words()), elem_id="limits")
                 clip = _clip_input(label="Your clip", elem_id="clip", height=300)
                 gr.Examples(
@@ -276,7 +276,7 @@ def make_app(models: Models, limits: Limits = Limits()) -> gr.Blocks:  # noqa: B
                 with gr.Row():
                     again = gr.Button("Run again", elem_id="again", size="sm")
                     stop = gr.Button("Stop", elem_id="stop", size="sm")
-            with gr.Column(scale=3, min_width=300):
+            with gr.Column(scale=3, min_width=300, elem_id="marked"):
                 sound_caption = gr.HTML(caption_html("What sounds"), elem_id="sound")
                 overlay = _video("overlay", 380)
                 threshold = gr.Slider(
@@ -322,6 +322,8 @@ def make_app(models: Models, limits: Limits = Limits()) -> gr.Blocks:  # noqa: B
 
         def draw_own(visit: Visit, threshold: float, opacity: float, play: bool) -> list:
             drawn = demo.draw(visit.own, threshold, opacity)
+            if visit.chosen is None:
+                visit.chosen = surest(drawn.segments)
             return [
                 caption_html(f"What sounds, with {visit.own.sound_label}"),
                 gr.Video(str(drawn.video), autoplay=play),

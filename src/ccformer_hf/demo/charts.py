@@ -28,6 +28,10 @@ from .analysis import DemoResult
 from .models import DemoModel
 
 MOST_LABELS = 80
+NOTHING_FOUND = (
+    "There is sound, but nothing that the model knows and is sure enough of. Lower the threshold; see above what it "
+    "knows; or load another checkpoint, at the bottom of the page."
+)
 
 
 @dataclass(frozen=True)
@@ -65,6 +69,12 @@ def marked_area(segments: Segments) -> float:
     return sum(areas) / frames[-1]["end"]
 
 
+def surest(segments: Segments) -> int:
+    """Index of the frame whose surest source is the surest of all; the first where nothing sounds."""
+    scores = [max((entry["score"] for entry in frame["sounding"]), default=0.0) for frame in segments["frames"]]
+    return segments["frames"][int(np.argmax(scores))]["index"]
+
+
 def in_words(segments: Segments, sound_label: str) -> str:
     """`With its own sound: dog 3 s, bell 1 s. 14 % of the picture is marked.`"""
     shares = class_shares(segments)
@@ -82,9 +92,9 @@ def result_html(result: DemoResult, segments: Segments, chosen: int) -> str:
         segments: as in `segments.json`.
         chosen: index of the second that is shown.
     """
-    return f"<p class='ccf-words'>{escape(in_words(segments, result.sound_label))}</p>" + _timeline(
-        result, segments, chosen
-    )
+    advice = "" if class_shares(segments) or result.loudness is None else note_html(NOTHING_FOUND)
+    words = f"<p class='ccf-words'>{escape(in_words(segments, result.sound_label))}</p>"
+    return words + advice + _timeline(result, segments, chosen)
 
 
 def _timeline(result: DemoResult, segments: Segments, chosen: int) -> str:
