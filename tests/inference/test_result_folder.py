@@ -48,11 +48,51 @@ def test_two_runs_at_once_do_not_replace_each_other(loaded, tmp_path, monkeypatc
 
     def while_another_finishes(*given):
         (tmp_path / "out" / "clip").mkdir(exist_ok=True)
+        (tmp_path / "out" / "clip" / ".source").write_text("another's")
         save(*given)
 
     monkeypatch.setattr(results, "_save_mask", while_another_finishes)
     assert segment_video(path, tmp_path / "out", loaded, formats=["json"]).folder.name == "clip.mp4"
     assert sorted(os.listdir(tmp_path / "out")) == ["clip", "clip.mp4"]
+
+
+def test_a_name_is_taken_with_its_mark_or_not_at_all(tmp_path, monkeypatch):
+    source = tmp_path / "clip.mp4"
+    mark = module.mark_result
+
+    def killed(folder, *given):
+        mark(folder, *given)
+        assert not (tmp_path / "clip").exists()  # nothing of that name before the mark is in it
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(module, "mark_result", killed)
+    with pytest.raises(KeyboardInterrupt):
+        module.claim_folder(tmp_path, source, "x")
+    assert os.listdir(tmp_path) == []
+    monkeypatch.undo()
+    (tmp_path / "clip").mkdir()  # as versions before this one left it when they were killed
+    assert module.claim_folder(tmp_path, source, "x") == tmp_path / "clip"
+    assert os.listdir(tmp_path) == ["clip"] and os.listdir(tmp_path / "clip") == [".source"]
+    assert module.claim_folder(tmp_path, source, "x") == tmp_path / "clip"
+    assert module.claim_folder(tmp_path, tmp_path / "b" / "clip.mp4", "x") == tmp_path / "clip.mp4"
+
+
+def test_of_two_that_want_a_name_one_gets_it(tmp_path, monkeypatch):
+    rename = os.rename
+
+    def after_another(marked, folder):
+        monkeypatch.undo()
+        module.claim_folder(tmp_path, tmp_path / "b" / "clip.mp4", "x")
+        rename(marked, folder)
+
+    monkeypatch.setattr(os, "rename", after_another)
+    assert module.claim_folder(tmp_path, tmp_path / "clip.mp4", "x") == tmp_path / "clip.mp4"
+    assert sorted(os.listdir(tmp_path)) == ["clip", "clip.mp4"]
+
+
+def test_a_place_that_cannot_be_written_is_an_error(tmp_path):
+    with pytest.raises(FileNotFoundError):
+        module.claim_folder(tmp_path / "none", tmp_path / "clip.mp4", "x")
 
 
 @pytest.mark.parametrize(
@@ -79,5 +119,5 @@ def test_the_longest_names(tmp_path):
     for expected in (251, 255, 3 * 81 + 4, 3 * 81 + 4):
         folder = module.result_folder(tmp_path, source)
         assert len(os.fsencode(folder.name)) == expected
-        folder.mkdir()
+        folder.touch()
     assert folder.name.endswith(" (3)")

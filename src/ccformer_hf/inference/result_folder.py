@@ -5,7 +5,9 @@ import itertools
 import json
 import os
 import re
+import shutil
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import asdict
 from pathlib import Path
 
@@ -13,7 +15,7 @@ import torch
 from transformers import PreTrainedModel
 
 from .. import __version__
-from ..atomic import cut_name
+from ..atomic import cut_name, temporary_name
 from ..model.inference_settings_ccformer import InferenceSettings
 from .results import FORMATS
 
@@ -35,26 +37,35 @@ def result_folder(output_dir: Path, source: Path) -> Path:
     numbered = (f"{cut_name(_usable(source.name), LONGEST_NAME - 12)} ({number})" for number in itertools.count(2))
     for name in itertools.chain(names, numbered):
         folder = output_dir / name
-        if not os.path.lexists(folder) or _is_result_of(folder, source):
+        if _is_free(folder) or _is_result_of(folder, source):
             return folder
     raise AssertionError("numbers do not end")
 
 
 def claim_folder(output_dir: Path, source: Path, made_with: str) -> Path:
-    """Takes the folder of `result_folder` for a result that is ready: made, empty and marked where it was free.
+    """Takes the folder of `result_folder` for a result that is ready: marked, and with nothing else in it where it was
+    free.
 
-    Of several processes that want a name at the same moment, one gets it.
+    Of several processes that want a name at the same moment, one gets it. The folder gets its name with the mark in
+    it: one that is killed leaves no folder that nobody's later run knows as its own.
     """
     while True:
         folder = result_folder(output_dir, source)
-        try:
-            folder.mkdir()
-        except FileExistsError:
-            if _is_result_of(folder, source):
-                return folder
-        else:
-            mark_result(folder, source, made_with)
+        if _is_result_of(folder, source):
             return folder
+        marked = temporary_name(folder)
+        marked.mkdir()
+        try:
+            mark_result(marked, source, made_with)
+            with suppress(OSError):  # there is none, or it is no longer empty
+                folder.rmdir()
+            os.rename(marked, folder)
+            return folder
+        except OSError:
+            if not os.path.lexists(folder):  # it is not that another process was faster
+                raise
+        finally:
+            shutil.rmtree(marked, ignore_errors=True)
 
 
 def mark_result(folder: Path, source: Path, made_with: str) -> None:
@@ -84,6 +95,16 @@ def made_with(source: Path, model: PreTrainedModel, settings: InferenceSettings,
 def _usable(name: str) -> str:
     name = name.strip(". ") or "video"
     return f"_{name}" if DEVICES.match(name) else name
+
+
+def _is_free(folder: Path) -> bool:
+    """Whether there is nothing of that name, or an empty folder: nothing is lost with it."""
+    if not os.path.lexists(folder):
+        return True
+    try:
+        return not folder.is_symlink() and not any(folder.iterdir())
+    except OSError:
+        return False
 
 
 def _is_result_of(folder: Path, source: Path) -> bool:
