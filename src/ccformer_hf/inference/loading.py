@@ -17,17 +17,17 @@ from ..model.modeling_ccformer import CCFormerForAudioVisualSegmentation
 from ..model.processing_ccformer import AudioVisualProcessor
 from . import model_folder
 from .model_folder import (
+    LONGEST_FAULT,
     MOST_GIGABYTES,
     check_model_folder,
     check_network,
-    check_pictures,
+    check_processor,
     does_not_fit,
     lacks_parts,
 )
 
 # Weights and settings; no code of a model is fetched, let alone run.
 HUB_FILES = [*model_folder.SETTINGS, model_folder.RECORD_FILE, "model*.safetensors", model_folder.INDEX]
-LONGEST_FAULT = 400  # characters of what another library says
 
 
 def load(
@@ -65,7 +65,7 @@ def load(
     with _told_in_one_line(folder):
         config = CCFormerConfig.from_pretrained(str(folder))
         processor = AudioVisualProcessor.from_pretrained(str(folder))
-        check_pictures(folder, processor)
+        check_processor(folder, processor)
         check_network(folder, config, most_gigabytes)
         loaded, report = CCFormerForAudioVisualSegmentation.from_pretrained(
             str(folder), config=config, output_loading_info=True, ignore_mismatched_sizes=True

@@ -12,6 +12,7 @@ from contextlib import contextmanager
 from pathlib import Path, PurePosixPath, PureWindowsPath
 from typing import Any
 
+import numpy as np
 import torch
 from safetensors import SafetensorError, safe_open
 from torch.nn.modules import module as hooks
@@ -23,6 +24,7 @@ from transformers import initialization as init
 from ..model.configuration_ccformer import CCFormerConfig
 from ..model.modeling_ccformer import CCFormerForAudioVisualSegmentation
 from ..model.processing_ccformer import AudioVisualProcessor
+from ..model.timing_ccformer import SAMPLING_RATE
 
 RECORD_FILE = "checkpoint.json"  # in a model folder: how the model was made, see `ccformer_hf.model_card`
 CONFIG, PROCESSOR = "config.json", "processor_config.json"
@@ -38,6 +40,7 @@ LARGEST_SETTINGS = 4 << 20  # bytes of a JSON file
 LARGEST_NUMBER = 1 << 16  # that may stand in a JSON file: layers, widths, points, ids
 MOST_PARTS = 20_000  # modules, parameters and buffers of a network
 MOST_QUERIES = 1024
+LONGEST_FAULT = 400  # characters of what another library says
 LARGEST_PICTURE = 2048  # pixels of a side of what the model sees
 # What config.json might say to have other code or other files loaded than the model's own.
 NO_BUSINESS = (
@@ -170,17 +173,33 @@ def does_not_fit(model: Any, part: str, found: Sequence[int], wanted: Sequence[i
     )
 
 
-def check_pictures(path: Path, processor: AudioVisualProcessor) -> None:
-    """Refuses a processor that makes pictures of more than `LARGEST_PICTURE` pixels a side.
+def check_processor(path: Path, processor: AudioVisualProcessor) -> None:
+    """Refuses a processor that makes pictures of more than `LARGEST_PICTURE` pixels a side, or that one black picture
+    and one second of silence cannot go through.
 
     Raises:
-        ValueError: names the setting.
+        ValueError: names the setting, where it is known.
     """
     for name in ("size", "crop_size", "pad_size"):
         sides = getattr(processor.image_processor, name, None)
         if sides is not None and max(side or 0 for side in dict(sides).values()) > LARGEST_PICTURE:
             raise ValueError(
                 f"{path / PROCESSOR}: {name} is {dict(sides)}, expected at most {LARGEST_PICTURE} pixels a side"
+            )
+    black, silence = np.zeros((1, 8, 8, 3), np.uint8), np.zeros(SAMPLING_RATE, np.float32)
+    try:
+        with np.errstate(all="ignore"):
+            inputs = processor(black, audio=silence, sampling_rate=SAMPLING_RATE, fps=1.0)
+    except Exception as error:  # whatever transformers, NumPy and PyTorch make of settings that are none
+        text = " ".join((str(error) or type(error).__name__).split())[:LONGEST_FAULT]
+        raise ValueError(
+            f"{path / PROCESSOR}: no picture can be made ready with its settings ({text}); copy or save it again"
+        ) from error
+    for name in ("pixel_values", "input_features"):
+        if not torch.isfinite(inputs[name]).all():
+            raise ValueError(
+                f"{path / PROCESSOR}: its settings make NaN or infinity of a black picture or of silence ({name}); "
+                "copy or save it again"
             )
 
 
