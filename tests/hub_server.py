@@ -262,7 +262,10 @@ class _Handler(BaseHTTPRequestHandler):
                 "gated": False,
             }
             facts |= {"disabled": False, "tags": [], "downloads": 0, "likes": 0}
-            return self._send(facts | {"siblings": [{"rfilename": path} for path in sorted(repository.trees[sha])]})
+            siblings = [
+                {"rfilename": path, "size": len(file[1])} for path, file in sorted(repository.trees[sha].items())
+            ]
+            return self._send(facts | {"siblings": siblings})
         if action == "tree":
             revision, _, folder = place.partition("/")
             sha = repository.resolve(revision)

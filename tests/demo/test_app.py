@@ -229,6 +229,14 @@ def test_eight_uploads_at_once_are_answered_and_not_mixed_up(server, tmp_path):
     assert server.megabytes() < before + 400
 
 
+def test_one_visitor_does_not_fill_the_line(client, tmp_path):
+    clip = handle_file(str(make_video(tmp_path / "clip.mp4", 6.0)))
+    jobs = [client.submit(clip, "none", None, 0.5, 0.5, api_name="/segment") for _ in range(6)]
+    told = [str(job.exception(300)) for job in jobs]
+    assert told.count("None") >= 4
+    assert any("You have 4 clips in line already; wait until one of them is done" in text for text in told)
+
+
 def refused(server, tmp_path, path, **arguments) -> str:
     """What the user is told; the page goes on."""
     client = Client(server.address, verbose=False, download_files=str(tmp_path / "downloads"))

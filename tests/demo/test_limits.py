@@ -18,7 +18,7 @@ def test_a_clip_within_the_limits_is_told_as_probe_tells_it(video):
 
 def test_the_limits_are_told_in_words():
     words = Limits(megabytes=7, seconds=11, shown=320, waiting=3, kept=600).in_words()
-    for part in ("7 MB", "11 seconds", "320 pixels", "3 may wait", "10 minutes"):
+    for part in ("7 MB", "11 seconds", "320 pixels", "3 may wait, 4 of one visitor", "10 minutes"):
         assert part in words
 
 

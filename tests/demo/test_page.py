@@ -68,7 +68,7 @@ def test_what_the_user_is_told(demo, video, tmp_path):
     with pytest.raises(gradio.Error, match="lasts 7 seconds, at most 5"):
         list(demo.analyse(str(make_video(tmp_path / "long.mp4", 7.0)), ""))
     with pytest.raises(gradio.Error, match="&lt;b&gt;: is not the name of a model on the Hub"):
-        demo.fetch("<b>")
+        list(demo.fetch("<b>"))
     with pytest.raises(gradio.Error, match="a/b: is not loaded here"):
         list(demo.analyse(str(video), "a/b"))
     *_, own = demo.analyse(str(video), "")

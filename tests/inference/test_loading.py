@@ -3,6 +3,8 @@ import shutil
 
 import pytest
 import torch
+from hub_server import Repository, lend_hub, running_hub
+from huggingface_hub import ModelInfo, constants
 from safetensors.torch import load_file, save_file
 
 from ccformer_hf.inference import loading as module
@@ -65,6 +67,7 @@ def test_a_model_of_the_hub_is_a_folder_that_is_fetched_first(folder, tmp_path, 
         return str(fetched)
 
     monkeypatch.setattr(module, "snapshot_download", download)
+    monkeypatch.setattr(module.HfApi, "model_info", lambda *_, **__: ModelInfo(id="me/model", siblings=[]))
     model, processor = load("me/model", "cpu")
     assert asked == [("me/model", [])] and processor.image_processor.size["height"] == 64
     assert (model.name_or_path, model.config._commit_hash) == ("me/model", "0a1b2c")
@@ -73,3 +76,22 @@ def test_a_model_of_the_hub_is_a_folder_that_is_fetched_first(folder, tmp_path, 
     (fetched / "config.json").write_text("[")
     with pytest.raises(OSError, match="config.json: is not a JSON file"):
         load("me/model")
+
+
+def test_a_model_of_the_hub_that_is_too_large_is_not_fetched(folder, tmp_path, monkeypatch):
+    files = {path.name: ("lfs", path.read_bytes()) for path in folder.iterdir()}
+    gigabytes = sum(len(files[name][1]) for name in files if name.endswith((".json", ".safetensors"))) / 1e9
+    with running_hub() as hub:
+        lend_hub(monkeypatch, hub.address, tmp_path / "cache")
+        hub.repositories["model", "me/model"] = Repository(False)
+        hub.repositories["model", "me/model"].commit({**files, "film.mp4": ("lfs", bytes(10**6))})
+        with pytest.raises(
+            ValueError, match=r"^me/model: has 0\.0 GB on the Hub, expected at most .* nothing was fetched"
+        ):
+            load("me/model", "cpu", most_gigabytes=gigabytes * 0.99)
+        assert not (tmp_path / "cache").exists()
+        load("me/model", "cpu", most_gigabytes=gigabytes * 1.01)
+    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)  # now it is in the cache
+    load("me/model", "cpu", most_gigabytes=gigabytes * 1.01)
+    with pytest.raises(OSError, match="^me/none: cannot be fetched from the Hub"):
+        load("me/none", "cpu")

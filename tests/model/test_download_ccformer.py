@@ -8,9 +8,8 @@ from ccformer_hf.model.media_ccformer import MediaError
 
 def test_a_file_is_fetched_piece_by_piece_and_keeps_its_age(tmp_path, monkeypatch):
     monkeypatch.setattr(download_ccformer, "DOWNLOAD_PIECE", 400)
-    shown = []
     with serving({"/a": bytes(1000)}) as address:
-        fetch(f"{address}/a", tmp_path / "a", 5.0, lambda *sizes: shown.append(sizes))
+        shown = list(fetch(f"{address}/a", tmp_path / "a", 5.0))
         with downloaded(f"{address}/a", 5.0) as path:
             assert path.read_bytes() == bytes(1000)
         assert not path.exists()
@@ -24,5 +23,5 @@ def test_a_file_that_is_too_large_is_not_fetched_to_its_end(tmp_path, monkeypatc
     with serving({"/a": bytes(2000), "/b": bytes(2000)}, {"/b": None}) as address:  # told of at the start, or not
         for name, most in (("a", 0), ("b", 800)):
             with pytest.raises(MediaError, match=f"^{address}/{name}: is larger than"):
-                fetch(f"{address}/{name}", tmp_path / name, 5.0)
+                list(fetch(f"{address}/{name}", tmp_path / name, 5.0))
             assert (tmp_path / name).stat().st_size <= most

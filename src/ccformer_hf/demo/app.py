@@ -28,6 +28,7 @@ from .analysis import DemoResult, Drawn, analyse, borrow_sound, predict_clip, ta
 from .charts import caption_html, knows_html, note_html, result_html, second_html, surest, table_html
 from .headers import SafeHeaders
 from .limits import MEGABYTE, ClipRefused, Limits, check_clip
+from .line import Line, LineRefused, Place, visitor_of
 from .models import DemoModel, Models
 
 TITLE = "What makes the sound?"
@@ -116,11 +117,15 @@ class Demo:
         models: the checkpoints.
         limits: what is taken.
         folder: for the results, a folder in it for each.
+
+    Attributes:
+        line: of the clips that wait for the model.
     """
 
     def __init__(self, models: Models, limits: Limits, folder: Path):
         self.models = models
         self.limits = limits
+        self.line = Line(limits.waiting, limits.waiting_each)
         self._root = folder
         # The arguments are pickled on ZeroGPU: names and numbers, not the model.
         self._predict_on_gpu = on_gpu(self._predict)
@@ -184,10 +189,10 @@ class Demo:
         with _model_errors_shown():
             return self.models.get(name)
 
-    def fetch(self, name: str) -> DemoModel:
-        """A checkpoint, from the Hub where it is not at hand."""
+    def fetch(self, name: str) -> Iterator[float | DemoModel]:
+        """A checkpoint, from the Hub where it is not at hand; see `Models.fetch`."""
         with _model_errors_shown():
-            return self.models.fetch(name)
+            yield from self.models.fetch(name)
 
     def _own_for(self, upload: str) -> str:
         """The drawn examples are for the checkpoint that knows drawings, where the demo has no other of its own."""
@@ -314,7 +319,9 @@ def make_app(models: Models, limits: Limits = Limits()) -> gr.Blocks:  # noqa: B
                 max_length=120,
                 elem_id="model-name",
             )
-            load = gr.Button("Load it", elem_id="load", size="sm")
+            with gr.Row():
+                load = gr.Button("Load it", elem_id="load", size="sm")
+                stop_loading = gr.Button("Stop", elem_id="stop-loading", size="sm")
 
         shown = [sound_caption, overlay, result, second, table, video_file, masks_file, json_file]
         compared = [comparison, before, changed_caption, changed, changed_result, changed_second]
@@ -359,7 +366,22 @@ def make_app(models: Models, limits: Limits = Limits()) -> gr.Blocks:  # noqa: B
                 progress(0.1 + 0.8 * step, desc="running the model")
             return finished
 
-        def run(upload, visit: Visit, threshold, opacity, progress=gr.Progress()):  # noqa: B008  Gradio's way
+        @contextmanager
+        def in_line(request: gr.Request) -> Iterator[Place]:
+            """A place in the line for one clip, until all of it is shown."""
+            visitor = visitor_of(request.client and request.client.host, request.session_hash)
+            try:
+                with demo.line.place(visitor) as place:
+                    yield place
+            except LineRefused as refusal:
+                raise _error(str(refusal)) from None
+
+        def waited(place: Place, progress: gr.Progress, outputs: int) -> Iterator[list]:
+            for before in place.wait():
+                progress(0, desc=f"in line: {before} before you")
+                yield [gr.skip()] * outputs
+
+        def run(upload, visit: Visit, threshold, opacity, request: gr.Request, progress=gr.Progress()):  # noqa: B008
             if upload is None:
                 _remove_results(visit)
                 yield [
@@ -370,26 +392,33 @@ def make_app(models: Models, limits: Limits = Limits()) -> gr.Blocks:  # noqa: B
                     Visit(visit.model),
                 ]
                 return
-            steps = demo.analyse(upload, visit.model)
-            finished = yield from watched(steps, progress, len(shown) + len(compared) + 2)
-            _remove_results(visit)
-            visit = Visit(visit.model, finished)
-            yield [*draw_own(visit, threshold, opacity, play=True), gr.Column(visible=True), *no_comparison, visit]
+            outputs = len(shown) + len(compared) + 2
+            with in_line(request) as place:
+                yield from waited(place, progress, outputs)
+                finished = yield from watched(demo.analyse(upload, visit.model), progress, outputs)
+                _remove_results(visit)
+                visit = Visit(visit.model, finished)
+                drawn = draw_own(visit, threshold, opacity, play=True)
+            yield [*drawn, gr.Column(visible=True), *no_comparison, visit]
 
-        def run_with(sound: str, upload, visit: Visit, threshold, opacity, progress):
+        def run_with(sound: str, upload, visit: Visit, threshold, opacity, request: gr.Request, progress):
             if visit.own is None:
                 raise _error("That result is no longer kept: press Run again")
-            finished = yield from watched(demo.analyse_again(visit.own, sound, upload), progress, len(compared) + 1)
-            if visit.changed is not None:
-                visit.changed.remove()
-            visit.changed = finished
-            yield [*draw_changed(visit, threshold, opacity), visit]
+            outputs = len(compared) + 1
+            with in_line(request) as place:
+                yield from waited(place, progress, outputs)
+                finished = yield from watched(demo.analyse_again(visit.own, sound, upload), progress, outputs)
+                if visit.changed is not None:
+                    visit.changed.remove()
+                visit.changed = finished
+                drawn = draw_changed(visit, threshold, opacity)
+            yield [*drawn, visit]
 
-        def muted(visit: Visit, threshold, opacity, progress=gr.Progress()):  # noqa: B008
-            yield from run_with(SILENT, None, visit, threshold, opacity, progress)
+        def muted(visit: Visit, threshold, opacity, request: gr.Request, progress=gr.Progress()):  # noqa: B008
+            yield from run_with(SILENT, None, visit, threshold, opacity, request, progress)
 
-        def swapped(upload, visit: Visit, threshold, opacity, progress=gr.Progress()):  # noqa: B008
-            yield from run_with(OTHER, upload, visit, threshold, opacity, progress)
+        def swapped(upload, visit: Visit, threshold, opacity, request: gr.Request, progress=gr.Progress()):  # noqa: B008
+            yield from run_with(OTHER, upload, visit, threshold, opacity, request, progress)
 
         def redraw(visit: Visit, threshold, opacity):
             own, changed = [[gr.skip()] * len(outputs) for outputs in (shown, compared)]
@@ -407,22 +436,32 @@ def make_app(models: Models, limits: Limits = Limits()) -> gr.Blocks:  # noqa: B
             both = [demo.second(result, index, threshold) for result in visit.results()]
             return both[0], both[1] if visit.changed else gr.skip(), visit
 
-        def use_model(name: str, visit: Visit):
-            model = demo.fetch(name)
-            visit.model = name
-            return knows_html(model), visit
+        def use_model(name: str, visit: Visit, progress=gr.Progress()):  # noqa: B008
+            progress(0, desc="fetching it")
+            for step in demo.fetch(name):
+                if isinstance(step, DemoModel):
+                    visit.model = name
+                    yield knows_html(step), visit
+                else:
+                    progress(step, desc="fetching it" if step < 1 else "loading it")
+                    yield gr.skip(), gr.skip()  # here the page may stop it
 
-        def segment(upload, sound: str, lender, threshold, opacity, visit: Visit):
-            *_, finished = demo.analyse(
-                upload, visit.model, {"own": OWN, "none": SILENT, "other": OTHER}[sound], lender
-            )
-            _remove_results(visit)
-            visit = Visit(visit.model, finished)
-            drawn = demo.draw(finished, threshold, opacity)
+        def segment(upload, sound: str, lender, threshold, opacity, visit: Visit, request: gr.Request):
+            with in_line(request) as place:
+                for _ in place.wait():
+                    pass
+                *_, finished = demo.analyse(
+                    upload, visit.model, {"own": OWN, "none": SILENT, "other": OTHER}[sound], lender
+                )
+                _remove_results(visit)
+                visit = Visit(visit.model, finished)
+                drawn = demo.draw(finished, threshold, opacity)
             return str(drawn.video), str(drawn.masks), drawn.segments, visit
 
         app.load(lambda: knows_html(demo.model("")), None, knows, api_visibility="private")
-        model_work = {"concurrency_id": "model", "concurrency_limit": 1, "api_visibility": "private"}
+        # Gradio's own line would be by time alone; all come in, and wait in ours.
+        line = {"concurrency_id": "model", "concurrency_limit": limits.waiting + 1}
+        model_work = {**line, "api_visibility": "private"}
         drawing = {"concurrency_id": "draw", "concurrency_limit": 2, "api_visibility": "private"}
         runs = [
             gr.on(
@@ -464,7 +503,8 @@ def make_app(models: Models, limits: Limits = Limits()) -> gr.Blocks:  # noqa: B
         )
         # In a line of its own: others' clips are worked on while a checkpoint comes in.
         fetching = {"concurrency_id": "fetch", "concurrency_limit": FETCHED_AT_ONCE, "api_visibility": "private"}
-        load.click(use_model, [model_name, visit], [knows, visit], **fetching)
+        loading = load.click(use_model, [model_name, visit], [knows, visit], show_progress_on=[knows], **fetching)
+        stop_loading.click(None, None, None, cancels=[loading])
 
         with gr.Column(visible=False):  # the interface for programs
             api_clip, api_lender = _clip_input(label="clip"), _clip_input(label="other clip")
@@ -479,8 +519,7 @@ def make_app(models: Models, limits: Limits = Limits()) -> gr.Blocks:  # noqa: B
             [*api_outputs, visit],
             api_name="segment",
             api_description="Lays masks over what sounds in a clip: overlay video, masks, what sounds when and where.",
-            concurrency_id="model",
-            concurrency_limit=1,
+            **line,
         )
     return app.queue(max_size=limits.waiting, default_concurrency_limit=2)
 

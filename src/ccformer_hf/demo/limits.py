@@ -25,6 +25,7 @@ class Limits:
         shown: longer side of the picture in pixels that the demo works with; larger ones are scaled down.
         reading: seconds that it may take to read all pictures of the file.
         waiting: clips that may wait in line.
+        waiting_each: of one visitor, with the one that is worked on; see `Line`.
         kept: seconds after which a result is removed.
     """
 
@@ -35,6 +36,7 @@ class Limits:
     shown: int = 640
     reading: int = 300
     waiting: int = 16
+    waiting_each: int = 4
     kept: int = 3600
 
     def in_words(self) -> str:
@@ -42,7 +44,7 @@ class Limits:
         return (
             f"A clip has at most {self.megabytes} MB and {self.seconds} seconds; "
             f"pictures larger than {self.shown} pixels are scaled down to that. "
-            f"Clips are worked on one after the other, {self.waiting} may wait. "
+            f"Clips are worked on one after the other, {self.waiting} may wait, {self.waiting_each} of one visitor. "
             f"Everything is removed after {self.kept // 60} minutes."
         )
 

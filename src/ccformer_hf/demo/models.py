@@ -3,17 +3,19 @@
 import re
 import threading
 from collections import OrderedDict
+from collections.abc import Iterator
 from dataclasses import dataclass
-from fnmatch import fnmatch
 from pathlib import Path
 
-from huggingface_hub import HfApi, snapshot_download
+from huggingface_hub import HfApi, hf_hub_url
 from huggingface_hub.errors import HFValidationError, HTTPError, RepositoryNotFoundError
 
 from ..atomic import scratch_folder
 from ..checkpoints import BUILT_IN_MODELS, DEFAULT_MODEL
-from ..inference.loading import HUB_FILES, load, trained_on
-from ..inference.model_folder import frame_cost
+from ..inference.loading import HUB_TIMEOUT, hub_files, load, trained_on
+from ..inference.model_folder import frame_cost, is_plain
+from ..model.download_ccformer import fetch
+from ..model.media_ccformer import MediaError
 from ..model.modeling_ccformer import CCFormerForAudioVisualSegmentation
 from ..model.processing_ccformer import AudioVisualProcessor
 
@@ -81,8 +83,12 @@ class Models:
             raise ValueError(f"{name}: is not loaded here, or no longer; load it as another checkpoint")
         return loaded
 
-    def fetch(self, name: str) -> DemoModel:
+    def fetch(self, name: str) -> Iterator[float | DemoModel]:
         """The checkpoint `name` as in `get`, or any public one of the Hub by its id.
+
+        Returns:
+            An iterator over the share of its files that is there, 0..1, and the checkpoint at the end. Closing it
+            early ends the download.
 
         Raises:
             OSError: where it is not on the Hub, or not whole.
@@ -90,17 +96,19 @@ class Models:
         """
         name = name.strip()
         if name in ("", self.own, *BUILT_IN_MODELS) or self._at_hand(name):
-            return self.get(name)
-        with scratch_folder("ccformer-model") as scratch:
-            folder = _from_hub(name, scratch)
+            yield self.get(name)
+            return
+        with scratch_folder("ccformer-model") as folder:
+            yield from _from_hub(name, folder)
             try:
                 with self._loading:
                     model, processor = load(folder, self._device, MOST_GIGABYTES)
                     _check_cost(name, model, processor)
-                    return self._keep(name, model, processor)
+                    loaded = self._keep(name, model, processor)
             except (OSError, ValueError) as error:
                 # The name instead of the folder, of which its users know nothing.
                 raise type(error)(str(error).replace(str(folder), name)) from None
+        yield loaded
 
     def _at_hand(self, name: str) -> DemoModel | None:
         with self._lock:
@@ -119,21 +127,30 @@ class Models:
         return loaded
 
 
-def _from_hub(name: str, folder: Path) -> Path:
-    """Fetches a public checkpoint that a user named: without the host's login, and never from a folder here."""
+def _from_hub(name: str, folder: Path) -> Iterator[float]:
+    """Fetches a public checkpoint that a user named: without the host's login, and never from a folder here.
+
+    Piece by piece, as the Hub's own client could not be stopped in between; tells the share that is there.
+    """
     if not HUB_ID.fullmatch(name):
         raise ValueError(f"{name}: is not the name of a model on the Hub; expected owner/name")
     try:
-        files = HfApi(token=False).model_info(name, files_metadata=True, timeout=20).siblings
-        gigabytes = sum(file.size or 0 for file in files if any(fnmatch(file.rfilename, p) for p in HUB_FILES)) / 1e9
-        if gigabytes > MOST_GIGABYTES:
-            raise ValueError(f"{name}: has {gigabytes:.1f} GB, at most {MOST_GIGABYTES} GB can be loaded here")
-        return Path(snapshot_download(name, local_dir=folder, allow_patterns=HUB_FILES, token=False))
+        info = HfApi(token=False).model_info(name, files_metadata=True, timeout=HUB_TIMEOUT)
+        sizes = {file: size for file, size in hub_files(info).items() if is_plain(file)}
+        whole, before = sum(sizes.values()), 0
+        if whole > MOST_GIGABYTES * 1e9:
+            raise ValueError(f"{name}: has {whole / 1e9:.1f} GB, at most {MOST_GIGABYTES} GB can be loaded here")
+        for file, size in sizes.items():
+            for there, _ in fetch(hf_hub_url(name, file, revision=info.sha), folder / file, HUB_TIMEOUT):
+                if there > size:
+                    raise OSError(f"{file} is larger than announced")
+                yield (before + there) / whole
+            before += size
     except HFValidationError:
         raise ValueError(f"{name}: is not the name of a model on the Hub; expected owner/name") from None
     except RepositoryNotFoundError:  # gated ones too
         raise OSError(f"{name}: there is no such public model on the Hub; check the name") from None
-    except (HTTPError, OSError) as error:
+    except (HTTPError, MediaError, OSError) as error:
         raise OSError(f"{name}: cannot be fetched from the Hub ({type(error).__name__}); try again later") from None
 
 

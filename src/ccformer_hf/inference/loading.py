@@ -3,10 +3,11 @@
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
+from fnmatch import fnmatch
 from pathlib import Path
 
 import torch
-from huggingface_hub import snapshot_download
+from huggingface_hub import HfApi, ModelInfo, snapshot_download
 from huggingface_hub.errors import HTTPError
 from safetensors import SafetensorError
 
@@ -28,6 +29,7 @@ from .model_folder import (
 
 # Weights and settings; no code of a model is fetched, let alone run.
 HUB_FILES = [*model_folder.SETTINGS, model_folder.RECORD_FILE, "model*.safetensors", model_folder.INDEX]
+HUB_TIMEOUT = 20.0  # s without an answer of the Hub
 
 
 def load(
@@ -42,7 +44,8 @@ def load(
             wrote; or a Hub id (`owner/name`).
         device: `"cpu"`, `"cuda"`, `"cuda:1"`, ..., `"mps"`, or `"auto"`: a CUDA GPU where there is one; of several
             processes that a launcher started, each has its own (`LOCAL_RANK`).
-        most_gigabytes: that the weights may have, each 1e9 bytes.
+        most_gigabytes: that the weights may have, each 1e9 bytes; on the Hub all files together, before any of them is
+            fetched.
 
     Raises:
         OSError: where there is no such model, or a part of it is missing or damaged.
@@ -53,7 +56,7 @@ def load(
     folder = Path(model_place(str(model)))
     is_hub_id = isinstance(model, str) and model.count("/") == 1 and not model.startswith((".", "/", "~"))
     if is_hub_id and not folder.exists():
-        folder = _fetch(model)
+        folder = _fetch(model, most_gigabytes)
     elif not folder.is_dir():
         raise FileNotFoundError(
             f"{model}: {folder} is missing, which ships with the package; install it again"
@@ -81,8 +84,28 @@ def load(
     return loaded.to(place).eval(), processor
 
 
-def _fetch(model: str) -> Path:
-    """The folder with the files of a model on the Hub; its code is not fetched."""
+def hub_files(info: ModelInfo) -> dict[str, int]:
+    """What `load` takes of a model on the Hub: bytes by name.
+
+    Args:
+        info: what the Hub says of it, with `files_metadata`.
+    """
+    names = {file.rfilename: file.size or 0 for file in info.siblings or ()}
+    return {name: size for name, size in names.items() if any(fnmatch(name, pattern) for pattern in HUB_FILES)}
+
+
+def _fetch(model: str, most_gigabytes: float) -> Path:
+    """The folder with the files of a model on the Hub; no code is fetched, and nothing where it is too large."""
+    try:
+        info = HfApi().model_info(model, files_metadata=True, timeout=HUB_TIMEOUT)
+        gigabytes = sum(hub_files(info).values()) / 1e9
+    except (HTTPError, OSError, ValueError):
+        gigabytes = 0.0  # the Hub cannot be asked: what follows takes the model from the cache, or says why
+    if gigabytes > most_gigabytes:
+        raise ValueError(
+            f"{model}: has {gigabytes:.1f} GB on the Hub, expected at most {most_gigabytes:g} GB; nothing was "
+            "fetched; if it is meant to be so large, load it with load(..., most_gigabytes=...)"
+        )
     try:
         return Path(snapshot_download(model, allow_patterns=HUB_FILES))
     except (HTTPError, OSError, ValueError) as error:

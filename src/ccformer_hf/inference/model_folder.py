@@ -131,7 +131,7 @@ def weight_files(path: Path) -> list[Path]:
         names = sorted(set(read_settings(index)["weight_map"].values()))
     except (LookupError, TypeError, AttributeError):
         raise OSError(fault) from None
-    plain = [name for name in names if isinstance(name, str) and name.endswith(".safetensors") and _is_plain(name)]
+    plain = [name for name in names if isinstance(name, str) and name.endswith(".safetensors") and is_plain(name)]
     if not names or plain != names:
         raise OSError(fault)
     return [path / name for name in names]
@@ -319,7 +319,7 @@ def _leaves(settings: dict[str, Any]) -> Iterator[tuple[str, Any]]:
             yield name, value
 
 
-def _is_plain(name: str) -> bool:
+def is_plain(name: str) -> bool:
     """Whether a name is that of a file in the folder itself, on any system."""
     return name not in ("", ".", "..") and PurePosixPath(name).name == name == PureWindowsPath(name).name
 

@@ -71,7 +71,8 @@ def video_file(video: str, folder: Path) -> Iterator[Path]:
                 _read_standard_input(path)
             else:
                 with _bar(path.name) as bar:
-                    fetch(video, path, TIMEOUT, bar.show)
+                    for size, announced in fetch(video, path, TIMEOUT):
+                        bar.show(size, announced)
             yield path
     elif "://" in video:
         raise MediaError(f"{video}: cannot be fetched from there; expected a file, or an address of http, https or hf")

@@ -4,7 +4,7 @@ import http.client
 import os
 import urllib.error
 import urllib.request
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from email.utils import parsedate_to_datetime
 from pathlib import Path
@@ -31,21 +31,23 @@ def downloaded(address: str, timeout: float) -> Iterator[Path]:
     with TemporaryDirectory(prefix="ccformer-") as folder:
         path = Path(folder) / "video"
         try:
-            fetch(address, path, timeout)
+            for _ in fetch(address, path, timeout):
+                pass
             yield path
         except MediaError as error:
             raise MediaError(str(error).replace(str(path), address)) from None
 
 
-def fetch(
-    address: str, path: Path, timeout: float, show: Callable[[int, int], object] = lambda size, announced: None
-) -> None:
+def fetch(address: str, path: Path, timeout: float) -> Iterator[tuple[int, int]]:
     """Writes the file behind an http(s) address to `path`, as old as the server says that it is.
 
     Args:
         address, timeout: see `downloaded`.
         path: of the new file.
-        show: is told, after each piece, how many bytes are there and how many there will be (0: not known).
+
+    Returns:
+        An iterator that fetches a piece at a time: how many bytes are there, and how many there will be (0: not
+        known). Closing it early ends the download.
 
     Raises:
         MediaError: where it cannot be fetched whole, or is larger than 4 GiB.
@@ -59,7 +61,7 @@ def fetch(
             while max(size, announced) <= LARGEST_DOWNLOAD and (piece := answer.read(DOWNLOAD_PIECE)):
                 file.write(piece)
                 size += len(piece)
-                show(size, announced)
+                yield size, announced
         if changed:
             seconds = parsedate_to_datetime(changed).timestamp()
             os.utime(path, (seconds, seconds))
