@@ -17,6 +17,8 @@ from pathlib import Path
 TESTS = Path(__file__).resolve().parents[1]
 for place in (TESTS, TESTS.parent / "src"):
     sys.path.insert(0, str(place))
+# The process that the cases are forked from is told by the variable alone.
+os.environ["PYTHONPATH"] = os.pathsep.join(sys.path[:2] + [os.environ.get("PYTHONPATH", "")])
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 import numpy as np  # noqa: E402
@@ -24,7 +26,10 @@ from robustness import kills, samples, trials  # noqa: E402
 from robustness.mutations import copy_mutated  # noqa: E402
 
 SERVER = multiprocessing.get_context("forkserver")
-SERVER.set_forkserver_preload(["robustness.trials", "ccformer_hf.hub", "ccformer_hf.training.loop"])
+# All that a trial imports: a case takes a fraction of a second, and importing it ten times that.
+PRELOADED = ["robustness.kills", "ccformer_hf.hub", "ccformer_hf.data.check", "ccformer_hf.data.convert"]
+PRELOADED += ["ccformer_hf.data.composing.rows", "ccformer_hf.inference.segmenting", "ccformer_hf.training.loop"]
+SERVER.set_forkserver_preload(PRELOADED)
 
 
 def main() -> int:
