@@ -64,6 +64,7 @@ ENTRY = PLAN["ms3"]
 @pytest.mark.parametrize(
     "plan",
     [
+        json.dumps({"ms3_": PLAN["ms3"]}),
         "[1]",
         "{",
         "[" * 100_000,

@@ -7,11 +7,10 @@ OUT/README.md                            the dataset card; `datasets.load_datase
 
 import json
 import os
-import re
 from pathlib import Path
 from typing import Any
 
-from .avsbench import SPLITS
+from .avsbench import ALL_SETTINGS, SPLITS
 
 PLAN_FILE = "shards.json"
 LARGEST_PLAN = 1 << 24  # bytes
@@ -53,7 +52,7 @@ def _check_plan(plan: Any) -> None:
 
     expect(isinstance(plan, dict), "settings by name")
     for setting, entry in plan.items():
-        expect(re.fullmatch(r"\w+", setting) is not None, "the name of a setting")
+        expect(setting in ALL_SETTINGS, f"{', '.join(ALL_SETTINGS)} as names of settings")
         expect(isinstance(entry, dict) and entry.keys() == {"class_names", "clips_per_shard"}, f"the two of {setting}")
         names, splits = entry["class_names"], entry["clips_per_shard"]
         expect(isinstance(names, list) and all(isinstance(name, str) for name in names), "names of classes")
