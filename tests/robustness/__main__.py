@@ -25,6 +25,8 @@ import numpy as np  # noqa: E402
 from robustness import kills, samples, trials  # noqa: E402
 from robustness.mutations import copy_mutated  # noqa: E402
 
+from ccformer_hf.stop_signals import stopped_by_signals  # noqa: E402
+
 SERVER = multiprocessing.get_context("forkserver")
 # All that a trial imports: a case takes a fraction of a second, and importing it ten times that.
 PRELOADED = ["robustness.kills", "ccformer_hf.hub", "ccformer_hf.data.check", "ccformer_hf.data.convert"]
@@ -38,7 +40,7 @@ def main() -> int:
     parser.add_argument("--cases", type=int, default=100)
     parser.add_argument("--seed", type=int, default=0)
     options = parser.parse_args()
-    with tempfile.TemporaryDirectory(prefix="ccformer-robustness-") as folder:
+    with stopped_by_signals(), tempfile.TemporaryDirectory(prefix="ccformer-robustness-") as folder:
         if options.kind == "kills":
             return kills.run(Path(folder), options.cases, options.seed)
         return run(Path(folder), options.kind, options.cases, options.seed)
