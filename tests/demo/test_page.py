@@ -5,6 +5,7 @@ import time
 from functools import partial
 
 import gradio
+import httpx
 import planted
 import pytest
 from gradio_client import Client, handle_file
@@ -14,6 +15,7 @@ from ccformer_hf.checkpoints import DEFAULT_MODEL
 from ccformer_hf.demo import app as module
 from ccformer_hf.demo.app import EXAMPLES, OTHER, OWN, SILENT, Demo, launch
 from ccformer_hf.demo.limits import Limits
+from ccformer_hf.demo.line import Line
 from ccformer_hf.demo.models import Models
 from ccformer_hf.inference import contained_media
 from ccformer_hf.stop_signals import Stopped
@@ -124,6 +126,37 @@ def test_each_stop_signal_is_as_ctrl_c(monkeypatch, number):
     monkeypatch.setattr(module, "Models", lambda name: signal.raise_signal(number))
     with pytest.raises(Stopped, match=signal.Signals(number).name):
         launch("any")
+
+
+def test_who_closes_the_page_is_out_of_the_line(folder, video, tmp_path, monkeypatch):
+    monkeypatch.setenv("GRADIO_TEMP_DIR", "restored at the end")
+    monkeypatch.setattr(module.tempfile, "mkdtemp", partial(tempfile.mkdtemp, dir=tmp_path))
+    line = Line(16, 4)
+    monkeypatch.setattr(module, "Line", lambda *_: line)
+    api = launch(str(folder), block=False) + "gradio_api/"
+    page = {"session_hash": "a page"}
+
+    def in_line(count: int) -> bool:
+        end = time.monotonic() + 60
+        while len(line._all()) != count and time.monotonic() < end:
+            time.sleep(0.1)
+        return len(line._all()) == count
+
+    try:
+        with line.place("another visitor") as at_work:
+            assert line.before(at_work) == 0
+            settings = httpx.get(api.replace("gradio_api/", "config"), timeout=60).json()
+            (again,) = [part["id"] for part in settings["components"] if part["props"].get("elem_id") == "again"]
+            (run,) = [entry["id"] for entry in settings["dependencies"] if [again, "click"] in entry["targets"]]
+            (clip,) = httpx.post(f"{api}upload", files={"files": ("clip.mp4", video.read_bytes())}, timeout=60).json()
+            data = [{"path": clip, "meta": {"_type": "gradio.FileData"}}, None, 0.5, 0.5]
+            httpx.post(f"{api}queue/join", json={"data": data, "fn_index": run, **page}, timeout=60)
+            with httpx.stream("GET", f"{api}queue/data", params=page, timeout=60) as answers:
+                assert any("in line: 1 before you" in answer for answer in answers.iter_lines())
+                assert in_line(2)
+            assert in_line(1)
+    finally:
+        gradio.close_all()
 
 
 def test_uploads_and_results_are_removed_in_time(folder, video, tmp_path, monkeypatch):
