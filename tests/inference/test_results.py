@@ -9,13 +9,13 @@ import av
 import numpy as np
 import planted
 import pytest
-from made_media import SIZE, SoundTrack, VideoTrack, make_video, write_media
+from made_media import SIZE, SoundTrack, VideoTrack, frames_with_alpha, make_video, write_media
 from PIL import Image
 
 from ccformer_hf.inference import contained_media, segmenting
 from ccformer_hf.inference import results as module
 from ccformer_hf.inference.following import FollowedFrame
-from ccformer_hf.inference.results import FORMATS
+from ccformer_hf.inference.results import FORMATS, USUAL_FORMATS
 from ccformer_hf.inference.segmenting import iter_segments, segment_video
 from ccformer_hf.inference.segments_json import readable_name
 from ccformer_hf.inference.visualize import PALETTE, YuvOverlay
@@ -31,6 +31,10 @@ def names(folder: Path) -> list[str]:
     return sorted(item.name for item in folder.iterdir() if not item.name.startswith("."))
 
 
+def usual_files() -> list[str]:
+    return sorted(FORMATS[name] for name in USUAL_FORMATS)
+
+
 @pytest.fixture(scope="module")
 def result(loaded, video, threshold, tmp_path_factory):
     return segment_video(video, tmp_path_factory.mktemp("out") / "deep" / "er", loaded, threshold=threshold)
@@ -38,7 +42,7 @@ def result(loaded, video, threshold, tmp_path_factory):
 
 def test_the_four_outputs(result, video, loaded, threshold):
     assert result.folder.name == "clip"
-    assert names(result.folder) == sorted(FORMATS.values())
+    assert names(result.folder) == usual_files()
     made, source = probe(result.video), probe(video)
     assert (made.width, made.height) == SIZE
     assert abs(made.duration - source.duration) <= 1 / source.fps
@@ -141,6 +145,35 @@ def test_overlay_and_masks_of_every_frame_agree(loaded, video, tmp_path, monkeyp
         assert (left > 5 * right) if number % 2 == 0 else (right > 5 * left)
 
 
+def test_the_video_cut_out_and_what_sounds_when(loaded, tmp_path, monkeypatch):
+    """The left half sounds from 0.5 s on."""
+
+    def from_half_on(time):
+        class_map = np.zeros((64, 96), dtype=np.uint8)
+        class_map[:, :48] = 3 * (time > 0.45)
+        return class_map
+
+    video = write_media(tmp_path / "clip.mkv", VideoTrack(size=SIZE, times=[0, 0.3, 0.5, 0.8]))
+    monkeypatch.setattr(segmenting, "follow", finding(from_half_on, {3: 0.9}))
+    frame_record = module.frame_record
+    monkeypatch.setattr(module, "frame_record", lambda look, names: _only_marked(frame_record(look, names)))
+    result = segment_video(video, tmp_path / "out", loaded, formats=["matte", "csv", "srt", "vtt"])
+    assert names(result.folder) == ["matte.webm", "sounds.csv", "sounds.srt", "sounds.vtt"]
+    assert (result.video, result.json) == (None, None)
+    cut_out = frames_with_alpha(result.matte)
+    assert [time for time, _ in cut_out] == pytest.approx([0, 0.3, 0.5, 0.8], abs=0.002)
+    for time, alpha in cut_out:
+        assert ((alpha[:, :44] > 200) == (time > 0.45)).all() and (alpha[:, 52:] < 50).all()
+    start, *_ = result.csv.read_text().splitlines()[1].split(",")
+    assert result.srt.read_text().startswith(f"1\n00:00:{float(start):06.3f} -->".replace(".", ","))
+    assert result.vtt.read_text().splitlines()[3] == "drum"
+
+
+def _only_marked(record):
+    record["sounding"] = [entry for entry in record["sounding"] if entry["area"]]
+    return record
+
+
 def test_frames_without_a_mask_go_to_the_encoder_as_they_were_decoded(loaded, video, tmp_path, monkeypatch):
     written = []
     write = module.VideoWriter.write_yuv
@@ -193,7 +226,7 @@ def test_a_name_that_is_no_utf8_and_one_that_is_long(loaded, tmp_path):
             os.fsdecode(os.fsencode(tmp_path) + b"/" + name + b".mp4")
         )
         result = segment_video(path, tmp_path / "out", loaded)
-        assert os.fsencode(result.folder.name) == name and names(result.folder) == sorted(FORMATS.values())
+        assert os.fsencode(result.folder.name) == name and names(result.folder) == usual_files()
         file = json.loads(result.json.read_text(encoding="utf-8"))["source"]["file"]
         assert file == ("caf\\xe9.mp4" if name[:3] == b"caf" else path.name)
     assert readable_name("a/line\nand \x1b[31mred.mp4") == "line\\nand \\x1b[31mred.mp4"
