@@ -19,9 +19,19 @@ from ..model.media_ccformer import MediaInfo
 from .captions import csv_text, srt_text, vtt_text
 from .contained_media import iter_yuv_frames, loudness
 from .following import FollowedFrame
-from .segments_json import FrameRecord, Segments, frame_record, names_by_id
+from .segments_json import FrameRecord, Segments, add_objects, look_record, names_by_id
 from .video_writer import VideoWriter
-from .visualize import PALETTE, Bar, Tile, YuvOverlay, clock, contact_sheet, distinct_names, timeline_picture
+from .visualize import (
+    PALETTE,
+    Bar,
+    Tile,
+    YuvOverlay,
+    clock,
+    contact_sheet,
+    distinct_names,
+    objects_apart,
+    timeline_picture,
+)
 
 # What can be written, and the name of each in the folder of a video.
 FORMATS = {
@@ -39,6 +49,7 @@ USUAL_FORMATS = ("video", "masks", "json", "sheet")
 # Which masks are written as PNGs: those of the looks, which `segments.json` describes, or those of all frames.
 MASKS = ("looks", "every-frame")
 EVERY_FRAME = ".every-frame"  # folder of the masks of all frames, while the overlay is drawn from them
+OBJECTS = ".objects"  # and of their objects, numbers in 16 bits, where several of a class are marked
 SHEET_FRAMES = 12
 THUMBNAIL = 480  # longest side in pixels
 LOUDNESS_PARTS = 1200
@@ -51,7 +62,7 @@ def write_masks(
     every: bool,
     on_progress: Callable[[int], object] = lambda looks: None,
 ) -> None:
-    """Writes masks as they come, and adds the record of each look to `segments`; what follows is made from both.
+    """Writes masks as they come, and adds looks and objects to `segments`; what follows is made from both.
 
     Args:
         folder: to write into; here and below the names are those of `FORMATS`.
@@ -60,18 +71,22 @@ def write_masks(
         every: whether the masks of all frames go to `EVERY_FRAME` too.
         on_progress: called with a number of looks that are ready.
     """
-    masks, moving = folder / FORMATS["masks"], folder / EVERY_FRAME
+    masks, moving, objects = folder / FORMATS["masks"], folder / EVERY_FRAME, folder / OBJECTS
     masks.mkdir()
     if every:
         moving.mkdir()
+        objects.mkdir()
     names = names_by_id(segments)
     for number, frame in enumerate(frames):
         if every:
             _save_mask(moving / f"{number:06d}.png", frame.class_map)
+            if frame.object_map is not None:
+                Image.fromarray(frame.object_map).save(objects / f"{number:06d}.png", compress_level=1)
         for look in frame.looks:
             _save_mask(masks / f"{look.index:06d}.png", look.class_map)
-            segments["frames"].append(frame_record(look, names))
+            segments["frames"].append(look_record(look, names))
             on_progress(1)
+    add_objects(segments)
 
 
 def keep_masks(folder: Path, which: str | None) -> None:
@@ -81,8 +96,9 @@ def keep_masks(folder: Path, which: str | None) -> None:
         shutil.rmtree(masks)
     if which == "every-frame":
         moving.rename(masks)
-    elif moving.exists():
-        shutil.rmtree(moving)
+    for temporary in (moving, folder / OBJECTS):
+        if temporary.exists():
+            shutil.rmtree(temporary)
 
 
 def write_overlay(
@@ -108,7 +124,12 @@ def write_overlay(
     with VideoWriter(folder / FORMATS["video"], info.width, info.height, info.fps, sound_from, colours) as video:
         for time, frame, mask in _with_masks(folder, frames, segments, on_progress):
             class_map, ids = _read_mask(mask)
-            if ids:
+            objects = folder / OBJECTS / mask.name
+            if objects.exists():
+                with Image.open(objects) as image:
+                    told_apart = objects_apart(class_map, np.array(image), segments["objects"], names)
+                YuvOverlay(told_apart.ids, colours, opacity, told_apart.names, told_apart.palette).draw_on(frame)
+            elif ids:
                 legend = {class_id: names[class_id] for class_id in ids}
                 YuvOverlay(class_map, colours, opacity, legend).draw_on(frame)
             video.write_yuv(frame, time)
