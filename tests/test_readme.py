@@ -11,7 +11,16 @@ from PIL import Image
 
 from ccformer_hf import __version__
 from ccformer_hf.data.synthetic.clips import write_synthetic_set
-from ccformer_hf.inference.segments_json import FrameRecord, ModelInfo, Segments, SoundingRecord, SourceRecord
+from ccformer_hf.inference.rle import Rle
+from ccformer_hf.inference.segments_json import (
+    FrameRecord,
+    ModelInfo,
+    ObjectRecord,
+    SeenRecord,
+    Segments,
+    SoundingRecord,
+    SourceRecord,
+)
 
 ROOT = Path(__file__).parents[1]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
@@ -100,7 +109,7 @@ def test_pictures_and_links_exist(page):
 
 def test_the_page_of_outputs_names_every_key():
     told = set(re.findall(r"`(\w+)`", (ROOT / "docs" / "output.md").read_text()))
-    for record in (Segments, ModelInfo, SourceRecord, FrameRecord, SoundingRecord):
+    for record in (Segments, ModelInfo, SourceRecord, ObjectRecord, FrameRecord, SoundingRecord, SeenRecord, Rle):
         assert set(record.__annotations__) <= told, record
 
 

@@ -165,7 +165,8 @@ def test_timeline_draws_a_bar_where_the_class_sounds():
     gutter = columns.min()
     quarter = (600 - 1 - gutter) / 4
     assert abs(columns.max() - (gutter + quarter)) <= 3
-    half = picture[row, round(gutter + 3.5 * quarter)]
+    half, above = picture[row + 18, round(gutter + 3.5 * quarter)], picture[row + 2, round(gutter + 3.5 * quarter)]
+    assert (above == (243, 244, 246)).all()  # half as high as a bar of score 1
     assert np.abs(half - (PALETTE[2] + np.array([243.0, 244, 246])) / 2).max() <= 1
     assert (picture[row, round(gutter + 2.2 * quarter)] == (243, 244, 246)).all()
 

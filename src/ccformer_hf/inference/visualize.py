@@ -369,7 +369,7 @@ def timeline_picture(
     """What sounds when: the loudness of the sound, one row per class that ever sounds, and an axis in seconds.
 
     Args:
-        bars: one per class and step; the opacity of a bar is its score.
+        bars: one per class and step; height and opacity of a bar are its score.
         names: class id -> name, for every class in `bars`; rows follow this order.
         duration: of the clip in seconds.
         loudness: root mean square of the sound in equal parts of the clip, `(N,)`, 1 = full scale; None: no sound
@@ -418,7 +418,9 @@ def timeline_picture(
         # A gap of a pixel tells the steps apart where there is room.
         right = max(left, right - 1 if right - left < 6 else right - 2)
         colour = np.array(TRACK) + bar.score * (PALETTE[bar.class_id] - np.array(TRACK, dtype=np.float64))
-        draw.rectangle([left, upper, right, upper + ROW - 1], fill=tuple(int(part) for part in colour.round()))
+        height = max(2, round(bar.score * ROW))
+        box = [left, upper + ROW - height, right, upper + ROW - 1]
+        draw.rectangle(box, fill=tuple(int(part) for part in colour.round()))
     if not rows:
         draw.text((gutter, top + ROW / 2), "nothing above the threshold", fill=GREY, font=font, anchor="lm")
 
