@@ -197,7 +197,7 @@ def test_objects_of_one_class_are_told_apart_in_the_overlay(loaded, video, tmp_p
     _, after = next(iter_frames(result.video))
     change = (after.astype(int) - before)[28:52]
     left, right = change[:, 14:34].mean((0, 1)), change[:, 62:82].mean((0, 1))
-    assert np.abs(left - right).max() > 25  # the second is lighter
+    assert np.abs(left - right).max() > 25  # the second is darker
     assert names(result.folder) == ["overlay.mp4", "segments.json"]
     assert not [item for item in result.folder.iterdir() if item.name.startswith(".") and item.name != ".source"]
 

@@ -277,7 +277,7 @@ def test_objects_of_one_class_get_shades_of_its_colour_and_their_numbers():
     assert ((found.ids > 0) == (class_map > 0)).all()
     assert found.palette[1].tolist() == found.palette[4].tolist() == PALETTE[3].tolist()
     assert found.palette[2].tolist() == PALETTE[1].tolist()
-    assert found.palette[3].tolist() == np.round(PALETTE[3] * 0.55).tolist()  # the third of its class: darker
+    assert found.palette[3].tolist() == np.round((PALETTE[3] + 255.0) / 2).tolist()  # the third of its class: lighter
 
 
 def test_a_palette_of_its_own_is_drawn():

@@ -71,6 +71,19 @@ def test_objects_are_taken_along_and_forgotten_at_a_cut():
     assert numbers.number([(1, square(14))]) == [2]
 
 
+def test_objects_that_come_to_touch_are_still_two():
+    numbers = ObjectNumbers()
+    assert numbers.number(numbers.apart([(1, square(2)), (1, square(12))])) == [1, 2]
+    both = square(2) | square(8) | square(12)
+    first, second = numbers.apart([(1, both)])
+    assert numbers.number([first, second]) == [1, 2]
+    assert (first[1] | second[1] == both).all() and not (first[1] & second[1]).any()
+    assert first[1][:, :10].sum() == first[1].sum()  # halfway between 7 and 12
+    assert len(numbers.apart([(2, both)])) == 1  # another class
+    assert numbers.number([(1, square(12))]) == [2]
+    assert len(numbers.apart([(1, both)])) == 1  # one of them was silent just now
+
+
 def test_those_seen_last_are_remembered(monkeypatch):
     monkeypatch.setattr(module, "REMEMBERED", 2)
     numbers = ObjectNumbers()

@@ -140,7 +140,7 @@ def _segmented(
         return np.zeros(look.size, np.uint8), {}, []
     maps = guided(carried(probabilities[ids], _still(small)), small)
     found, scores = class_map(maps, ids, look.size, threshold)
-    parts = small_regions(found, small.shape[:2])
+    parts = numbers.apart(small_regions(found, small.shape[:2]))
     objects = [
         SeenObject(number, class_id, float(maps[ids.index(class_id)][mask].mean()), mask)
         for number, (class_id, mask) in zip(numbers.number(parts), parts, strict=True)

@@ -62,7 +62,8 @@ class SoundingRecord(TypedDict):
         area: share of the picture's pixels, 0..1.
         boxes: `[x0, y0, x1, y1]` of its connected regions, x1 and y1 one beyond the last pixel: the largest first, at
             most 20, none smaller than 0.05 % of the picture.
-        objects: what of this class lies apart, the largest first; together they are its mask. A stream has none.
+        objects: what of this class lies apart, or did before it touched; together they are its mask. A stream has
+            none.
     """
 
     label: str

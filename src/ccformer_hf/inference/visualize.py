@@ -20,7 +20,7 @@ OKABE_ITO = ("#E69F00", "#56B4E9", "#009E73", "#F0E442", "#0072B2", "#D55E00", "
 # too.
 TINTS = (0.0, 0.5, -0.45, 0.72, -0.7, 0.28, -0.25, 0.85)
 # Objects of one class, in the same way.
-SHADES = (0.0, 0.5, -0.45, 0.75, -0.7)
+SHADES = (0.0, -0.45, 0.5, -0.7, 0.75)
 
 SHEET_WIDTH = 1400
 MARGIN = 40

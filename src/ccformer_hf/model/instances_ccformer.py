@@ -1,9 +1,9 @@
 """Objects: what sounds of one class taken apart, and numbers that hold from frame to frame (*ours*).
 
 The model learns classes: in training a query is matched with all that sounds of a class, and marks two dogs that bark
-as one. So what lies apart is taken apart here, and what touches is one object. The video queries have neither labels
-nor masks of their own; through them a class keeps its query over the frames of a window, which tells no more than the
-class does. So an object is followed by where it is: `ObjectNumbers`.
+as one. So what lies apart is taken apart here; two that touch stay two where they were two in the frame before. The
+video queries have neither labels nor masks of their own; through them a class keeps its query over the frames of a
+window, which tells no more than the class does. So an object is followed by where it is: `ObjectNumbers`.
 
 Letters: `Q` queries, `K` labels, `H W` picture, `h w` the model's map.
 """
@@ -23,6 +23,7 @@ SPECK = 0.0005  # share of the picture below which a region is no object of its 
 MOST_REGIONS = 20  # of a class in a frame
 MASK = 0.5  # probability from which on a pixel belongs to the mask of a query
 KEPT = 0.8  # share of its mask that has to be left to a query by surer ones, as in Mask2Former
+WITHIN = 0.6  # share of an object that a region has to cover to hold it
 SAME = 0.1  # IoU from which on a region may be an object that was there before
 REMEMBERED = 50  # objects, those seen last
 
@@ -95,6 +96,7 @@ class ObjectNumbers:
     def __init__(self):
         self._known: dict[int, tuple[int, np.ndarray]] = {}  # number -> label and mask; the one seen last is last
         self._next = 1
+        self._seen: set[int] = set()  # in the frame before
 
     @property
     def known(self) -> bool:
@@ -108,6 +110,26 @@ class ObjectNumbers:
     def forget(self) -> None:
         """At a cut of the film: no object is the same as one before."""
         self._known = {}
+
+    def apart(self, found: Sequence[tuple[int, np.ndarray]]) -> list[tuple[int, np.ndarray]]:
+        """The regions of a frame, where one that holds several objects of the frame before is divided among them.
+
+        Each of its pixels goes to the nearest. It holds an object if it covers `WITHIN` of it, which is so for objects
+        that are taken along by `move`.
+        """
+        parts = []
+        for label, mask in found:
+            inside = [
+                known
+                for number, (known_label, known) in self._known.items()
+                if number in self._seen and known_label == label and (known & mask).sum() > WITHIN * known.sum()
+            ]
+            if len(inside) < 2:
+                parts.append((label, mask))
+                continue
+            nearest = np.argmin([ndimage.distance_transform_edt(~known) for known in inside], axis=0)
+            parts += [(label, mask & (nearest == place)) for place in range(len(inside))]
+        return [(label, mask) for label, mask in parts if mask.any()]
 
     def number(self, found: Sequence[tuple[int, np.ndarray]]) -> list[int]:
         """The number of each region of a frame, given as label and mask `(H, W)` bool of one size."""
@@ -127,6 +149,7 @@ class ObjectNumbers:
                 self._next += 1
             self._known.pop(numbers[place], None)
             self._known[numbers[place]] = region
+        self._seen = set(numbers.values())
         for number in list(self._known)[:-REMEMBERED]:
             del self._known[number]
         return [numbers[place] for place in range(len(found))]
