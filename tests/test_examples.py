@@ -74,3 +74,13 @@ def test_the_calibration_error_by_hand():
     # Of six, five with 0.92 on average of which 0.8 are right, one with 0.55 that is wrong.
     assert table.error() == pytest.approx((5 * 0.12 + 0.55) / 6)
     assert table.rows()[9] == (5, pytest.approx(0.92), pytest.approx(0.8)) and table.rows()[0][0] == 0
+
+
+def test_objects_of_a_result_have_a_mask_for_each_look():
+    script = runpy.run_path(str(EXAMPLES / "like_objects.py"))
+    seen = {"id": 7, "score": 0.5, "box": [1, 1, 2, 3], "rle": {"size": [4, 3], "counts": "525"}}
+    frames = [{"sounding": []}, {"sounding": [{"id": 2, "objects": [seen]}]}]
+    objects = [{"id": 7, "class_id": 2, "score": 0.5}]
+    (found,) = script["objects_of"]({"source": {"height": 4, "width": 3}, "frames": frames, "objects": objects})
+    assert (found.class_id, found.score, found.masks.shape) == (2, 0.5, (2, 4, 3))
+    assert not found.masks[0].any() and np.argwhere(found.masks[1]).tolist() == [[1, 1], [2, 1]]
