@@ -119,7 +119,7 @@ def picture_of(tables: dict[str, Reliability]) -> Image.Image:
         draw.line([left, top + side, left + side, top], fill="#D55E00", width=2)
         draw.text((left, top + side + 8), "0", fill="black", font=font)
         draw.text((left + side, top + side + 8), "confidence 1", fill="black", font=font, anchor="ra")
-        draw.text((left - 6, top), "right 1", fill="black", font=font, anchor="ra") if number else None
+        draw.text((left + 6, top + 4), "right 1", fill="black", font=font)
     return picture
 
 
