@@ -52,6 +52,10 @@ def reads_a_mask(names, folder, printed):
     assert names["dog"].shape == (2, 4) and names["dog"].all()
 
 
+def decodes_run_lengths(names, folder, printed):
+    assert names["pixels"].nonzero()[0].tolist() == [1, 2] and names["pixels"].nonzero()[1].tolist() == [1, 1]
+
+
 def loads_a_clip(names, folder, printed):
     assert names["clip"]["labels"].shape == (5, 64, 64) and len(names["clip"]["frames"]) == 5
 
@@ -75,6 +79,7 @@ PROMISES = {
     "README.md 0": segments_a_video,
     "data.md 0": loads_a_clip,
     "output.md 0": reads_a_mask,
+    "output.md 1": decodes_run_lengths,
     "train.md 0": trains,
     "use.md 0": makes_class_maps,
     "use.md 1": prints_what_sounds,
