@@ -243,3 +243,15 @@ def _with_box(content: bytes, at: int, length: int, box: bytes) -> bytes:
         struct.pack_into(">I", changed, start, size + len(box) - length)
         start += heads[kind]
     return bytes(changed)
+
+
+def frames_with_alpha(path: Path) -> list[tuple[float, np.ndarray]]:
+    """Times (s) and planes of transparency `(H, W)` of a WebM; FFmpeg's own decoder would pass over them."""
+    with av.open(str(path)) as container:
+        stream = container.streams.video[0]
+        decoder = av.CodecContext.create("libvpx-vp9", "r")
+        packets = [packet for packet in container.demux(stream) if packet.size]
+        frames = [frame for packet in packets for frame in decoder.decode(packet)]
+        planes = [frame.reformat(format="yuva420p").planes[3] for frame in frames]
+        alphas = [np.frombuffer(p, np.uint8).reshape(p.height, p.line_size)[:, : p.width] for p in planes]
+        return [(float(p.pts * p.time_base), alpha) for p, alpha in zip(packets, alphas, strict=True)]

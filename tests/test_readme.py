@@ -11,7 +11,16 @@ from PIL import Image
 
 from ccformer_hf import __version__
 from ccformer_hf.data.synthetic.clips import write_synthetic_set
-from ccformer_hf.inference.segments_json import FrameRecord, ModelInfo, Segments, SoundingRecord, SourceRecord
+from ccformer_hf.inference.rle import Rle
+from ccformer_hf.inference.segments_json import (
+    FrameRecord,
+    ModelInfo,
+    ObjectRecord,
+    SeenRecord,
+    Segments,
+    SoundingRecord,
+    SourceRecord,
+)
 
 ROOT = Path(__file__).parents[1]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
@@ -43,6 +52,10 @@ def reads_a_mask(names, folder, printed):
     assert names["dog"].shape == (2, 4) and names["dog"].all()
 
 
+def decodes_run_lengths(names, folder, printed):
+    assert names["pixels"].nonzero()[0].tolist() == [1, 2] and names["pixels"].nonzero()[1].tolist() == [1, 1]
+
+
 def loads_a_clip(names, folder, printed):
     assert names["clip"]["labels"].shape == (5, 64, 64) and len(names["clip"]["frames"]) == 5
 
@@ -66,6 +79,7 @@ PROMISES = {
     "README.md 0": segments_a_video,
     "data.md 0": loads_a_clip,
     "output.md 0": reads_a_mask,
+    "output.md 1": decodes_run_lengths,
     "train.md 0": trains,
     "use.md 0": makes_class_maps,
     "use.md 1": prints_what_sounds,
@@ -100,7 +114,7 @@ def test_pictures_and_links_exist(page):
 
 def test_the_page_of_outputs_names_every_key():
     told = set(re.findall(r"`(\w+)`", (ROOT / "docs" / "output.md").read_text()))
-    for record in (Segments, ModelInfo, SourceRecord, FrameRecord, SoundingRecord):
+    for record in (Segments, ModelInfo, SourceRecord, ObjectRecord, FrameRecord, SoundingRecord, SeenRecord, Rle):
         assert set(record.__annotations__) <= told, record
 
 

@@ -55,7 +55,7 @@ def one_error(printed: str) -> str:
         (["--fps", "fast"], "--fps: 'fast': expected a number"),
         (["--window", "2.5"], "--window: 2.5: expected a whole number, at least 1"),
         (["--window", "3", "--overlap", "3"], "window is 3 and overlap 3; expected"),
-        (["--format", "gif"], "--format: invalid choice: 'gif'"),
+        (["--format", "json,gif"], "--format: 'gif' is none of video, masks, json, sheet, matte, csv, srt, vtt"),
         (["--device", "tpu"], "--device: 'tpu': expected auto, cpu, cuda, cuda:1, ... or mps"),
     ],
 )
@@ -114,9 +114,9 @@ def test_a_device_that_is_not_there_is_told(model, video, output, capsys):
 
 
 def test_options_reach_the_library(model, video, output):
-    options = ["--fps", "2", "--threshold", "0.25", "--window", "3", "--format", "json", "--format", "masks"]
+    options = ["--fps", "2", "--threshold", "0.25", "--window", "3", "--format", "json,srt", "--format", "masks"]
     assert cli.main(["segment", video, "-o", str(output), "--model", model, *options]) == 0
-    assert sorted(os.listdir(output / "clip")) == [".source", "masks", "segments.json"]
+    assert sorted(os.listdir(output / "clip")) == [".source", "masks", "segments.json", "sounds.srt"]
     segments = json.loads((output / "clip" / "segments.json").read_text())
     assert (segments["fps"], segments["threshold"], len(segments["frames"])) == (2, 0.25, 4)
 
@@ -298,3 +298,4 @@ def test_a_stop_signal_is_as_tidy(model, video, output, capsys, monkeypatch, num
 
 def test_command_and_function_look_as_often_and_know_the_same_masks():
     assert (cli_segment.DEFAULT_FPS, cli_segment.MASKS) == (segmenting.LOOKS_PER_SECOND, results.MASKS)
+    assert (cli_segment.FORMATS, cli_segment.USUAL_FORMATS) == (tuple(results.FORMATS), results.USUAL_FORMATS)

@@ -73,3 +73,49 @@ def test_several_looks_at_one_frame_start_and_end_their_own_spans():
 def test_looks_only():
     frames = followed([1, 1, 1], [said(0), said(1), said(2)])
     assert [len(frame.looks) for frame in frames] == [1, 1, 1]
+
+
+def two(number: int, second: bool = True) -> FrameProbabilities:
+    """Two squares of class 2 that move 2 pixels per frame, away from each other."""
+    maps = torch.zeros(4, *SIZE)
+    for left in (36 - 2 * number, 56 + 2 * number)[: 2 if second else 1]:
+        maps[2, 20:36, left : left + 16] = 1
+    maps[0] = 1 - maps[2]
+    return FrameProbabilities(maps, True, SIZE)
+
+
+def picture_of_two(number: int, cut: bool = False) -> np.ndarray:
+    frame = np.roll(BACKGROUND, 37, axis=1)[::-1].copy() if cut else BACKGROUND.copy()
+    for left, colour in ((36 - 2 * number, (250, 20, 20)), (56 + 2 * number, (20, 20, 250))):
+        frame[20:36, left : left + 16] = colour
+    return frame
+
+
+def followed_two(said_at, pictures):
+    looks = len(said_at)
+    frames = ((n / 25, frame, int(n in said_at), frame) for n, frame in enumerate(pictures))
+    samples = SampledFrames(np.arange(looks) / 5, np.arange(looks) / 5, 9.0)
+
+    def predict(pictures):
+        for _, answer in zip(pictures, said_at.values(), strict=False):
+            yield answer
+
+    return list(follow(frames, predict, samples, 0.5))
+
+
+def test_objects_of_a_class_keep_their_numbers_in_every_frame_and_while_silent():
+    looks = {0: two(0), 5: two(5), 9: two(9, second=False), 13: two(13)}
+    frames = followed_two(looks, [picture_of_two(number) for number in range(14)])
+    seen = [[one.number for one in look.objects] for frame in frames for look in frame.looks]
+    assert seen == [[1, 2], [1, 2], [1], [1, 2]]
+    for number in range(6):
+        left, right = 36 - 2 * number + 8, 56 + 2 * number + 8
+        assert (frames[number].object_map[28, left], frames[number].object_map[28, right]) == (1, 2)
+        assert ((frames[number].object_map > 0) == (frames[number].class_map > 0)).all()
+    assert frames[9].object_map is None  # one of each class
+
+
+def test_behind_a_cut_objects_have_new_numbers():
+    pictures = [picture_of_two(number, cut=number > 2) for number in range(6)]
+    frames = followed_two({0: two(0), 5: two(5)}, pictures)
+    assert [[one.number for one in look.objects] for frame in frames for look in frame.looks] == [[1, 2], [3, 4]]

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 from scipy import ndimage
 
-from ccformer_hf.inference.motion import carried, chained, displacements, in_between, motion
+from ccformer_hf.inference.motion import Ways, carried, chained, displacements, in_between, motion
 
 HEIGHT, WIDTH = 72, 128
 
@@ -36,7 +36,7 @@ def iou(found: np.ndarray, wanted: np.ndarray) -> float:
 
 def test_a_square_that_moves_3_pixels_per_frame_takes_its_mask_along():
     lefts = [20 + 3 * number for number in range(9)]
-    found = in_between(square(20), square(44), [picture(left) for left in lefts], np.arange(9) / 25)
+    found = in_between(square(20), square(44), Ways([picture(left) for left in lefts]), np.arange(9) / 25)
     for left, maps in zip(lefts, found, strict=True):
         assert iou(maps[1] > 0.5, square(left)[1] > 0.5) > 0.8
         assert maps.sum(axis=0) == pytest.approx(1, abs=1e-5)
@@ -46,26 +46,26 @@ def test_a_square_that_moves_3_pixels_per_frame_takes_its_mask_along():
 
 def test_one_look_is_enough():
     pictures, times = [picture(20 + 3 * number) for number in range(5)], np.arange(5) / 25
-    assert iou(in_between(square(20), None, pictures, times)[4][1] > 0.5, square(32)[1] > 0.5) > 0.75
-    assert iou(in_between(None, square(32), pictures, times)[0][1] > 0.5, square(20)[1] > 0.5) > 0.75
+    assert iou(in_between(square(20), None, Ways(pictures), times)[4][1] > 0.5, square(32)[1] > 0.5) > 0.75
+    assert iou(in_between(None, square(32), Ways(pictures), times)[0][1] > 0.5, square(20)[1] > 0.5) > 0.75
 
 
 def test_a_still_picture_fades_from_one_look_to_the_next():
-    found = in_between(square(20), square(60), [picture(20)] * 5, [0.0, 0.1, 0.2, 0.3, 0.4])
+    found = in_between(square(20), square(60), Ways([picture(20)] * 5), [0.0, 0.1, 0.2, 0.3, 0.4])
     shares = [maps[1][36, 80] for maps in found]  # marked in the second look only
     assert shares == pytest.approx([0, 0.25, 0.5, 0.75, 1], abs=0.02)
 
 
 def test_at_a_look_the_maps_are_its_own():
     maps = np.random.default_rng(0).random((3, HEIGHT, WIDTH), dtype=np.float32)
-    found = in_between(maps, maps[::-1].copy(), [picture(20), picture(23)], [0.0, 0.04])
+    found = in_between(maps, maps[::-1].copy(), Ways([picture(20), picture(23)]), [0.0, 0.04])
     assert found[0] == pytest.approx(maps, abs=1e-6) and found[1] == pytest.approx(maps[::-1], abs=1e-6)
 
 
 def test_nothing_is_carried_across_a_cut():
     other = texture(2)
     pictures = [picture(20), picture(23), other, other, picture(20)]
-    found = in_between(square(20), square(60), pictures, np.arange(5) / 25)
+    found = in_between(square(20), square(60), Ways(pictures), np.arange(5) / 25)
     assert found[1][1][36, 30] == pytest.approx(1, abs=0.02) and found[1][1][36, 85] == 0  # of the look before only
     assert found[2] is None and found[3] is None  # a shot of its own without a look
     assert motion(picture(20), other) is None

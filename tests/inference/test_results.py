@@ -9,18 +9,20 @@ import av
 import numpy as np
 import planted
 import pytest
-from made_media import SIZE, SoundTrack, VideoTrack, make_video, write_media
+from made_media import SIZE, SoundTrack, VideoTrack, frames_with_alpha, make_video, write_media
 from PIL import Image
 
 from ccformer_hf.inference import contained_media, segmenting
 from ccformer_hf.inference import results as module
 from ccformer_hf.inference.following import FollowedFrame
-from ccformer_hf.inference.results import FORMATS
+from ccformer_hf.inference.objects import Look, SeenObject, object_map, several_of_a_class, small_regions
+from ccformer_hf.inference.results import FORMATS, USUAL_FORMATS
+from ccformer_hf.inference.rle import decoded
 from ccformer_hf.inference.segmenting import iter_segments, segment_video
 from ccformer_hf.inference.segments_json import readable_name
 from ccformer_hf.inference.visualize import PALETTE, YuvOverlay
+from ccformer_hf.model.instances_ccformer import ObjectNumbers
 from ccformer_hf.model.media_ccformer import MediaError, MediaWarning, SoundReader, iter_frames, probe
-from ccformer_hf.model.sliding_window_ccformer import FrameSegmentation
 
 posix = pytest.mark.skipif(os.name != "posix", reason="names are text there")
 MEDIA = Path(__file__).resolve().parents[3] / "shared" / "media"
@@ -31,6 +33,10 @@ def names(folder: Path) -> list[str]:
     return sorted(item.name for item in folder.iterdir() if not item.name.startswith("."))
 
 
+def usual_files() -> list[str]:
+    return sorted(FORMATS[name] for name in USUAL_FORMATS)
+
+
 @pytest.fixture(scope="module")
 def result(loaded, video, threshold, tmp_path_factory):
     return segment_video(video, tmp_path_factory.mktemp("out") / "deep" / "er", loaded, threshold=threshold)
@@ -38,7 +44,7 @@ def result(loaded, video, threshold, tmp_path_factory):
 
 def test_the_four_outputs(result, video, loaded, threshold):
     assert result.folder.name == "clip"
-    assert names(result.folder) == sorted(FORMATS.values())
+    assert names(result.folder) == usual_files()
     made, source = probe(result.video), probe(video)
     assert (made.width, made.height) == SIZE
     assert abs(made.duration - source.duration) <= 1 / source.fps
@@ -59,7 +65,7 @@ def test_the_four_outputs(result, video, loaded, threshold):
 def test_json_says_what_the_masks_show(result, video, threshold):
     segments = json.loads(result.json.read_text())
     assert segments == result.segments
-    assert set(segments) == {"model", "source", "fps", "threshold", "classes", "frames"}
+    assert set(segments) == {"model", "source", "fps", "threshold", "classes", "objects", "frames"}
     assert segments["model"] == {"name": "small", "trained_on": None}
     source = segments["source"]
     assert (source["file"], source["width"], source["height"], source["fps"]) == ("clip.mp4", 96, 64, 10)
@@ -67,14 +73,17 @@ def test_json_says_what_the_masks_show(result, video, threshold):
     assert segments["threshold"] == threshold
     assert segments["classes"] == {"0": "background", "1": "bell", "2": "dog", "3": "drum"}
     assert [frame["index"] for frame in segments["frames"]] == list(range(16)) and segments["fps"] == 4
-    boxes = 0
+    boxes, heard = 0, {}
     for frame in segments["frames"]:
         assert set(frame) == {"index", "time", "start", "end", "has_audio", "sounding"}
         ids = np.array(Image.open(result.masks / f"{frame['index']:06d}.png"))
         assert {entry["id"] for entry in frame["sounding"]} == set(np.unique(ids).tolist()) - {0}
         for entry in frame["sounding"]:
-            assert set(entry) == {"label", "id", "score", "area", "boxes"}
+            assert set(entry) == {"label", "id", "score", "area", "boxes", "objects"}
             mask = ids == entry["id"]
+            parts = [decoded(seen["rle"]) for seen in entry["objects"]]
+            assert (sum(part.astype(int) for part in parts) == mask).all()  # together they are the mask
+            heard |= {seen["id"]: entry["id"] for seen in entry["objects"]}
             assert segments["classes"][str(entry["id"])] == entry["label"]
             assert entry["area"] == pytest.approx(mask.mean(), abs=1e-6)
             assert 0 < entry["score"] <= 1
@@ -86,6 +95,8 @@ def test_json_says_what_the_masks_show(result, video, threshold):
                 covered[y0:y1, x0:x1] = True
             assert (mask & ~covered).mean() < 0.01  # specks only
     assert boxes > 0
+    assert heard == {one["id"]: one["class_id"] for one in segments["objects"]}
+    assert {one["id"] for one in segments["objects"]} == set(range(1, len(heard) + 1))
 
 
 def test_every_frame_gets_its_own_mask(loaded, tmp_path):
@@ -105,15 +116,21 @@ def finding(map_of, scores):
     """In place of `follow`: what `map_of(time)` says of each frame."""
 
     def follow(watched, predict, samples, threshold):
-        watched, index = list(watched), 0
+        watched, index, numbers = list(watched), 0, ObjectNumbers()
         list(predict(picture for _, _, count, picture in watched for _ in range(count)))  # thumbnails are kept there
-        for time, _, count, _ in watched:
-            looks = []
+        for time, small, count, _ in watched:
+            looks, found = [], map_of(time)
+            parts = small_regions(found, small.shape[:2])
+            objects = [
+                SeenObject(n, *part[:1], 0.9, part[1]) for n, part in zip(numbers.number(parts), parts, strict=True)
+            ]
+            owners = object_map(found, [(one.number, one.class_id, one.mask) for one in objects])
+            heard = {class_id: score for class_id, score in scores.items() if (found == class_id).any()}
             for _ in range(count):
-                start, end = samples.starts[index], samples.ends[index]
-                looks.append(FrameSegmentation(index, samples.times[index], start, end, map_of(time), scores, True))
+                times = samples.times[index], samples.starts[index], samples.ends[index]
+                looks.append(Look(index, *times, found, heard, True, objects, owners))
                 index += 1
-            yield FollowedFrame(time, map_of(time), looks)
+            yield FollowedFrame(time, found, owners if several_of_a_class(objects) else None, looks)
 
     return follow
 
@@ -139,6 +156,50 @@ def test_overlay_and_masks_of_every_frame_agree(loaded, video, tmp_path, monkeyp
         change = np.abs(after.astype(int) - before)[20:].mean(axis=(0, 2))
         left, right = change[4:44].mean(), change[52:92].mean()
         assert (left > 5 * right) if number % 2 == 0 else (right > 5 * left)
+
+
+def test_the_video_cut_out_and_what_sounds_when(loaded, tmp_path, monkeypatch):
+    """The left half sounds from 0.5 s on."""
+
+    def from_half_on(time):
+        class_map = np.zeros((64, 96), dtype=np.uint8)
+        class_map[:, :48] = 3 * (time > 0.45)
+        return class_map
+
+    video = write_media(tmp_path / "clip.mkv", VideoTrack(size=SIZE, times=[0, 0.3, 0.5, 0.8]))
+    monkeypatch.setattr(segmenting, "follow", finding(from_half_on, {3: 0.9}))
+    result = segment_video(video, tmp_path / "out", loaded, formats=["matte", "csv", "srt", "vtt"])
+    assert names(result.folder) == ["matte.webm", "sounds.csv", "sounds.srt", "sounds.vtt"]
+    assert (result.video, result.json) == (None, None)
+    cut_out = frames_with_alpha(result.matte)
+    assert [time for time, _ in cut_out] == pytest.approx([0, 0.3, 0.5, 0.8], abs=0.002)
+    for time, alpha in cut_out:
+        assert ((alpha[:, :44] > 200) == (time > 0.45)).all() and (alpha[:, 52:] < 50).all()
+    start, *_ = result.csv.read_text().splitlines()[1].split(",")
+    assert result.srt.read_text().startswith(f"1\n00:00:{float(start):06.3f} -->".replace(".", ","))
+    assert result.vtt.read_text().splitlines()[3] == "drum"
+
+
+def test_objects_of_one_class_are_told_apart_in_the_overlay(loaded, video, tmp_path, monkeypatch):
+    """Two squares of class 3, of one colour in the masks."""
+    two = np.zeros((64, 96), dtype=np.uint8)
+    two[20:60, 8:40] = two[20:60, 56:88] = 3
+    legends = []
+    monkeypatch.setattr(segmenting, "follow", finding(lambda time: two, {3: 0.9}))
+    monkeypatch.setattr(module, "YuvOverlay", lambda *given: legends.append(given[3]) or YuvOverlay(*given))
+    result = segment_video(video, tmp_path, loaded, formats=["video", "json"])
+    assert legends == [{1: "drum 1", 2: "drum 2"}] * 40
+    assert [(one["id"], one["label"], len(one["spans"])) for one in result.segments["objects"]] == [
+        (1, "drum", 1),
+        (2, "drum", 1),
+    ]
+    _, before = next(iter_frames(video))
+    _, after = next(iter_frames(result.video))
+    change = (after.astype(int) - before)[28:52]
+    left, right = change[:, 14:34].mean((0, 1)), change[:, 62:82].mean((0, 1))
+    assert np.abs(left - right).max() > 25  # the second is darker
+    assert names(result.folder) == ["overlay.mp4", "segments.json"]
+    assert not [item for item in result.folder.iterdir() if item.name.startswith(".") and item.name != ".source"]
 
 
 def test_frames_without_a_mask_go_to_the_encoder_as_they_were_decoded(loaded, video, tmp_path, monkeypatch):
@@ -193,7 +254,7 @@ def test_a_name_that_is_no_utf8_and_one_that_is_long(loaded, tmp_path):
             os.fsdecode(os.fsencode(tmp_path) + b"/" + name + b".mp4")
         )
         result = segment_video(path, tmp_path / "out", loaded)
-        assert os.fsencode(result.folder.name) == name and names(result.folder) == sorted(FORMATS.values())
+        assert os.fsencode(result.folder.name) == name and names(result.folder) == usual_files()
         file = json.loads(result.json.read_text(encoding="utf-8"))["source"]["file"]
         assert file == ("caf\\xe9.mp4" if name[:3] == b"caf" else path.name)
     assert readable_name("a/line\nand \x1b[31mred.mp4") == "line\\nand \\x1b[31mred.mp4"

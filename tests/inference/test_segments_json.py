@@ -1,7 +1,9 @@
 import numpy as np
 from scipy import ndimage
 
-from ccformer_hf.inference.segments_json import boxes_of, frame_record
+from ccformer_hf.inference.objects import Look, SeenObject
+from ccformer_hf.inference.rle import encoded
+from ccformer_hf.inference.segments_json import add_objects, boxes_of, frame_record, look_record
 from ccformer_hf.model.sliding_window_ccformer import FrameSegmentation
 
 
@@ -28,3 +30,37 @@ def test_boxes_by_hand():
     many[::10, 0:8] = many[::10, 20:28] = many[::10, 40:48] = True
     assert ndimage.label(many)[1] == 30
     assert len(boxes_of(many)) == 20
+
+
+def look(index: int, start: float, end: float, *squares: tuple[int, int, float]) -> Look:
+    """Squares of class 3, given as number, left edge and score."""
+    class_map, owners, objects = np.zeros((20, 40), np.uint8), np.zeros((20, 40), np.uint16), []
+    for number, left, score in squares:
+        owners[4:10, left : left + 6] = number
+        class_map[owners == number] = 3
+        objects.append(SeenObject(number, 3, score, owners == number))
+    return Look(index, start, start, end, class_map, {3: 0.5} if squares else {}, True, objects, owners)
+
+
+def test_a_look_has_the_objects_of_each_class():
+    record = look_record(look(0, 0, 1, (7, 2, 0.25), (9, 20, 0.75)), {3: "dog"})
+    (dogs,) = record["sounding"]
+    mask = np.zeros((20, 40), bool)
+    mask[4:10, 2:8] = True
+    assert dogs["objects"][0] == {"id": 7, "score": 0.25, "box": [2, 4, 8, 10], "rle": encoded(mask)}
+    assert dogs["objects"][1]["box"] == [20, 4, 26, 10] and dogs["boxes"] == [[2, 4, 8, 10], [20, 4, 26, 10]]
+
+
+def test_objects_of_the_video_have_the_mean_score_and_when_they_sound():
+    looks = [
+        look(0, 0, 1, (1, 2, 0.6)),
+        look(1, 1, 1.5, (1, 3, 0.9), (2, 20, 0.5)),
+        look(2, 1.5, 2),
+        look(3, 2, 3, (2, 20, 0.8)),
+    ]
+    segments = {"frames": [look_record(one, {3: "dog"}) for one in looks], "objects": []}
+    add_objects(segments)
+    assert segments["objects"] == [
+        {"id": 1, "label": "dog", "class_id": 3, "score": 0.7, "spans": [[0, 1.5]]},
+        {"id": 2, "label": "dog", "class_id": 3, "score": 0.7, "spans": [[1, 1.5], [2, 3]]},
+    ]

@@ -7,7 +7,7 @@ import av
 import numpy as np
 import planted
 import pytest
-from made_media import SoundTrack, VideoTrack, click_at, set_display_matrix, write_media
+from made_media import SoundTrack, VideoTrack, click_at, frames_with_alpha, set_display_matrix, write_media
 
 from ccformer_hf.inference import video_writer as media
 from ccformer_hf.inference.contained_media import SILENCED
@@ -343,3 +343,33 @@ def test_real_videos_keep_length_size_times_and_sound(tmp_path, name):
     for (packet, time), (packet_before, time_before) in zip(sound_packets(out), sound_packets(source), strict=True):
         assert packet == packet_before and time == pytest.approx(time_before, abs=1e-6)
     assert media.COPIED_SOUND >= {sound_codec(out)}
+
+
+def test_a_transparent_webm_has_the_picture_and_how_opaque_it_is(tmp_path):
+    times, path = [0, 0.1, 0.15, 0.5], tmp_path / "out.webm"
+    picture = np.zeros((63, 95, 3), np.uint8)
+    picture[:, :48] = (200, 40, 40)
+    alphas = []
+    with VideoWriter(path, 95, 63, 10) as writer:
+        for number, time in enumerate(times):
+            alpha = np.zeros((64, 96), np.uint8)
+            alpha[16:48, 8 * number : 8 * number + 32] = 255
+            alphas.append(alpha)
+            writer.write_yuv(media.rgb_to_yuv(picture, Colours()), time, alpha)
+    written = frames_with_alpha(path)
+    assert [time for time, _ in written] == pytest.approx(times, abs=0.001)
+    assert all(
+        (np.abs(found.astype(int) - alpha) < 100).all() for (_, found), alpha in zip(written, alphas, strict=True)
+    )
+    shown = [frame for _, frame in iter_frames(path)]
+    assert len(shown) == 4 and abs(shown[0].shape[1] / shown[0].shape[0] - 95 / 63) < 0.02
+    assert np.abs(shown[0][20:44, 4:40].mean((0, 1)) - (200, 40, 40)).max() < 12
+    assert os.listdir(tmp_path) == ["out.webm"]
+
+
+def test_a_webm_has_no_sound(tmp_path):
+    clip = write_media(tmp_path / "a.mp4", VideoTrack(times=[0, 0.1]), SoundTrack(seconds=1))
+    with pytest.raises(
+        ValueError, match=r"out.webm: only MP4 is written with sound; give it a name that ends in .mp4"
+    ):
+        VideoWriter(tmp_path / "out.webm", 96, 64, 10, sound_from=clip)

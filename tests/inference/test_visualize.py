@@ -16,6 +16,7 @@ from ccformer_hf.inference.visualize import (
     clock,
     comparison_sheet,
     contact_sheet,
+    objects_apart,
     overlay,
     probability_picture,
     timeline_picture,
@@ -164,7 +165,8 @@ def test_timeline_draws_a_bar_where_the_class_sounds():
     gutter = columns.min()
     quarter = (600 - 1 - gutter) / 4
     assert abs(columns.max() - (gutter + quarter)) <= 3
-    half = picture[row, round(gutter + 3.5 * quarter)]
+    half, above = picture[row + 18, round(gutter + 3.5 * quarter)], picture[row + 2, round(gutter + 3.5 * quarter)]
+    assert (above == (243, 244, 246)).all()  # half as high as a bar of score 1
     assert np.abs(half - (PALETTE[2] + np.array([243.0, 244, 246])) / 2).max() <= 1
     assert (picture[row, round(gutter + 2.2 * quarter)] == (243, 244, 246)).all()
 
@@ -256,3 +258,31 @@ def test_probabilities_get_lighter_all_the_way(vision):
         ramp.dtype == np.uint8 and ramp[0].tolist() == [0x00, 0x22, 0x4E] and ramp[-1].tolist() == [0xFE, 0xE8, 0x38]
     )
     assert (np.diff(seen_as(ramp.astype(np.float64), vision)[:, 0]) > 1).all()
+
+
+def test_objects_of_one_class_get_shades_of_its_colour_and_their_numbers():
+    class_map, owners = np.zeros((20, 40), np.uint8), np.zeros((20, 40), np.uint16)
+    class_map[:8, :30] = 3
+    owners[:8, :10], owners[:8, 10:20] = 5, 600
+    class_map[12:, :10], owners[12:, :10] = 1, 7
+    objects = [
+        {"id": 5, "class_id": 3},
+        {"id": 7, "class_id": 1},
+        {"id": 9, "class_id": 3},
+        {"id": 600, "class_id": 3},
+    ]
+    found = objects_apart(class_map, owners, objects, {0: "background", 1: "bell", 3: "dog"})
+    assert found.names == {1: "dog 5", 2: "bell", 3: "dog 600", 4: "dog"}  # the last has no object
+    assert [found.ids[4, 5], found.ids[15, 5], found.ids[4, 15], found.ids[4, 25]] == [1, 2, 3, 4]
+    assert ((found.ids > 0) == (class_map > 0)).all()
+    assert found.palette[1].tolist() == found.palette[4].tolist() == PALETTE[3].tolist()
+    assert found.palette[2].tolist() == PALETTE[1].tolist()
+    assert found.palette[3].tolist() == np.round((PALETTE[3] + 255.0) / 2).tolist()  # the third of its class: lighter
+
+
+def test_a_palette_of_its_own_is_drawn():
+    frame = video_frame(40, 60)
+    palette = PALETTE.copy()
+    palette[1] = (10, 200, 30)
+    YuvOverlay(square_map(), Colours(), 1.0, palette=palette).draw_on(frame)
+    assert np.abs(as_rgb(frame)[20, 35] - (10, 200, 30)).max() <= 3

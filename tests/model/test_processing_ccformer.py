@@ -607,3 +607,42 @@ def test_a_higher_threshold_marks_less(processor):
 def test_post_processing_refuses_what_does_not_fit(processor, arguments, message):
     with pytest.raises(ValueError, match=message):
         processor.post_process_semantic_segmentation(random_outputs(2, 2, 2, 4, 4), **arguments)
+
+
+def two_queries(*places: tuple[int, int]) -> SimpleNamespace:
+    """One clip of 8 x 16 cells: query 0 marks squares of label 2 with their left edges at `places` of each frame,
+    query 1 one of label 1 at the bottom; a frame more is padding."""
+    masks, labels = torch.full((1, 1 + len(places), 2, 8, 16), -8.0), torch.zeros(1, 1 + len(places), 2, 3)
+    for time, lefts in enumerate(places):
+        for left in lefts:
+            masks[0, time, 0, 0:3, left : left + 3] = 8
+        masks[0, time, 1, 6:, :2] = 8
+    labels[0, :, 0, 2] = labels[0, :, 1, 1] = 5
+    logits = torch.zeros(1, 1 + len(places), 3, 8, 16)
+    return SimpleNamespace(logits=logits, class_queries_logits=labels, masks_queries_logits=masks)
+
+
+def test_objects_of_each_frame(processor):
+    outputs = two_queries((0, 8), (2,))
+    (frames,) = processor.post_process_instance_segmentation(outputs, [(16, 32)], num_frames=[2])
+    assert len(frames) == 2 and frames[0]["segmentation"].dtype == torch.int32
+    found, info = frames[0]["segmentation"], frames[0]["segments_info"]
+    assert found.shape == (16, 32) and [(one["id"], one["label_id"]) for one in info] == [(1, 2), (2, 2), (3, 1)]
+    at = {int(found[2, 2]), int(found[2, 18])}
+    assert at == {1, 2} and found[14, 1] == 3 and found[10, 10] == 0
+    assert all(0.9 < one["score"] < 1 for one in info)
+    assert processor.post_process_instance_segmentation(outputs, threshold=1.0)[0][0]["segments_info"] == []
+    with pytest.raises(ValueError, match="threshold is 2, expected 0 "):
+        processor.post_process_instance_segmentation(outputs, threshold=2)
+
+
+def test_objects_of_a_clip_keep_their_numbers(processor):
+    outputs = two_queries((0, 8), (9, 1), (10,))
+    (clip,) = processor.post_process_video_instances(outputs, num_frames=[3])
+    found = clip["segmentation"]
+    assert found.shape == (3, 8, 16)
+    left, right, below = found[0, 0, 0], found[0, 0, 8], found[0, 7, 0]
+    assert {int(left), int(right), int(below)} == {1, 2, 3}
+    assert (found[1, 0, 2], found[1, 0, 10], found[2, 0, 11]) == (left, right, right)
+    frames = {one["id"]: (one["label_id"], one["frames"]) for one in clip["segments_info"]}
+    assert frames == {int(left): (2, [0, 1]), int(right): (2, [0, 1, 2]), int(below): (1, [0, 1, 2])}

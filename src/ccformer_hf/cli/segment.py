@@ -22,7 +22,8 @@ if TYPE_CHECKING:
     from ..inference.segments_json import Segments
 
 EXAMPLE_CLIP = CHECKPOINTS / "example.mp4"
-FORMATS = ("video", "masks", "json", "sheet")
+USUAL_FORMATS = ("video", "masks", "json", "sheet")
+FORMATS = (*USUAL_FORMATS, "matte", "csv", "srt", "vtt")
 MASKS = ("looks", "every-frame")
 DEFAULT_FPS = 4.0
 REPORT_FILE = "report.csv"
@@ -33,6 +34,7 @@ examples:
   ccformer segment                                the clip that ships with the package -> ccformer-output/example/
   ccformer segment holiday.mp4 -o results         one video -> results/holiday/
   ccformer segment *.mp4 --format json            segments.json only, of many videos
+  ccformer segment talk.mp4 --format json,srt,vtt     what sounds when, as JSON and as subtitles
   ccformer segment recordings 'more/**/*.mp4'     all videos of a folder, and what a pattern matches
   ccformer segment https://host/clip.mp4 hf://datasets/owner/name/clip.mp4     from the web, from the Hub
   ccformer segment - < clip.mp4                   from standard input -> ccformer-output/stdin/
@@ -44,7 +46,9 @@ examples:
                                                   camera and microphone
 
 In the folder of each video: overlay.mp4 (masks laid over it, own sound), masks/ (a PNG of class ids per look
-of the model), segments.json (what sounds when and where) and contact_sheet.png (frames and a timeline).
+of the model), segments.json (what sounds when and where) and contact_sheet.png (frames and a timeline). On request
+matte.webm (the video cut out, transparent where nothing sounds), sounds.csv, sounds.srt and sounds.vtt (what sounds
+when: a table, subtitles). The sound is not taken apart: no file has the sound of one object alone.
 
 The folder is called like the video: clip. A result of the same video in it is replaced, nothing else: where another
 video of that name was there first, it is called clip.mp4, else clip.mp4 (2), ...
@@ -94,9 +98,10 @@ def add_segment(commands) -> None:
     add(
         "--format",
         dest="formats",
-        action="append",
-        choices=FORMATS,
-        help="what to write; may be given several times (default: all four)",
+        action="extend",
+        type=_formats,
+        metavar="FORMAT,...",
+        help=f"what to write, of {', '.join(FORMATS)}; may be given again (default: {','.join(USUAL_FORMATS)})",
     )
     add(
         "--live",
@@ -111,6 +116,14 @@ def add_segment(commands) -> None:
     add("--window", type=at_least(1), default=10, help="frames the model sees at a time (default: %(default)s)")
     add("--overlap", type=at_least(0), help="frames that neighbouring windows share (default: a fifth of the window)")
     segment.set_defaults(run=_segment)
+
+
+def _formats(text: str) -> list[str]:
+    names = text.split(",")
+    for name in names:
+        if name not in FORMATS:
+            raise argparse.ArgumentTypeError(f"{name!r} is none of {', '.join(FORMATS)}")
+    return names
 
 
 def _segment(options: argparse.Namespace) -> int:
@@ -231,7 +244,7 @@ def _segment_one(video: Path, model, settings, options: argparse.Namespace) -> t
     from ..inference.segmenting import segment_video
     from ..inference.segments_json import readable_name
 
-    formats = options.formats or FORMATS
+    formats = options.formats or USUAL_FORMATS
     if options.resume:
         marks = made_with(video, model[0], settings, options.masks)
         folder = finished_result(Path(options.output), video, marks, formats)
@@ -241,8 +254,8 @@ def _segment_one(video: Path, model, settings, options: argparse.Namespace) -> t
     result = segment_video(
         video, options.output, model=model, **asdict(settings), formats=formats, masks=options.masks
     )
-    for path in (result.video, result.masks, result.json, result.sheet):
-        if path is not None:
+    for name in FORMATS:
+        if (path := getattr(result, name)) is not None:
             print(path)
     print(f"{readable_name(video)}: {_summary(result.segments)}")
     if hint := _hint(result.segments):

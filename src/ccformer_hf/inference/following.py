@@ -2,6 +2,7 @@
 
     looks, and every frame small           `contained_media.iter_watched_frames`
     what the model says at each look       `predict`                              -> FrameProbabilities
+    objects, with numbers that hold        `ObjectNumbers`, `objects`             -> Look
     carried to the frames between          `motion.in_between`
     edges of the picture, specks dropped   `edges`                                -> FollowedFrame, one per frame
 
@@ -11,15 +12,18 @@ An iterator throughout. Memory is that of the small pictures of one window of lo
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from itertools import islice
 
 import cv2
 import numpy as np
 
+from ..model.instances_ccformer import ObjectNumbers
 from ..model.media_ccformer import SampledFrames
-from ..model.sliding_window_ccformer import FrameProbabilities, FrameSegmentation
+from ..model.sliding_window_ccformer import FrameProbabilities
 from .edges import class_map, guided
-from .motion import carried, in_between
+from .motion import Ways, carried, in_between
+from .objects import Look, SeenObject, object_map, several_of_a_class, small_regions
 
 WatchedFrame = tuple[float, np.ndarray, int, np.ndarray | None]
 
@@ -31,13 +35,15 @@ class FollowedFrame:
     Attributes:
         time: (s) from which on it is shown.
         class_map: `(H, W)` uint8 at the size of the picture, 0 = background.
+        object_map: `(H, W)` uint16 numbers of objects where several of a class are marked; None: there is one of each.
         looks: what the model said of this very frame, once for each time it was asked; mostly empty. Where it was
             asked, `class_map` is that of the first.
     """
 
     time: float
     class_map: np.ndarray
-    looks: Sequence[FrameSegmentation]
+    object_map: np.ndarray | None
+    looks: Sequence[Look]
 
 
 @dataclass(frozen=True)
@@ -47,6 +53,19 @@ class _Frame:
     time: float
     small: np.ndarray
     looks: int
+
+    @cached_property
+    def grey(self) -> np.ndarray:
+        return cv2.cvtColor(self.small, cv2.COLOR_RGB2GRAY)
+
+
+@dataclass(frozen=True)
+class _Said:
+    """What the model said at a look, and the objects found in it."""
+
+    probabilities: np.ndarray  # (K, h, w)
+    objects: Sequence[SeenObject]
+    size: tuple[int, int]
 
 
 def follow(
@@ -74,51 +93,99 @@ def follow(
     predicted = predict(pictures())
     times = zip(samples.times.tolist(), samples.starts.tolist(), samples.ends.tolist(), strict=True)
     spans = enumerate(times)
+    numbers = ObjectNumbers()
     before, since = None, []  # the look before, and the frames from its own on
-    for look in predicted:
+    for said in predicted:
         while not held[0].looks:
             since.append(held.popleft())
         frame = held.popleft()
-        yield from _between(before, look, [*since, frame], threshold)
-        looks = []
-        for said in (look, *islice(predicted, frame.looks - 1)):
+        since.append(frame)
+        ways = Ways([one.grey for one in since])
+        if numbers.known:
+            _take_along(numbers, ways.back[-1])
+        looks, answers = [], []
+        for answer in (said, *islice(predicted, frame.looks - 1)):
             index, (time, start, end) = next(spans)
-            found, scores = _segmented(said, frame.small, threshold)
-            looks.append(FrameSegmentation(index, time, start, end, found, scores, said.has_audio))
-            before = said
-        yield FollowedFrame(frame.time, looks[0].class_map, looks)
-        since = [frame]
+            found, scores, objects = _segmented(answer, frame.small, numbers, threshold)
+            owners = object_map(found, [(one.number, one.class_id, one.mask) for one in objects])
+            looks.append(Look(index, time, start, end, found, scores, answer.has_audio, objects, owners))
+            answers.append(_Said(_array(answer), objects, answer.size))
+        yield from _between(before, answers[0], since, ways, threshold)
+        owners = looks[0].object_map if several_of_a_class(looks[0].objects) else None
+        yield FollowedFrame(frame.time, looks[0].class_map, owners, looks)
+        before, since = answers[-1], [frame]
     since += [*held, *(_Frame(time, small, looks) for time, small, looks, _ in watched)]
-    yield from _between(before, None, since, threshold)
+    yield from _between(before, None, since, Ways([one.grey for one in since]), threshold)
 
 
-def _segmented(look: FrameProbabilities, small: np.ndarray, threshold: float) -> tuple[np.ndarray, dict[int, float]]:
-    """The class map and the scores of a look."""
+def _take_along(numbers: ObjectNumbers, way: np.ndarray | None) -> None:
+    """All objects that are known, over a displacement to the frame that they were in; None: the film was cut."""
+    if way is None:
+        numbers.forget()
+    else:
+        numbers.move(lambda mask: _carried_mask(mask, way))
+
+
+def _carried_mask(mask: np.ndarray, way: np.ndarray) -> np.ndarray:
+    return carried(mask[None].astype(np.float32), way)[0] > 0.5  # (h, w)
+
+
+def _segmented(
+    look: FrameProbabilities, small: np.ndarray, numbers: ObjectNumbers, threshold: float
+) -> tuple[np.ndarray, dict[int, float], list[SeenObject]]:
+    """The class map, the scores and the objects of a look."""
     probabilities = _array(look)
     ids = _candidates([probabilities], threshold)
-    return _class_map(carried(probabilities[ids], _still(small)), ids, small, look.size, threshold)
+    if len(ids) == 1:
+        return np.zeros(look.size, np.uint8), {}, []
+    maps = guided(carried(probabilities[ids], _still(small)), small)
+    found, scores = class_map(maps, ids, look.size, threshold)
+    parts = numbers.apart(small_regions(found, small.shape[:2]))
+    objects = [
+        SeenObject(number, class_id, float(maps[ids.index(class_id)][mask].mean()), mask)
+        for number, (class_id, mask) in zip(numbers.number(parts), parts, strict=True)
+    ]
+    return found, scores, objects
 
 
 def _between(
-    before: FrameProbabilities | None, after: FrameProbabilities | None, frames: Sequence[_Frame], threshold: float
+    before: _Said | None, after: _Said | None, frames: Sequence[_Frame], ways: Ways, threshold: float
 ) -> Iterator[FollowedFrame]:
     """The frames between two looks. Those at which the looks were taken are the first and the last of `frames`."""
     inner = slice(0 if before is None else 1, len(frames) - (after is not None))
     size = (before or after).size
-    said = [None if look is None else _array(look) for look in (before, after)]
+    said = [None if look is None else look.probabilities for look in (before, after)]
     ids = _candidates([look for look in said if look is not None], threshold)
     if not frames[inner] or len(ids) == 1:  # only background
-        yield from (FollowedFrame(frame.time, np.zeros(size, np.uint8), ()) for frame in frames[inner])
+        yield from (FollowedFrame(frame.time, np.zeros(size, np.uint8), None, ()) for frame in frames[inner])
         return
     said = [None if look is None else look[ids] for look in said]
-    greys = [cv2.cvtColor(frame.small, cv2.COLOR_RGB2GRAY) for frame in frames]
-    maps = in_between(*said, greys, [frame.time for frame in frames])
-    for frame, carried_here in zip(frames[inner], maps[inner], strict=True):
+    maps = in_between(*said, ways, [frame.time for frame in frames])
+    for number in range(len(frames))[inner]:
+        frame, carried_here = frames[number], maps[number]
         if carried_here is None:
             found = np.zeros(size, np.uint8)
         else:
-            found, _ = _class_map(carried_here, ids, frame.small, size, threshold)
-        yield FollowedFrame(frame.time, found, ())
+            found, _ = class_map(guided(carried_here, frame.small), ids, size, threshold)
+        yield FollowedFrame(frame.time, found, _owners(found, before, after, number, frames, ways), ())
+
+
+def _owners(
+    found: np.ndarray, before: _Said | None, after: _Said | None, number: int, frames: Sequence[_Frame], ways: Ways
+) -> np.ndarray | None:
+    """The object map of a frame between two looks, by the objects of the nearer one that has some of a class."""
+    looks = [(look, back) for look, back in ((before, True), (after, False)) if look is not None]
+    if not any(several_of_a_class(look.objects) for look, _ in looks):
+        return None
+    time = frames[number].time
+    looks.sort(key=lambda look: abs(time - frames[0 if look[1] else -1].time))
+    objects: dict[int, list[tuple[int, int, np.ndarray]]] = {}  # class id -> number, class id, mask
+    for look, back in looks:
+        way = (ways.back if back else ways.forth)[number]
+        for class_id in {one.class_id for one in look.objects} - set(objects) if way is not None else ():
+            own = [one for one in look.objects if one.class_id == class_id]
+            objects[class_id] = [(one.number, class_id, _carried_mask(one.mask, way)) for one in own]
+    return object_map(found, [one for own in objects.values() for one in own])
 
 
 def _array(look: FrameProbabilities) -> np.ndarray:
@@ -136,11 +203,3 @@ def _candidates(looks: Iterable[np.ndarray], threshold: float) -> list[int]:
         return [0]
     # Where the others together exceed the threshold, the likeliest of them exceeds its K-th part.
     return [0, *(number for number in range(1, len(highest)) if highest[number] > threshold / len(highest))]
-
-
-def _class_map(
-    maps: np.ndarray, ids: Sequence[int], small: np.ndarray, size: tuple[int, int], threshold: float
-) -> tuple[np.ndarray, dict[int, float]]:
-    if len(ids) == 1:
-        return np.zeros(size, np.uint8), {}
-    return class_map(guided(maps, small), ids, size, threshold)

@@ -9,7 +9,8 @@ pixels how far right and down the same thing lies in another picture, in pixels.
 """
 
 from collections.abc import Sequence
-from functools import cache
+from dataclasses import dataclass
+from functools import cache, cached_property
 
 import cv2
 import numpy as np
@@ -60,23 +61,44 @@ def carried(maps: np.ndarray, displacement: np.ndarray) -> np.ndarray:
     return np.stack([_sampled(one, displacement, scale) for one in maps])
 
 
+@dataclass(frozen=True)
+class Ways:
+    """How things move over N neighbouring frames; found out when it is asked for.
+
+    Attributes:
+        pictures: grey, `(H, W)` uint8 each.
+    """
+
+    pictures: Sequence[np.ndarray]
+
+    @cached_property
+    def back(self) -> list[np.ndarray | None]:
+        """The displacement from each frame to the first one; None from behind a cut."""
+        return displacements(self.pictures)
+
+    @cached_property
+    def forth(self) -> list[np.ndarray | None]:
+        """The displacement from each frame to the last one; None from before a cut."""
+        return displacements(self.pictures[::-1])[::-1]
+
+
 def in_between(
-    before: np.ndarray | None, after: np.ndarray | None, pictures: Sequence[np.ndarray], times: Sequence[float]
+    before: np.ndarray | None, after: np.ndarray | None, ways: Ways, times: Sequence[float]
 ) -> list[np.ndarray | None]:
     """The maps of the frames between two looks.
 
     Args:
         before, after: maps `(C, h, w)` float32 of the look at the first frame, and of that at the last one; None:
             there is no such look.
-        pictures: of N frames, grey `(H, W)` uint8, those of the looks among them.
+        ways: of N frames, those of the looks among them.
         times: (s) of the frames.
 
     Returns:
         For each frame `(C, H, W)` float32; None for one that cuts separate from both looks.
     """
-    nothing = [None] * len(pictures)
-    back = nothing if before is None else displacements(pictures)
-    forth = nothing if after is None else displacements(pictures[::-1])[::-1]
+    nothing = [None] * len(times)
+    back = nothing if before is None else ways.back
+    forth = nothing if after is None else ways.forth
     found: list[np.ndarray | None] = []
     for time, to_before, to_after in zip(times, back, forth, strict=True):
         old = None if to_before is None else carried(before, to_before)

@@ -8,7 +8,7 @@ import json
 import os
 import shutil
 from collections import deque
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from itertools import chain, repeat
 from pathlib import Path
 
@@ -16,17 +16,40 @@ import numpy as np
 from PIL import Image
 
 from ..model.media_ccformer import MediaInfo
+from .captions import csv_text, srt_text, vtt_text
 from .contained_media import iter_yuv_frames, loudness
 from .following import FollowedFrame
-from .segments_json import FrameRecord, Segments, frame_record, names_by_id
+from .segments_json import FrameRecord, Segments, add_objects, look_record, names_by_id
 from .video_writer import VideoWriter
-from .visualize import PALETTE, Bar, Tile, YuvOverlay, clock, contact_sheet, distinct_names, timeline_picture
+from .visualize import (
+    PALETTE,
+    Bar,
+    Tile,
+    YuvOverlay,
+    clock,
+    contact_sheet,
+    distinct_names,
+    objects_apart,
+    timeline_picture,
+)
 
 # What can be written, and the name of each in the folder of a video.
-FORMATS = {"video": "overlay.mp4", "masks": "masks", "json": "segments.json", "sheet": "contact_sheet.png"}
+FORMATS = {
+    "video": "overlay.mp4",
+    "masks": "masks",
+    "json": "segments.json",
+    "sheet": "contact_sheet.png",
+    "matte": "matte.webm",
+    "csv": "sounds.csv",
+    "srt": "sounds.srt",
+    "vtt": "sounds.vtt",
+}
+# Those that are written unless others are asked for.
+USUAL_FORMATS = ("video", "masks", "json", "sheet")
 # Which masks are written as PNGs: those of the looks, which `segments.json` describes, or those of all frames.
 MASKS = ("looks", "every-frame")
 EVERY_FRAME = ".every-frame"  # folder of the masks of all frames, while the overlay is drawn from them
+OBJECTS = ".objects"  # and of their objects, numbers in 16 bits, where several of a class are marked
 SHEET_FRAMES = 12
 THUMBNAIL = 480  # longest side in pixels
 LOUDNESS_PARTS = 1200
@@ -39,7 +62,7 @@ def write_masks(
     every: bool,
     on_progress: Callable[[int], object] = lambda looks: None,
 ) -> None:
-    """Writes masks as they come, and adds the record of each look to `segments`; what follows is made from both.
+    """Writes masks as they come, and adds looks and objects to `segments`; what follows is made from both.
 
     Args:
         folder: to write into; here and below the names are those of `FORMATS`.
@@ -48,18 +71,22 @@ def write_masks(
         every: whether the masks of all frames go to `EVERY_FRAME` too.
         on_progress: called with a number of looks that are ready.
     """
-    masks, moving = folder / FORMATS["masks"], folder / EVERY_FRAME
+    masks, moving, objects = folder / FORMATS["masks"], folder / EVERY_FRAME, folder / OBJECTS
     masks.mkdir()
     if every:
         moving.mkdir()
+        objects.mkdir()
     names = names_by_id(segments)
     for number, frame in enumerate(frames):
         if every:
             _save_mask(moving / f"{number:06d}.png", frame.class_map)
+            if frame.object_map is not None:
+                Image.fromarray(frame.object_map).save(objects / f"{number:06d}.png", compress_level=1)
         for look in frame.looks:
             _save_mask(masks / f"{look.index:06d}.png", look.class_map)
-            segments["frames"].append(frame_record(look, names))
+            segments["frames"].append(look_record(look, names))
             on_progress(1)
+    add_objects(segments)
 
 
 def keep_masks(folder: Path, which: str | None) -> None:
@@ -69,8 +96,9 @@ def keep_masks(folder: Path, which: str | None) -> None:
         shutil.rmtree(masks)
     if which == "every-frame":
         moving.rename(masks)
-    elif moving.exists():
-        shutil.rmtree(moving)
+    for temporary in (moving, folder / OBJECTS):
+        if temporary.exists():
+            shutil.rmtree(temporary)
 
 
 def write_overlay(
@@ -92,27 +120,70 @@ def write_overlay(
         on_progress: called with a number of looks whose time is in the video.
     """
     names = distinct_names(names_by_id(segments))
-    times = deque(record["time"] for record in segments["frames"])
-    masks = sorted((folder / EVERY_FRAME).iterdir())
     colours, frames = iter_yuv_frames(info.path)
     with VideoWriter(folder / FORMATS["video"], info.width, info.height, info.fps, sound_from, colours) as video:
-        # A file that changed meanwhile may have more frames: the last mask stays.
-        for mask, (time, frame) in zip(chain(masks, repeat(masks[-1])), frames, strict=False):
+        for time, frame, mask in _with_masks(folder, frames, segments, on_progress):
             class_map, ids = _read_mask(mask)
-            if ids:
+            objects = folder / OBJECTS / mask.name
+            if objects.exists():
+                with Image.open(objects) as image:
+                    told_apart = objects_apart(class_map, np.array(image), segments["objects"], names)
+                YuvOverlay(told_apart.ids, colours, opacity, told_apart.names, told_apart.palette).draw_on(frame)
+            elif ids:
                 legend = {class_id: names[class_id] for class_id in ids}
                 YuvOverlay(class_map, colours, opacity, legend).draw_on(frame)
             video.write_yuv(frame, time)
-            while times and times[0] <= time:
-                times.popleft()
-                on_progress(1)
-        on_progress(len(times))
+
+
+def write_matte(
+    folder: Path, info: MediaInfo, segments: Segments, on_progress: Callable[[int], object] = lambda looks: None
+) -> None:
+    """Writes the video cut out: opaque where something sounds, transparent elsewhere; without sound.
+
+    Args:
+        folder, info, segments, on_progress: as in `write_overlay`.
+    """
+    colours, frames = iter_yuv_frames(info.path)
+    with VideoWriter(folder / FORMATS["matte"], info.width, info.height, info.fps, colours=colours) as video:
+        for time, frame, mask in _with_masks(folder, frames, segments, on_progress):
+            class_map, _ = _read_mask(mask)
+            alpha = np.where(class_map > 0, np.uint8(255), np.uint8(0))
+            alpha = np.pad(alpha, [(0, length % 2) for length in alpha.shape], mode="edge")  # even, like the frame
+            video.write_yuv(frame, time, alpha)
+
+
+def _with_masks(
+    folder: Path,
+    frames: Iterator[tuple[float, np.ndarray]],
+    segments: Segments,
+    on_progress: Callable[[int], object],
+) -> Iterator[tuple[float, np.ndarray, Path]]:
+    """Each frame of a video, with its time (s) and the file of its mask."""
+    times = deque(record["time"] for record in segments["frames"])
+    masks = sorted((folder / EVERY_FRAME).iterdir())
+    # A file that changed meanwhile may have more frames: the last mask stays.
+    for mask, (time, frame) in zip(chain(masks, repeat(masks[-1])), frames, strict=False):
+        yield time, frame, mask
+        while times and times[0] <= time:
+            times.popleft()
+            on_progress(1)
+    on_progress(len(times))
 
 
 def write_json(folder: Path, segments: Segments) -> None:
     """Writes `segments` as JSON."""
-    text = json.dumps(segments, indent=1, ensure_ascii=False)
-    (folder / FORMATS["json"]).write_text(text + "\n", encoding="utf-8")
+    _write_text(folder / FORMATS["json"], json.dumps(segments, indent=1, ensure_ascii=False) + "\n")
+
+
+def write_captions(folder: Path, segments: Segments, formats: Sequence[str]) -> None:
+    """Writes what sounds when, as those of "csv", "srt" and "vtt" that are among `formats`."""
+    for name, text_of in (("csv", csv_text), ("srt", srt_text), ("vtt", vtt_text)):
+        if name in formats:
+            _write_text(folder / FORMATS[name], text_of(segments))
+
+
+def _write_text(path: Path, text: str) -> None:
+    path.write_text(text, encoding="utf-8", newline="\n")
 
 
 def write_sheet(folder: Path, info: MediaInfo, segments: Segments, thumbnails: Mapping[int, np.ndarray]) -> None:

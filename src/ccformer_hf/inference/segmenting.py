@@ -37,10 +37,13 @@ from .results import (
     FORMATS,
     MASKS,
     SHEET_FRAMES,
+    USUAL_FORMATS,
     keep_masks,
     thumbnail,
+    write_captions,
     write_json,
     write_masks,
+    write_matte,
     write_overlay,
     write_sheet,
 )
@@ -114,10 +117,12 @@ class Segmentation:
 
     Attributes:
         folder: that holds all of it.
-        video: the video with the masks laid over it; None where it was not asked for, like the next three.
+        video: the video with the masks laid over it; None where it was not asked for, like all that follow.
         masks: folder of one PNG per sampled frame, pixels = class ids.
         json: file with the content of `segments`.
         sheet: the contact sheet, a PNG.
+        matte: the video cut out, a WebM.
+        csv, srt, vtt: what sounds when, as a table and as subtitles.
         segments: see `Segments`.
     """
 
@@ -126,6 +131,10 @@ class Segmentation:
     masks: Path | None
     json: Path | None
     sheet: Path | None
+    matte: Path | None
+    csv: Path | None
+    srt: Path | None
+    vtt: Path | None
     segments: Segments
 
 
@@ -138,7 +147,7 @@ def segment_video(
     window: int = 10,
     overlap: int = 2,
     device: str = "auto",
-    formats: Sequence[str] = tuple(FORMATS),
+    formats: Sequence[str] = USUAL_FORMATS,
     masks: str = "looks",
     progress: bool = True,
 ) -> Segmentation:
@@ -158,6 +167,8 @@ def segment_video(
       class ids, the colours are in the palette.
     * `segments.json` ("json"): see `Segments`.
     * `contact_sheet.png` ("sheet"): up to 12 frames, and a timeline of what sounds when.
+    * `matte.webm` ("matte"): every frame, transparent where nothing sounds; without sound.
+    * `sounds.csv`, `sounds.srt`, `sounds.vtt` ("csv", "srt", "vtt"): what sounds when.
 
     The folder appears at the end, whole, and then replaces what an earlier run wrote; an error leaves everything as it
     was. Sound that is broken is left out, with a `MediaWarning`.
@@ -168,7 +179,7 @@ def segment_video(
         model: what `load` takes, or what it returned.
         fps, threshold, window, overlap: see `InferenceSettings`.
         device: see `load`; not used where `model` is loaded already.
-        formats: which of "video", "masks", "json", "sheet" to write.
+        formats: which of these to write, by the words in brackets.
         masks: which masks "masks" are: "looks", those of the frames that the model was shown, or "every-frame".
         progress: whether to show a progress bar, on a terminal.
 
@@ -207,15 +218,16 @@ def _write_all(
     masks: str,
     progress: bool,
 ) -> Segments:
-    """Writes everything into `folder`. The video is read twice: for the masks, and for the overlay."""
+    """Writes everything into `folder`. The video is read for the masks, for the overlay, and for the matte."""
     samples = sampled_frames(info, settings.fps)
-    every = "video" in formats or ("masks" in formats and masks == "every-frame")
+    drawn = [name for name in ("video", "matte") if name in formats]
+    every = bool(drawn) or ("masks" in formats and masks == "every-frame")
     on_sheet = np.unique(np.linspace(0, len(samples) - 1, min(SHEET_FRAMES, len(samples))).round().astype(int))
     thumbnails: dict[int, np.ndarray] = {}
     about = {"name": _model_name(model), "trained_on": trained_on(model)}
     segments = empty_segments(info, about, model.config.id2label, settings)
     sound = info.path if info.has_audio else None
-    steps = len(samples) * (1 + ("video" in formats))
+    steps = len(samples) * (1 + len(drawn))
     # disable=None: shown on a terminal only.
     with tqdm(
         total=steps, desc=readable_name(info.path), unit="frame", leave=False, disable=None if progress else True
@@ -229,10 +241,13 @@ def _write_all(
         write_masks(folder, follow(watched, predict, samples, settings.threshold), segments, every, bar.update)
         if "video" in formats:
             write_overlay(folder, info, segments, sound, on_progress=bar.update)
+        if "matte" in formats:
+            write_matte(folder, info, segments, bar.update)
     if "json" in formats:
         write_json(folder, segments)
     if "sheet" in formats:
         write_sheet(folder, info, segments, thumbnails)
+    write_captions(folder, segments, formats)
     keep_masks(folder, masks if "masks" in formats else None)  # overlay and contact sheet were drawn from them
     return segments
 

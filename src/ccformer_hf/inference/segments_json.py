@@ -6,18 +6,50 @@ Times are in seconds; pixels are those of the upright picture with square pixels
 import os
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TypedDict
+from typing import NotRequired, TypedDict
 
 import numpy as np
 from scipy import ndimage
 
 from ..model.inference_settings_ccformer import InferenceSettings
+from ..model.instances_ccformer import MOST_REGIONS, SPECK
 from ..model.media_ccformer import MediaInfo, samples_every_frame, shown_path
 from ..model.sliding_window_ccformer import FrameSegmentation
+from .objects import Look
+from .rle import Rle, encoded
 
-# Regions smaller than this share of the picture get no box, and no class gets more boxes than this.
-SPECK = 0.0005
-MOST_BOXES = 20
+
+class SeenRecord(TypedDict):
+    """An object in a look.
+
+    Attributes:
+        id: number of the object, from 1, one for the whole video; that of its entry in `Segments.objects`.
+        score: mean probability within its mask, 0..1.
+        box: `[x0, y0, x1, y1]` around it, x1 and y1 one beyond the last pixel.
+        rle: its mask at the size of the picture, as pycocotools reads it, see `rle`.
+    """
+
+    id: int
+    score: float
+    box: list[int]
+    rle: Rle
+
+
+class ObjectRecord(TypedDict):
+    """An object of the video.
+
+    Attributes:
+        id: its number, from 1.
+        label, class_id: name and number of its class.
+        score: mean of its scores over the time in which it sounds, 0..1.
+        spans: `[start, end]` (s) of each stretch of time in which it sounds.
+    """
+
+    id: int
+    label: str
+    class_id: int
+    score: float
+    spans: list[list[float]]
 
 
 class SoundingRecord(TypedDict):
@@ -30,6 +62,8 @@ class SoundingRecord(TypedDict):
         area: share of the picture's pixels, 0..1.
         boxes: `[x0, y0, x1, y1]` of its connected regions, x1 and y1 one beyond the last pixel: the largest first, at
             most 20, none smaller than 0.05 % of the picture.
+        objects: what of this class lies apart, or did before it touched; together they are its mask. A stream has
+            none.
     """
 
     label: str
@@ -37,6 +71,7 @@ class SoundingRecord(TypedDict):
     score: float
     area: float
     boxes: list[list[int]]
+    objects: NotRequired[list[SeenRecord]]
 
 
 class FrameRecord(TypedDict):
@@ -85,6 +120,7 @@ class Segments(TypedDict):
         fps: frames sampled per second; on average, where each frame of the video is.
         threshold: of 1 - P(background).
         classes: class id (as text, as JSON has it) -> name, all that the model knows.
+        objects: what sounds in the whole video, in the order in which it is heard; `add_objects` fills it in.
         frames: one entry per sampled frame.
     """
 
@@ -93,6 +129,7 @@ class Segments(TypedDict):
     fps: float
     threshold: float
     classes: dict[str, str]
+    objects: list[ObjectRecord]
     frames: list[FrameRecord]
 
 
@@ -120,6 +157,7 @@ def empty_segments(
         "fps": info.fps if samples_every_frame(info, settings.fps) else settings.fps,
         "threshold": settings.threshold,
         "classes": {str(class_id): name for class_id, name in names.items()},
+        "objects": [],
         "frames": [],
     }
 
@@ -151,10 +189,57 @@ def frame_record(frame: FrameSegmentation, names: Mapping[int, str]) -> FrameRec
     return {**record, **times, "sounding": sounding}
 
 
+def look_record(look: Look, names: Mapping[int, str]) -> FrameRecord:
+    """`frame_record`, with the objects of each class."""
+    record = frame_record(look, names)
+    for entry in record["sounding"]:
+        entry["objects"] = []
+        for one in look.objects:
+            mask = look.object_map == one.number  # (H, W)
+            if one.class_id == entry["id"] and mask.any():
+                (place,) = ndimage.find_objects(mask.astype(np.uint8))
+                seen = {"id": one.number, "score": round(one.score, 4), "box": _box(*place), "rle": encoded(mask)}
+                entry["objects"].append(seen)
+    return record
+
+
+def add_objects(segments: Segments) -> None:
+    """Fills in `objects`, from all frames."""
+    found: dict[int, ObjectRecord] = {}
+    seconds: dict[int, float] = {}
+    for frame in segments["frames"]:
+        length = frame["end"] - frame["start"]
+        for entry in frame["sounding"]:
+            for seen in entry["objects"]:
+                number = seen["id"]
+                new = {
+                    "id": number,
+                    "label": entry["label"],
+                    "class_id": entry["id"],
+                    "score": seen["score"],
+                    "spans": [],
+                }
+                one = found.setdefault(number, new)
+                seconds[number] = seconds.get(number, 0.0) + length
+                if length > 0:
+                    one["score"] += (seen["score"] - one["score"]) * length / seconds[number]  # a running mean
+                if one["spans"] and one["spans"][-1][1] == frame["start"]:
+                    one["spans"][-1][1] = frame["end"]
+                else:
+                    one["spans"].append([frame["start"], frame["end"]])
+    for one in found.values():
+        one["score"] = round(one["score"], 4)
+    segments["objects"] = list(found.values())
+
+
 def boxes_of(mask: np.ndarray) -> list[list[int]]:
     """The boxes of a mask `(H, W)`, see `SoundingRecord`."""
-    regions, _ = ndimage.label(mask)
-    sizes = np.bincount(regions.ravel())[1:]
-    boxes = ndimage.find_objects(regions)
-    largest = [place for place in np.argsort(-sizes, kind="stable") if sizes[place] >= SPECK * mask.size][:MOST_BOXES]
-    return [[columns.start, rows.start, columns.stop, rows.stop] for rows, columns in (boxes[i] for i in largest)]
+    numbers, _ = ndimage.label(mask)
+    sizes = np.bincount(numbers.ravel())[1:]
+    places = ndimage.find_objects(numbers)
+    largest = [place for place in np.argsort(-sizes, kind="stable") if sizes[place] >= SPECK * mask.size]
+    return [_box(*places[place]) for place in largest[:MOST_REGIONS]]
+
+
+def _box(rows: slice, columns: slice) -> list[int]:
+    return [columns.start, rows.start, columns.stop, rows.stop]

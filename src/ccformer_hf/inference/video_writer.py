@@ -1,4 +1,7 @@
-"""Writes H.264 videos with the sound of the clip they were made from. Reading is in `media_ccformer`."""
+"""Writes videos: H.264 with the sound of the clip they were made from, or VP9 that is transparent in part.
+
+Reading is in `media_ccformer`.
+"""
 
 import errno
 import os
@@ -6,6 +9,7 @@ from collections.abc import Iterator
 from contextlib import suppress
 from fractions import Fraction
 from pathlib import Path
+from typing import Any, NamedTuple
 
 import av
 import numpy as np
@@ -23,19 +27,26 @@ from ..model.media_ccformer import (
     packets_of,
     rgb_to_yuv,
     shown_path,
+    yuv_planes,
 )
 from .contained_media import SILENCED, silence_faults, warn_of_sound
 from .isolation import run_isolated
 
-# Ticks of picture time: fine enough for any frame rate (24000/1001 is off by 6 us at most), so that frames keep their
-# times.
-TICKS_PER_SECOND = 90000
 # As good as "veryfast" at a CRF of 20 in 56 % of its time, and a quarter larger: PSNR 46.9 and 46.8 dB on a 720p clip.
 # Without B-frames the last frame in the file is the last one shown, so that the track's length comes out right at a
 # varying frame rate too.
 ENCODING = {"preset": "superfast", "crf": "22", "bf": "0"}
 # MP3 below 16 kHz in MP4 is outside the standard, and plays.
 MP4 = {"format": "mp4", "options": {"movflags": "+faststart", "strict": "unofficial"}}
+# The fastest that libvpx has; it can be transparent with neither frames that are not shown nor any that wait.
+TRANSPARENT = {
+    "deadline": "realtime",
+    "cpu-used": "8",
+    "crf": "24",
+    "b": "0",
+    "auto-alt-ref": "0",
+    "lag-in-frames": "0",
+}
 # Sound that players accept inside MP4; it is copied. Anything else becomes AAC.
 COPIED_SOUND = frozenset({"aac", "ac3", "alac", "eac3", "flac", "mp3", "opus"})
 AAC_RATES = (8000, 11025, 12000, 16000, 22050, 24000, 32000, 44100, 48000, 64000, 88200, 96000)
@@ -44,13 +55,36 @@ SIGN_OF_LIFE = 500
 CANNOT_STORE = (*DISK_IS_FULL, errno.EFBIG, errno.EIO, errno.EROFS)
 
 
+class _Kind(NamedTuple):
+    """How a kind of file is written.
+
+    Attributes:
+        container: arguments of `av.open`.
+        ticks: of picture time per second. Those of MP4 are fine enough for any frame rate (24000/1001 is off by 6 us
+            at most); Matroska counts milliseconds.
+    """
+
+    name: str
+    codec: str
+    pixels: str
+    encoding: dict[str, str]
+    container: dict[str, Any]
+    ticks: int
+
+
+KINDS = {
+    ".mp4": _Kind("H.264", "libx264", "yuv420p", ENCODING, MP4, 90000),
+    ".webm": _Kind("VP9", "libvpx-vp9", "yuva420p", TRANSPARENT, {"format": "webm"}, 1000),
+}
+
+
 class VideoWriter:
-    """An MP4 (H.264, yuv420p, index at the front) that holds every frame at its own time, and a clip's sound.
+    """A video that holds every frame at its own time: an MP4 (H.264, yuv420p, index at the front) with a clip's sound,
+    or a WebM (VP9, yuva420p) whose frames are transparent in part, without sound.
 
     Written under a temporary name beside `path`, which it takes only when `close` has finished; leaving a `with`
-    statement by an error deletes it. Memory does not depend on the length. H.264 in yuv420p has even sizes only: an
-    odd width or height is rounded up by repeating the last column or row, and the file says that it is shown in the
-    shape it had.
+    statement by an error deletes it. Memory does not depend on the length. The sizes of both are even: an odd width or
+    height is rounded up by repeating the last column or row, and the file says that it is shown in the shape it had.
 
     Sound is added at the end, in a child process (see `isolation`), for its packets come from a file from anywhere. It
     is copied bit by bit where MP4 can carry it (AAC, MP3, Opus, AC-3, E-AC-3, ALAC, FLAC); what cannot be copied is
@@ -58,17 +92,17 @@ class VideoWriter:
     silenced.
 
     Args:
-        path: the file to write, `.mp4`; one that exists is replaced.
+        path: the file to write, `.mp4` or `.webm`; one that exists is replaced.
         width: of the frames in pixels. `height` likewise.
         fps: average frames per second; guides the encoder and gives the last frame its length.
         sound_from: clip whose sound is taken along, with its original offset on the clip's clock. A clip without sound
-            is fine.
+            is fine. Not for `.webm`.
         colours: of the YUV pictures, which the file states; the default is BT.709's.
 
     Raises:
         OSError: where `path` cannot be written.
         MediaError: where there is no file `sound_from`.
-        ValueError: for a size or frame rate that is not positive or a name that is not `.mp4`.
+        ValueError: for a size or frame rate that is not positive, another name, or a `.webm` with sound.
     """
 
     def __init__(
@@ -81,14 +115,17 @@ class VideoWriter:
         colours: Colours = Colours(),  # noqa: B008  a tuple
     ):
         self.path = Path(path)
-        if self.path.suffix.lower() != ".mp4":
-            raise ValueError(f"{path}: the video is written as MP4; give it a name that ends in .mp4")
+        if self.path.suffix.lower() not in KINDS:
+            raise ValueError(f"{path}: the video is written as MP4 or WebM; give it a name that ends in .mp4 or .webm")
+        self._kind = KINDS[self.path.suffix.lower()]
+        if sound_from is not None and self._kind.container is not MP4:
+            raise ValueError(f"{path}: only MP4 is written with sound; give it a name that ends in .mp4")
         if min(width, height) < 1 or not fps > 0:
             raise ValueError(f"the video is {width} x {height} at {fps} fps, expected numbers greater than 0")
         if sound_from is not None and not os.path.isfile(sound_from):
             raise MediaError(f"{sound_from}: there is no such file to take the sound from; check the name")
         self.width, self.height, self._fps, self._colours = width, height, fps, colours
-        self._frame_ticks = max(1, round(TICKS_PER_SECOND / fps))
+        self._frame_ticks = max(1, round(self._kind.ticks / fps))
         self._last_time, self._last_tick = -float("inf"), -1
         self._finished = False
         self._sound_from = sound_from
@@ -132,8 +169,14 @@ class VideoWriter:
             )
         self.write_yuv(rgb_to_yuv(rgb, self._colours), time)
 
-    def write_yuv(self, packed: np.ndarray, time: float) -> None:
-        """Adds a frame as `media_ccformer.yuv_planes` takes it, shown from `time` seconds on; errors as in `write`."""
+    def write_yuv(self, packed: np.ndarray, time: float, alpha: np.ndarray | None = None) -> None:
+        """Adds a frame as `media_ccformer.yuv_planes` takes it, shown from `time` seconds on; errors as in `write`.
+
+        Args:
+            packed: the frame.
+            time: rising from frame to frame.
+            alpha: for `.webm`, `(H, W)` uint8 of the even size, 0 where it is transparent to 255.
+        """
         shape = 3 * (self._video.height // 2), self._video.width
         if packed.shape != shape or packed.dtype != np.uint8:
             raise ValueError(
@@ -145,10 +188,13 @@ class VideoWriter:
                 f"a frame at {time} s after one at {self._last_time} s: times must rise and start at 0 or later"
             )
         # Frames closer together than a tick still follow each other.
-        tick = max(round(time * TICKS_PER_SECOND), self._last_tick + 1)
+        tick = max(round(time * self._kind.ticks), self._last_tick + 1)
         self._last_time, self._last_tick = time, tick
-        frame = av.VideoFrame.from_ndarray(packed, format="yuv420p")
-        frame.pts, frame.time_base = tick, Fraction(1, TICKS_PER_SECOND)
+        if alpha is None:
+            frame = av.VideoFrame.from_ndarray(packed, format="yuv420p")
+        else:
+            frame = _with_alpha(packed, alpha)
+        frame.pts, frame.time_base = tick, Fraction(1, self._kind.ticks)
         self._encode(frame)
 
     def close(self) -> None:
@@ -183,15 +229,15 @@ class VideoWriter:
         self._temporary.unlink(missing_ok=True)
 
     def _open_stream(self, rate: Fraction) -> None:
-        self._output = av.open(str(self._temporary), "w", **MP4)
-        self._video = self._output.add_stream("libx264", rate=rate, options=ENCODING)
+        self._output = av.open(str(self._temporary), "w", **self._kind.container)
+        self._video = self._output.add_stream(self._kind.codec, rate=rate, options=self._kind.encoding)
         encoder = self._video.codec_context
         encoder.thread_type = "FRAME"  # works on while the next frames are read and drawn
         encoder.width, encoder.height = self.width + self.width % 2, self.height + self.height % 2
         # A repeated column or row does not change the shape in which the picture is shown: 1 where there is none.
         encoder.sample_aspect_ratio = Fraction(self.width * encoder.height, encoder.width * self.height)
-        encoder.pix_fmt = "yuv420p"
-        encoder.time_base = self._video.time_base = Fraction(1, TICKS_PER_SECOND)
+        encoder.pix_fmt = self._kind.pixels
+        encoder.time_base = self._video.time_base = Fraction(1, self._kind.ticks)
         encoder.colorspace, encoder.color_primaries, encoder.color_trc = self._colours
         encoder.color_range = ColorRange.MPEG
 
@@ -212,10 +258,20 @@ class VideoWriter:
             cure = "write elsewhere"
         else:
             cure = (
-                f"H.264 does not take {self.width} x {self.height} pixels at {self._fps:g} frames per second, "
-                "or the disk is at fault"
+                f"{self._kind.name} does not take {self.width} x {self.height} pixels at {self._fps:g} frames per "
+                "second, or the disk is at fault"
             )
         raise OSError(f"{self.path}: cannot be written ({error.strerror}); {cure}") from None
+
+
+def _with_alpha(packed: np.ndarray, alpha: np.ndarray) -> "av.VideoFrame":
+    """The frame with a plane for how opaque each pixel is."""
+    frame = av.VideoFrame(alpha.shape[1], alpha.shape[0], "yuva420p")
+    for plane, values in zip(frame.planes, (*yuv_planes(packed), alpha), strict=True):
+        rows = np.zeros((plane.height, plane.line_size), np.uint8)  # a row in memory may be longer than the picture's
+        rows[:, : plane.width] = values
+        plane.update(rows)
+    return frame
 
 
 def _add_sound(sound_from: str | os.PathLike, pictures: Path, target: Path) -> bool:

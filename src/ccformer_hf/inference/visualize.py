@@ -19,6 +19,8 @@ OKABE_ITO = ("#E69F00", "#56B4E9", "#009E73", "#F0E442", "#0072B2", "#D55E00", "
 # Classes beyond the seventh get them again mixed with white (share > 0) or black (< 0): lightness is seen by everyone
 # too.
 TINTS = (0.0, 0.5, -0.45, 0.72, -0.7, 0.28, -0.25, 0.85)
+# Objects of one class, in the same way.
+SHADES = (0.0, -0.45, 0.5, -0.7, 0.75)
 
 SHEET_WIDTH = 1400
 MARGIN = 40
@@ -35,9 +37,13 @@ def _make_palette() -> np.ndarray:
     base = np.array([[int(colour[i : i + 2], 16) for i in (1, 3, 5)] for colour in OKABE_ITO], dtype=np.float64)
     for class_id in range(1, 256):
         turn, hue = divmod(class_id - 1, len(base))
-        tint = TINTS[turn % len(TINTS)]
-        palette[class_id] = np.round(base[hue] + abs(tint) * ((255 if tint > 0 else 0) - base[hue]))
+        palette[class_id] = _tinted(base[hue], TINTS[turn % len(TINTS)])
     return palette
+
+
+def _tinted(colour: np.ndarray, tint: float) -> np.ndarray:
+    """A colour `(3,)`, 0..255, mixed with this share of white, or of black where it is negative."""
+    return np.round(colour + abs(tint) * ((255 if tint > 0 else 0) - colour)).astype(np.uint8)
 
 
 # Colour (256, 3) uint8 of every class id; 0, the background, is black. Ids 1-56 all differ.
@@ -51,6 +57,60 @@ def distinct_names(names: Mapping[int, str]) -> dict[int, str]:
     """Class id -> name, and the id behind names that several classes have: `dog (3)`."""
     count = Counter(names.values())
     return {class_id: f"{name} ({class_id})" if count[name] > 1 else name for class_id, name in names.items()}
+
+
+@dataclass(frozen=True)
+class ObjectsApart:
+    """A class map whose ids tell objects apart.
+
+    Attributes:
+        ids: `(H, W)` uint8, ids of this picture only.
+        names: id -> name; with the number of the object where several of its class are marked.
+        palette: `(256, 3)` uint8, shades of the colours of the classes.
+    """
+
+    ids: np.ndarray
+    names: Mapping[int, str]
+    palette: np.ndarray
+
+
+def objects_apart(
+    class_map: np.ndarray,
+    object_map: np.ndarray,
+    objects: Sequence[Mapping],
+    names: Mapping[int, str],
+) -> ObjectsApart:
+    """Gives objects of one class shades of its colour.
+
+    Args:
+        class_map: `(H, W)` uint8.
+        object_map: `(H, W)` uint16 numbers of objects; 0 where a class has none.
+        objects: `id` and `class_id` of each object of the video, in one order for all its frames.
+        names: class id -> name.
+    """
+    there = set(np.flatnonzero(np.bincount(object_map.ravel())).tolist()) - {0}
+    # With 255 ids at most, what has no object of its own included.
+    shown = [one for one in objects if one["id"] in there][: 255 - len(names)]
+    count = Counter(one["class_id"] for one in shown)
+    order = {one["id"]: place for own in _by_class(objects) for place, one in enumerate(own)}
+    ids_of, palette, found_names = np.zeros(65536, np.uint8), np.zeros((256, 3), np.uint8), {}
+    for number, one in enumerate(shown, 1):
+        ids_of[one["id"]] = number
+        palette[number] = _tinted(PALETTE[one["class_id"]].astype(float), SHADES[order[one["id"]] % len(SHADES)])
+        several = count[one["class_id"]] > 1
+        found_names[number] = f"{names[one['class_id']]} {one['id']}" if several else names[one["class_id"]]
+    ids = ids_of[object_map]
+    rest = np.where(ids == 0, class_map, 0)
+    for number, class_id in enumerate(sorted(set(np.unique(rest).tolist()) - {0}), len(shown) + 1):
+        ids[rest == class_id] = number
+        palette[number], found_names[number] = PALETTE[class_id], names[class_id]
+    return ObjectsApart(ids, found_names, palette)
+
+
+def _by_class(objects: Sequence[Mapping]) -> list[list[Mapping]]:
+    return [
+        [one for one in objects if one["class_id"] == class_id] for class_id in {one["class_id"] for one in objects}
+    ]
 
 
 @dataclass(frozen=True)
@@ -141,6 +201,7 @@ class YuvOverlay:
         colours: of the frames.
         opacity: 0..1 of the colour inside a mask; its outline is opaque.
         legend: class id -> name, written into the top left corner; empty: none.
+        palette: `(256, 3)` uint8, the colour of each id.
 
     Raises:
         ValueError: for a class map that is not `(H, W)` uint8, or an opacity outside 0..1.
@@ -152,6 +213,7 @@ class YuvOverlay:
         colours: Colours,
         opacity: float = 0.5,
         legend: Mapping[int, str] | None = None,
+        palette: np.ndarray = PALETTE,
     ):
         _check(class_map, opacity)
         # The frames have an even size, see `iter_yuv_frames`.
@@ -159,9 +221,9 @@ class YuvOverlay:
         self._size = class_map.shape
         self._blends: list[tuple[int, _Blend]] = []  # number of the plane, and what is drawn on it
         if class_map.any():
-            self._add(_mask_paint(class_map, opacity, _to_yuv(PALETTE, colours)))
+            self._add(_mask_paint(class_map, opacity, _to_yuv(palette, colours)))
         if legend:
-            paint = _legend_paint(legend, self._size)
+            paint = _legend_paint(legend, self._size, palette)
             self._add(replace(paint, colour=_to_yuv(paint.colour, colours)))
 
     def draw_on(self, frame: np.ndarray) -> None:
@@ -214,7 +276,7 @@ def overlay(
         )
     result = frame.copy()
     paints = [_mask_paint(class_map, opacity, PALETTE)] if class_map.any() else []
-    paints += [_legend_paint(legend, class_map.shape)] if legend else []
+    paints += [_legend_paint(legend, class_map.shape, PALETTE)] if legend else []
     for paint in paints:
         alpha = paint.alpha[..., None]
         _Blend(paint.rows, paint.columns, 256 - alpha, paint.colour * alpha).draw_on(result)
@@ -248,9 +310,9 @@ def _mask_paint(class_map: np.ndarray, opacity: float, palette: np.ndarray) -> _
     return _Paint(rows, columns, palette[np.where(outline, highest, ids)], alpha)
 
 
-def _legend_paint(legend: Mapping[int, str], size: tuple[int, int]) -> _Paint:
+def _legend_paint(legend: Mapping[int, str], size: tuple[int, int], palette: np.ndarray) -> _Paint:
     """The legend in a picture of `size` (height, width), in RGB."""
-    label = _legend_picture(legend, font_size=max(10, round(min(size) / 26)))
+    label = _legend_picture(legend, max(10, round(min(size) / 26)), palette)
     inset = max(2, round(min(size) / 50))
     pixels = np.asarray(label)[: size[0] - inset, : size[1] - inset]
     height, width = pixels.shape[:2]
@@ -307,7 +369,7 @@ def timeline_picture(
     """What sounds when: the loudness of the sound, one row per class that ever sounds, and an axis in seconds.
 
     Args:
-        bars: one per class and step; the opacity of a bar is its score.
+        bars: one per class and step; height and opacity of a bar are its score.
         names: class id -> name, for every class in `bars`; rows follow this order.
         duration: of the clip in seconds.
         loudness: root mean square of the sound in equal parts of the clip, `(N,)`, 1 = full scale; None: no sound
@@ -356,7 +418,9 @@ def timeline_picture(
         # A gap of a pixel tells the steps apart where there is room.
         right = max(left, right - 1 if right - left < 6 else right - 2)
         colour = np.array(TRACK) + bar.score * (PALETTE[bar.class_id] - np.array(TRACK, dtype=np.float64))
-        draw.rectangle([left, upper, right, upper + ROW - 1], fill=tuple(int(part) for part in colour.round()))
+        height = max(2, round(bar.score * ROW))
+        box = [left, upper + ROW - height, right, upper + ROW - 1]
+        draw.rectangle(box, fill=tuple(int(part) for part in colour.round()))
     if not rows:
         draw.text((gutter, top + ROW / 2), "nothing above the threshold", fill=GREY, font=font, anchor="lm")
 
@@ -495,7 +559,7 @@ def _caption(
         place += 16 + font.getlength(name) + 14
 
 
-def _legend_picture(legend: Mapping[int, str], font_size: int) -> Image.Image:
+def _legend_picture(legend: Mapping[int, str], font_size: int, palette: np.ndarray) -> Image.Image:
     """RGBA: a dark box with one line per class."""
     font = ImageFont.load_default(font_size)
     line = round(1.5 * font_size)
@@ -507,14 +571,16 @@ def _legend_picture(legend: Mapping[int, str], font_size: int) -> Image.Image:
     draw.rounded_rectangle([0, 0, label.width - 1, label.height - 1], radius=pad, fill=(20, 22, 25, 190))
     for row, (class_id, name) in enumerate(legend.items()):
         middle = pad / 2 + (row + 0.5) * line
-        _swatch(draw, pad, middle, round(0.7 * font_size), class_id)
+        _swatch(draw, pad, middle, round(0.7 * font_size), class_id, palette)
         draw.text((pad + indent, middle), name, fill=(255, 255, 255, 255), font=font, anchor="lm")
     return label
 
 
-def _swatch(draw: ImageDraw.ImageDraw, left: float, middle: float, side: int, class_id: int) -> None:
+def _swatch(
+    draw: ImageDraw.ImageDraw, left: float, middle: float, side: int, class_id: int, palette: np.ndarray = PALETTE
+) -> None:
     box = [left, middle - side / 2, left + side, middle + side / 2]
-    draw.rounded_rectangle(box, radius=2, fill=tuple(PALETTE[class_id].tolist()))
+    draw.rounded_rectangle(box, radius=2, fill=tuple(palette[class_id].tolist()))
 
 
 def _fitted(text: str, font: ImageFont.FreeTypeFont, width: float) -> str:

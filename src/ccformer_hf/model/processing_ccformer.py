@@ -7,7 +7,7 @@ Letters: `B` clips, `T` frames, `K` classes with background first, `H W` picture
 """
 
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypedDict
 
@@ -29,6 +29,7 @@ from .feature_extraction_ccformer import (
     plain_sound,
 )
 from .image_processing_ccformer import CCFormerImageProcessor
+from .instances_ccformer import Instance, ObjectNumbers, frame_instances
 from .media_ccformer import read_clip
 from .pictures_ccformer import IGNORE_LABEL, SUFFIXES, read_labels, read_picture, rgb, upright
 from .timing_ccformer import FrameTiming
@@ -309,6 +310,76 @@ class AudioVisualProcessor(ProcessorMixin):
             torch.stack([_class_map(frame, size, threshold) for frame in probabilities])
             for probabilities, size in _clip_probabilities(outputs, target_sizes, num_frames)
         ]
+
+    def post_process_instance_segmentation(
+        self,
+        outputs,
+        target_sizes: Sequence[tuple[int, int]] | None = None,
+        threshold: float = 0.5,
+        num_frames: Sequence[int] | None = None,
+    ) -> list[list[dict[str, Any]]]:
+        """The objects that sound in each frame by itself; see `instances_ccformer` for what counts as one.
+
+        Args:
+            outputs: what the model returned; its `class_queries_logits (B, T, Q, K)` and `masks_queries_logits
+                (B, T, Q, h, w)` are used.
+            target_sizes: (height, width) per clip, in pixels; left out: the size of the logits.
+            threshold: of an object's score, 0..1: probability of its label times the mean probability in its mask.
+            num_frames: real frames of each clip (`frame_mask.sum(1)`), to cut the padding off; left out: all.
+
+        Returns:
+            Per clip and frame, as Mask2Former's: `segmentation`, int32 `(H, W)` of numbers from 1, 0 = nothing sounds;
+            and `segments_info`, a dict with `id` (its number), `label_id` and `score` for each object, best first.
+
+        Raises:
+            ValueError: as in `post_process_semantic_segmentation`.
+            ImportError: without scipy.
+        """
+        return [
+            [
+                {
+                    "segmentation": _numbered(frame, range(1, len(frame) + 1), size),
+                    "segments_info": [
+                        {"id": number, "label_id": one.label_id, "score": one.score}
+                        for number, one in enumerate(frame, 1)
+                    ],
+                }
+                for frame in frames
+            ]
+            for frames, size in _clip_instances(outputs, target_sizes, threshold, num_frames)
+        ]
+
+    def post_process_video_instances(
+        self,
+        outputs,
+        target_sizes: Sequence[tuple[int, int]] | None = None,
+        threshold: float = 0.5,
+        num_frames: Sequence[int] | None = None,
+    ) -> list[dict[str, Any]]:
+        """The objects that sound in a clip, each with one number in all frames.
+
+        Args, errors: as in `post_process_instance_segmentation`.
+
+        Returns:
+            Per clip `segmentation`, int32 `(T, H, W)` of numbers from 1, 0 = nothing sounds; and `segments_info`, a
+            dict for each object: `id` (its number), `label_id`, `score` (mean over its frames) and `frames`, in which
+            it sounds.
+        """
+        clips = []
+        for frames, size in _clip_instances(outputs, target_sizes, threshold, num_frames):
+            numbers, maps, objects = ObjectNumbers(), [], {}
+            for index, frame in enumerate(frames):
+                given = numbers.number([(one.label_id, one.mask) for one in frame])
+                maps.append(_numbered(frame, given, size))
+                for number, one in zip(given, frame, strict=True):
+                    seen = objects.setdefault(number, {"label_id": one.label_id, "scores": [], "frames": []})
+                    seen["scores"].append(one.score)
+                    seen["frames"].append(index)
+            info = [
+                {"id": number, "score": float(np.mean(seen.pop("scores"))), **seen} for number, seen in objects.items()
+            ]
+            clips.append({"segmentation": torch.stack(maps), "segments_info": info})
+        return clips
 
     def _call_settings(self, kwargs: dict[str, Any]) -> tuple[dict[str, Any], Any, Any]:
         """Keyword arguments of a call -> settings of the image processor, among them `return_tensors`; rate; fps."""
@@ -615,6 +686,28 @@ def _clip_probabilities(outputs, target_sizes, num_frames) -> list[tuple[torch.T
                 "damaged, or they overflow in this precision: load them again, or run it in float32 or bfloat16"
             )
     return list(zip(clips, sizes, strict=True))
+
+
+def _clip_instances(
+    outputs, target_sizes, threshold: float, num_frames
+) -> list[tuple[list[list[Instance]], tuple[int, int]]]:
+    """Per clip: the objects of each frame, and the size of the pictures."""
+    if not 0 <= threshold <= 1:
+        raise ValueError(f"threshold is {threshold}, expected 0 (marks most) to 1 (marks nothing)")
+    clips = _clip_probabilities(outputs, target_sizes, num_frames)  # which checks them
+    labels, masks = outputs.class_queries_logits, outputs.masks_queries_logits  # (B, T, Q, K), (B, T, Q, h, w)
+    return [
+        ([frame_instances(labels[i, t], masks[i, t], size, threshold) for t in range(len(frames))], size)
+        for i, (frames, size) in enumerate(clips)
+    ]
+
+
+def _numbered(frame: Sequence[Instance], numbers: Iterable[int], size: tuple[int, int]) -> torch.Tensor:
+    """Int32 `(H, W)`: each object's number where it is."""
+    found = torch.zeros(size, dtype=torch.int32)
+    for number, instance in zip(numbers, frame, strict=True):
+        found[torch.from_numpy(instance.mask)] = number
+    return found
 
 
 def _as_size(size: Sequence[int]) -> tuple[int, int]:

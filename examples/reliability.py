@@ -1,0 +1,127 @@
+"""Whether a model is as sure as it is right: its confidence against how often it is, on clips it was never trained on.
+
+    python examples/reliability.py                          # ccformer-tiny on drawn clips; takes minutes
+    python examples/reliability.py --model ccformer-small --sources SOURCES.yaml   # composed clips, of its test split
+
+Two tables, each in ten bins of confidence, with the expected calibration error (ECE: the mean gap between confidence
+and share that is right, weighted by how many there are):
+
+    per second and class   each class that a look marks, with its score as in `segments.json`; right where that class
+                           sounds in view in that second
+    per pixel              each marked pixel, with the probability of its class; right where that class sounds there
+
+The picture (`--picture`) shows both: bars as high as the share that is right, and the line that a calibrated model
+keeps to.
+"""
+
+import argparse
+from collections.abc import Iterator
+
+import numpy as np
+import torch
+from PIL import Image, ImageDraw, ImageFont
+
+from ccformer_hf import load
+from ccformer_hf.data.composing.composed import compose_clip
+from ccformer_hf.data.composing.material import read_material
+from ccformer_hf.data.reading import IGNORE_LABEL
+from ccformer_hf.data.synthetic.clips import make_clip
+from ccformer_hf.model.timing_ccformer import SAMPLING_RATE
+
+BINS = 10
+SYNTHETIC_SEED, COMPOSED_SEED = 2_000_000, 1_000_000  # never trained on
+
+
+class Reliability:
+    """Counts of what was said with which confidence, and of how much of it was right."""
+
+    def __init__(self):
+        self._said, self._sure, self._right = np.zeros((3, BINS))
+
+    def add(self, confidences: np.ndarray, right: np.ndarray) -> None:
+        """Confidences `(N,)`, 0..1, and whether each was right."""
+        places = np.minimum((confidences * BINS).astype(int), BINS - 1)
+        for counts, weights in ((self._said, None), (self._sure, confidences), (self._right, right)):
+            counts += np.bincount(places, weights, minlength=BINS)
+
+    def rows(self) -> list[tuple[int, float, float]]:
+        """Of each bin: how many, mean confidence, share that was right."""
+        counted = np.maximum(1, self._said)
+        return list(zip(self._said.astype(int).tolist(), self._sure / counted, self._right / counted, strict=True))
+
+    def error(self) -> float:
+        """Expected calibration error."""
+        return float(np.abs(self._sure - self._right).sum() / max(1, self._said.sum()))
+
+
+def clips_of(sources: str | None, count: int) -> Iterator[tuple[np.ndarray, np.ndarray, np.ndarray]]:
+    """Frames `(T, H, W, 3)`, one a second, labels `(T, H, W)`, and sound `(S,)` at 16 kHz."""
+    if sources is None:
+        for index in range(count):
+            clip = make_clip("avss", SYNTHETIC_SEED, index)
+            yield clip.frames, clip.labels, clip.waveform
+        return
+    material = read_material(sources)["test"]
+    for index in range(count):
+        clip = compose_clip(material, COMPOSED_SEED, index)
+        yield clip.frames, clip.labels, clip.waveform
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--model", default="ccformer-tiny")
+    parser.add_argument("--sources", help="a sources file, see `ccformer data compose --help`; without: drawn clips")
+    parser.add_argument("--clips", type=int, default=100)
+    parser.add_argument("--threshold", type=float, default=0.5)
+    parser.add_argument("--picture", help="file to draw the diagrams into, such as reliability.png")
+    args = parser.parse_args()
+    model, processor = load(args.model)
+    tables = {"per second and class": Reliability(), "per pixel": Reliability()}
+    for frames, labels, sound in clips_of(args.sources, args.clips):
+        inputs = processor(frames, sound, sampling_rate=SAMPLING_RATE, fps=1).to(model.device)
+        with torch.inference_mode():
+            outputs = model(**inputs)
+        size = [labels.shape[1:]]
+        maps = processor.post_process_semantic_segmentation(outputs, size, args.threshold)[0].cpu().numpy()
+        scores = processor.post_process_scores(outputs, size)[0].cpu().numpy()  # (T, K, H, W)
+        for found, truth, probabilities in zip(maps, labels, scores, strict=True):
+            for class_id in set(np.unique(found).tolist()) - {0}:
+                marked = (found == class_id) & (truth != IGNORE_LABEL)
+                sure = probabilities[class_id][marked]
+                if len(sure):
+                    tables["per pixel"].add(sure, truth[marked] == class_id)
+                    here = np.array([(truth == class_id).any()])
+                    tables["per second and class"].add(sure.mean(keepdims=True), here)
+    print(f"{args.model}, {args.clips} {'composed' if args.sources else 'drawn'} clips, threshold {args.threshold:g}")
+    for name, table in tables.items():
+        print(f"\n{name}: expected calibration error {table.error():.3f}")
+        print(f"{'confidence':<12} {'how many':>10} {'mean':>7} {'right':>7}")
+        for place, (count, sure, right) in enumerate(table.rows()):
+            if count:
+                print(f"{place / BINS:.1f} - {(place + 1) / BINS:.1f}    {count:>10} {sure:>7.3f} {right:>7.3f}")
+    if args.picture:
+        picture_of(tables).save(args.picture)
+
+
+def picture_of(tables: dict[str, Reliability]) -> Image.Image:
+    """The diagrams beside each other."""
+    side, margin = 360, 60
+    picture = Image.new("RGB", (len(tables) * (side + margin) + margin, side + 2 * margin), "white")
+    draw, font = ImageDraw.Draw(picture), ImageFont.load_default(15)
+    for number, (name, table) in enumerate(tables.items()):
+        left, top = margin + number * (side + margin), margin
+        draw.text((left, top - 30), f"{name}: ECE {table.error():.3f}", fill="black", font=font)
+        for place, (count, _, right) in enumerate(table.rows()):
+            if count:
+                start = left + place * side / BINS
+                draw.rectangle([start + 1, top + side * (1 - right), start + side / BINS - 1, top + side], "#56B4E9")
+        draw.rectangle([left, top, left + side, top + side], outline="#787E84")
+        draw.line([left, top + side, left + side, top], fill="#D55E00", width=2)
+        draw.text((left, top + side + 8), "0", fill="black", font=font)
+        draw.text((left + side, top + side + 8), "confidence 1", fill="black", font=font, anchor="ra")
+        draw.text((left + 6, top + 4), "right 1", fill="black", font=font)
+    return picture
+
+
+if __name__ == "__main__":
+    main()
