@@ -29,6 +29,15 @@ def crash(path: str, *_) -> Iterator[tuple]:
     yield (1,)
 
 
+def large_then_crash(path: str, count: int, size: int, marks: str) -> Iterator[tuple]:
+    """Sends `count` arrays of `size` bytes, writes down how many it made, and crashes."""
+    for number in range(count):
+        with open(marks, "w") as file:
+            file.write(str(number + 1))
+        yield number, np.full(size, number, np.uint8)
+    ctypes.string_at(0)
+
+
 def killed(path: str) -> Iterator[tuple]:
     """As the system kills when memory runs out."""
     yield (1,)

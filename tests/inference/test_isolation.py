@@ -174,6 +174,37 @@ def test_reading_in_another_thread_can_be_ended():
     assert len(faults) == 1 and faults[0].startswith("clip.mp4: reading it was stopped")
 
 
+@posix
+def test_what_is_sent_is_read_ahead_up_to_a_bound_and_outlives_a_crash(tmp_path, monkeypatch):
+    size = 4 << 20  # more than a pipe holds
+    monkeypatch.setattr(isolation, "READ_AHEAD", 3 * size)
+    marks = tmp_path / "made"
+    messages = run_isolated(planted.large_then_crash, "clip.mp4", 8, size, str(marks))
+    next(messages)
+    patience = time.monotonic() + 20
+    # Beyond the bound there are one that was read when there was still room, one in the pipe, one being made.
+    while int(marks.read_text() or 0) < 1 + 3 + 1 and time.monotonic() < patience:
+        time.sleep(0.05)
+    time.sleep(0.3)
+    assert 5 <= int(marks.read_text()) <= 7
+    numbers = []
+    with pytest.raises(MediaError, match="crashed"):
+        for number, (array,) in messages:
+            numbers.append(number)
+            assert (array == number).all()
+    assert numbers == list(range(1, 8))
+
+
+def test_leaving_while_the_reader_waits_for_room_ends_it(tmp_path, monkeypatch):
+    monkeypatch.setattr(isolation, "READ_AHEAD", 0)
+    before = threading.active_count()
+    messages = run_isolated(planted.large_then_crash, "clip.mp4", 8, 4 << 20, str(tmp_path / "made"))
+    next(messages)
+    time.sleep(0.3)
+    messages.close()
+    assert threading.active_count() == before
+
+
 def test_leaving_early_ends_the_child():
     messages = run_isolated(planted.slow, "clip.mp4")
     next(messages)

@@ -5,8 +5,9 @@ one file: its death, its silence and its hunger become a `MediaError` that names
 
 The child is a fresh Python that imports the function's module only (no PyTorch), and gets no signals from the
 terminal. What it sends may be made up by a hostile file, so nothing of it is unpickled: a message is a line of JSON
-and, after it, the bytes of plain arrays, whose sizes are checked before there is memory for them. A child reads
-ahead while its parent is busy, by `READ_AHEAD` and no more, whatever the length of the file.
+and, after it, the bytes of plain arrays, whose sizes are checked before there is memory for them. What it
+sends is read ahead while its parent is busy, by `READ_AHEAD` and no more: beyond that the child waits, whatever the
+length of the file. Should it crash, what it had sent before is there.
 
 A child serves one file: the next call for the same file finds it idle, and spares its start (0.3 s); another file gets
 a new one.
@@ -25,7 +26,7 @@ import time
 import warnings
 import weakref
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from importlib import import_module
 from typing import Any, BinaryIO
@@ -40,7 +41,7 @@ SILENCE, SILENCE_PER_MEGABYTE = 60.0, 1.0
 MOST_IDLE = 2
 LONGEST_LINE = 1 << 20  # bytes of a message without its arrays
 LARGEST_ARRAY = 1 << 30  # bytes
-READ_AHEAD = 64 << 20  # bytes of messages that wait in a child: two dozen pictures of 1280 x 720
+READ_AHEAD = 32 << 20  # bytes of messages that may wait: a dozen pictures of 1280 x 720
 LONGEST_TEXT = 1000  # characters of an error's text
 DTYPES = ("uint8", "float32", "float64")
 CURE = "convert it with another program and try again"
@@ -73,12 +74,19 @@ def run_isolated(
     """
     path = os.fsdecode(path)
     child = _take_idle(path) or _Child(path)
+    ahead = _ReadAhead(child.receive)
     try:
         with child.watched(seconds):
             child.ask(function, arguments)
-            while (message := child.receive()) is not None:
-                yield message
+            ahead.start()
+            while (message := ahead.take()) is not None:
+                if isinstance(message, str):
+                    warn(message)
+                else:
+                    yield message
     except BaseException:
+        child.stop()
+        ahead.end()
         child.kill()
         raise
     _keep_idle(child)
@@ -87,6 +95,56 @@ def run_isolated(
 def warn(text: str) -> None:
     """Issues a `MediaWarning`, all of them from this one place: Python shows the same of the same file once."""
     warnings.warn(text, MediaWarning, stacklevel=1)
+
+
+class _ReadAhead:
+    """Calls `receive` in a thread of its own until it gives None or raises; `take` gives and raises the same."""
+
+    def __init__(self, receive: Callable[[], Message | str | None]):
+        self._receive = receive
+        self._waiting: deque[Message | str | Exception | None] = deque()
+        self._bytes = 0  # of the arrays that wait
+        self._ended = False
+        self._changed = threading.Condition()
+        self._thread = threading.Thread(target=self._run, daemon=True)
+
+    def start(self) -> None:
+        self._thread.start()
+
+    def end(self) -> None:
+        """Waits for the thread, which needs no more room; what `receive` waits for must have ended."""
+        with self._changed:
+            self._ended = True
+            self._changed.notify()
+        if self._thread.ident is not None:  # it was started
+            self._thread.join()
+
+    def take(self) -> Message | str | None:
+        with self._changed:
+            self._changed.wait_for(lambda: self._waiting)
+            message = self._waiting.popleft()
+            self._bytes -= _size(message)
+            self._changed.notify()
+        if isinstance(message, Exception):
+            raise message
+        return message
+
+    def _run(self) -> None:
+        message = ""
+        while not (message is None or isinstance(message, Exception)):
+            try:
+                message = self._receive()
+            except Exception as error:
+                message = error
+            with self._changed:
+                self._changed.wait_for(lambda: self._bytes <= READ_AHEAD or self._ended)
+                self._waiting.append(message)
+                self._bytes += _size(message)
+                self._changed.notify()
+
+
+def _size(message: Message | str | Exception | None) -> int:
+    return sum(array.nbytes for array in message[1]) if isinstance(message, tuple) else 0
 
 
 class _Child:
@@ -123,14 +181,13 @@ class _Child:
             self._process.stdin.write(json.dumps(job).encode() + b"\n")
             self._process.stdin.flush()
 
-    def receive(self) -> Message | None:
-        """The next message of the job; None at its end."""
+    def receive(self) -> Message | str | None:
+        """The next message of the job, or the text of a warning; None at its end."""
         line = self._line()
         try:
             message = dict(json.loads(line))
-            while "warning" in message:
-                warn(str(message["warning"])[:LONGEST_TEXT])
-                message = dict(json.loads(self._line()))
+            if "warning" in message:
+                return str(message["warning"])[:LONGEST_TEXT]
             if "end" in message:
                 return None
             if "error" in message:
@@ -311,15 +368,15 @@ def serve(memory: int) -> None:
         memory: bytes of address space that it may have.
     """
     _limit_memory(memory)
-    out = _Sender(os.fdopen(os.dup(1), "wb"))
+    out = os.fdopen(os.dup(1), "wb")
     os.dup2(2, 1)  # what a library prints is no message
     jobs: queue.SimpleQueue[dict] = queue.SimpleQueue()
     threading.Thread(target=_receive_jobs, args=(jobs,), daemon=True).start()
     warnings.simplefilter("always", MediaWarning)  # whether it was shown before, the parent knows
     warnings.showwarning = lambda message, kind, *_: (
-        out.send({"warning": str(message)}) if issubclass(kind, MediaWarning) else None
+        _send_line(out, {"warning": str(message)}) if issubclass(kind, MediaWarning) else None
     )
-    out.send({"ready": True})
+    _send_line(out, {"ready": True})
     while True:
         _do(jobs.get(), out)
 
@@ -330,55 +387,27 @@ def _receive_jobs(jobs: queue.SimpleQueue) -> None:
     os._exit(0)  # whoever asked is gone
 
 
-class _Sender:
-    """Sends messages from a thread of its own, in their order: who made one goes on at once with the next."""
-
-    def __init__(self, out: BinaryIO):
-        self._out = out
-        self._waiting: deque[tuple[bytes, list[np.ndarray]]] = deque()
-        self._bytes = 0  # of the arrays that wait, the message that is being sent included
-        self._changed = threading.Condition()
-        threading.Thread(target=self._run, daemon=True).start()
-
-    def send(self, message: dict, arrays: Sequence[np.ndarray] = ()) -> None:
-        """Takes a message, once there is room for it; the arrays must not change afterwards."""
-        size = sum(array.nbytes for array in arrays)
-        with self._changed:
-            self._changed.wait_for(lambda: not self._bytes or self._bytes + size <= READ_AHEAD)
-            self._bytes += size
-            self._waiting.append((json.dumps(message).encode() + b"\n", list(arrays)))
-            self._changed.notify_all()
-
-    def _run(self) -> None:
-        while True:
-            with self._changed:
-                self._changed.wait_for(lambda: self._waiting)
-                line, arrays = self._waiting.popleft()
-            try:
-                self._out.write(line)
-                for array in arrays:
-                    self._out.write(array.data)
-                self._out.flush()
-            except OSError:
-                os._exit(0)  # whoever asked is gone
-            with self._changed:
-                self._bytes -= sum(array.nbytes for array in arrays)
-                self._changed.notify_all()
-
-
-def _do(job: dict, out: _Sender) -> None:
+def _do(job: dict, out: BinaryIO) -> None:
     try:
         function = getattr(import_module(job["module"]), job["name"])
         for value, *arrays in function(*job["arguments"]):
             arrays = [np.ascontiguousarray(array) for array in arrays]
-            out.send({"value": value, "arrays": [(array.dtype.name, array.shape) for array in arrays]}, arrays)
+            _send_line(out, {"value": value, "arrays": [(array.dtype.name, array.shape) for array in arrays]})
+            for array in arrays:
+                out.write(array.data)
+            out.flush()
     except Exception as error:
         kinds = (MediaError, ImportError, MemoryError, OSError, ValueError)
         kind = next((known.__name__ for known in kinds if isinstance(error, known)), "")
         text = os.strerror(error.errno) if kind == "OSError" and error.errno else str(error)
-        out.send({"error": [kind, text or type(error).__name__, getattr(error, "errno", None)]})
+        _send_line(out, {"error": [kind, text or type(error).__name__, getattr(error, "errno", None)]})
         return
-    out.send({"end": True})
+    _send_line(out, {"end": True})
+
+
+def _send_line(out: BinaryIO, message: dict) -> None:
+    out.write(json.dumps(message).encode() + b"\n")
+    out.flush()
 
 
 def _limit_memory(memory: int) -> None:
