@@ -46,8 +46,8 @@ CARD = """\
 
 # {title}
 
-A CCFormer of {parameters:.2f} million parameters ({megabytes:.1f} MB) for audio-visual segmentation: which pixels of a
-video are making the sound. It sees frames of {height} x {width}, one per second, each with its second of sound.
+A CCFormer of {parameters:.2f} million parameters ({megabytes:.1f} MB in {dtype}) for audio-visual segmentation: which
+pixels of a video are making the sound. It sees frames of {height} x {width}, one per second, each with its second of sound.
 Trained on {trained_on}.
 
 Classes: {classes}
@@ -235,6 +235,7 @@ def model_card(
         title=title,
         parameters=sum(parameter.numel() for parameter in model.parameters()) / 1e6,
         megabytes=sum(tensor.numel() * tensor.element_size() for tensor in tensors) / 1e6,
+        dtype=str(model.dtype).removeprefix("torch."),
         height=size["height"],
         width=size["width"],
         trained_on=record.trained_on or "clips that its folder does not tell of",
