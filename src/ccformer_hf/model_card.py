@@ -47,8 +47,8 @@ CARD = """\
 # {title}
 
 A CCFormer of {parameters:.2f} million parameters ({megabytes:.1f} MB in {dtype}) for audio-visual segmentation: which
-pixels of a video are making the sound. It sees frames of {height} x {width}, one per second, each with its second of sound.
-Trained on {trained_on}.
+pixels of a video are making the sound. It sees frames of {height} x {width}, one per second, each with
+its second of sound. Trained on {trained_on}.
 
 Classes: {classes}
 {about}
