@@ -90,3 +90,21 @@ def test_a_full_line_and_a_visitor_with_enough_are_refused():
 )
 def test_a_visitor_is_an_address_of_the_internet_or_else_a_page(address, visitor):
     assert visitor_of(address, "page") == visitor
+
+
+def test_who_comes_again_at_once_is_not_a_new_visitor():
+    line, order, turn = Line(16, 4), "", {}
+
+    def come(visitor: str) -> None:
+        stack = ExitStack()
+        turn[stack.enter_context(line.place(visitor))] = stack
+
+    for visitor in "bbac":
+        come(visitor)
+    for _ in range(6):
+        (place,) = [place for place in turn if line.before(place) == 0]
+        order += place.visitor
+        turn.pop(place).close()
+        if place.visitor != "b":
+            come(place.visitor)
+    assert order == "bacbac"

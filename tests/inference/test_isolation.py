@@ -195,6 +195,18 @@ def test_what_is_sent_is_read_ahead_up_to_a_bound_and_outlives_a_crash(tmp_path,
     assert numbers == list(range(1, 8))
 
 
+def test_long_values_and_many_warnings_are_read_ahead_up_to_the_bound_too(monkeypatch):
+    monkeypatch.setattr(isolation, "READ_AHEAD", 100_000)
+    for message in (({"text": "x" * 10_000}, []), ("x" * 10_000, [np.zeros(3)]), "a warning"):
+        asked = []
+        ahead = isolation._ReadAhead(lambda message=message, asked=asked: asked.append(1) or message)
+        ahead.start()
+        time.sleep(0.3)
+        ahead._receive = lambda: None  # the last one
+        assert 5 < len(asked) < 110
+        ahead.end()
+
+
 def test_leaving_while_the_reader_waits_for_room_ends_it(tmp_path, monkeypatch):
     monkeypatch.setattr(isolation, "READ_AHEAD", 0)
     before = threading.active_count()

@@ -10,7 +10,7 @@ def test_pixels_belong_to_the_nearest_object_of_their_class():
     left, right, other = np.zeros((3, 10, 20), bool)
     left[:5, :5], right[:5, 15:], other[7:, :3] = True, True, True
     found = object_map(class_map, [(7, 2, left), (300, 2, right), (9, 5, other)])
-    assert found.dtype == np.uint16 and ((found == 9) == (class_map == 5)).all()
+    assert found.dtype == np.int32 and ((found == 9) == (class_map == 5)).all()
     assert (found[:20, :36] == 7).all() and (found[:20, 44:70] == 300).all()  # the middle is at 40
     assert not found[class_map == 0].any()
     assert not object_map(class_map, [(9, 5, other)])[:20].any()  # a class without an object
@@ -30,3 +30,8 @@ def test_several_of_a_class():
     assert (
         not several_of_a_class([one, other]) and several_of_a_class([one, other, one]) and not several_of_a_class([])
     )
+
+
+def test_numbers_beyond_16_bits():
+    mask = np.ones((2, 2), bool)
+    assert (object_map(np.ones((4, 4), np.uint8), [(70_000, 1, mask)]) == 70_000).all()

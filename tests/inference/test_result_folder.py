@@ -77,6 +77,22 @@ def test_a_name_is_taken_with_its_mark_or_not_at_all(tmp_path, monkeypatch):
     assert module.claim_folder(tmp_path, tmp_path / "b" / "clip.mp4", "x") == tmp_path / "clip.mp4"
 
 
+def test_an_empty_folder_that_cannot_be_replaced_is_left_to_its_owner(tmp_path, monkeypatch):
+    (tmp_path / "clip").mkdir()
+    rename, refused = os.rename, []
+
+    def refuse(marked, folder):
+        if folder == tmp_path / "clip":
+            refused.append(folder)
+            raise PermissionError
+        rename(marked, folder)
+
+    monkeypatch.setattr(os, "rename", refuse)
+    monkeypatch.setattr(module.Path, "rmdir", lambda folder: refuse(folder, folder))
+    assert module.claim_folder(tmp_path, tmp_path / "clip.mp4", "x") == tmp_path / "clip.mp4"
+    assert len(refused) == 2
+
+
 def test_of_two_that_want_a_name_one_gets_it(tmp_path, monkeypatch):
     rename = os.rename
 

@@ -286,3 +286,12 @@ def test_a_palette_of_its_own_is_drawn():
     palette[1] = (10, 200, 30)
     YuvOverlay(square_map(), Colours(), 1.0, palette=palette).draw_on(frame)
     assert np.abs(as_rgb(frame)[20, 35] - (10, 200, 30)).max() <= 3
+
+
+def test_objects_of_one_class_that_are_seen_together_have_shades_of_their_own():
+    objects = [{"id": number, "class_id": 3} for number in range(1, 8)]
+    object_map = np.array([[1, 6, 2]], np.int32)  # the sixth would have the shade of the first
+    apart = objects_apart(np.full((1, 3), 3, np.uint8), object_map, objects, {3: "dog"})
+    colours = apart.palette[apart.ids[0]]
+    assert len({tuple(colour) for colour in colours.tolist()}) == 3
+    assert [apart.names[number] for number in apart.ids[0].tolist()] == ["dog 1", "dog 6", "dog 2"]

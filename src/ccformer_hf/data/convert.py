@@ -117,11 +117,6 @@ def convert(
 def _planned(root: Path, out: Path, settings: Sequence[str]) -> tuple[dict, list[_Shard]]:
     """The plan of the folder with these settings, and all shards of theirs, also those that are there."""
     plan = read_plan(out) if is_converted(out) else {}
-    older = [name for name in plan if name not in ALL_SETTINGS]
-    if older:
-        raise ValueError(
-            f"{out}: holds the setting {older[0]!r}, written by an earlier version; convert into a new folder"
-        )
     shards = []
     for setting in settings:
         if setting not in ALL_SETTINGS:

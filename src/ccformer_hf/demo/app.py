@@ -407,6 +407,8 @@ def make_app(models: Models, limits: Limits = Limits()) -> gr.Blocks:  # noqa: B
             outputs = len(compared) + 1
             with in_line(request) as place:
                 yield from waited(place, progress, outputs)
+                if not visit.own.folder.is_dir():  # a new run on the same page came first
+                    raise _error("That result is no longer kept: press Run again")
                 finished = yield from watched(demo.analyse_again(visit.own, sound, upload), progress, outputs)
                 if visit.changed is not None:
                     visit.changed.remove()

@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 
 LOOKED_EVERY = 0.25  # s
+REMEMBERED = 1000  # visitors who have left the line
 
 
 class LineRefused(ValueError):
@@ -43,7 +44,7 @@ class Line:
         self._most, self._most_each = most, most_each
         self._waiting: list[Place] = []  # as they came
         self._at_work: Place | None = None
-        self._turns: dict[str, int] = {}  # number of the last turn of each visitor in the line
+        self._turns: dict[str, int] = {}  # number of the last turn of each visitor, of those who left too
         self._lock = threading.Lock()
 
     @contextmanager
@@ -69,8 +70,7 @@ class Line:
                     self._at_work = None
                 else:
                     self._waiting.remove(place)
-                if all(other.visitor != visitor for other in self._all()):
-                    del self._turns[visitor]
+                self._forget()
 
     def before(self, place: Place) -> int:
         """How many clips come before a place; at 0 it is worked on from now on."""
@@ -84,6 +84,13 @@ class Line:
             self._at_work = place
             self._turns[place.visitor] = max(self._turns.values()) + 1
             return 0
+
+    def _forget(self) -> None:
+        """Keeps the turns of those in the line, and of the last who left: who comes again is not new."""
+        there = {other.visitor for other in self._all()}
+        gone = sorted((name for name in self._turns if name not in there), key=self._turns.get)
+        for name in gone[:-REMEMBERED]:
+            del self._turns[name]
 
     def _all(self) -> list[Place]:
         return self._waiting + ([self._at_work] if self._at_work else [])

@@ -35,7 +35,7 @@ class FollowedFrame:
     Attributes:
         time: (s) from which on it is shown.
         class_map: `(H, W)` uint8 at the size of the picture, 0 = background.
-        object_map: `(H, W)` uint16 numbers of objects where several of a class are marked; None: there is one of each.
+        object_map: `(H, W)` int32 numbers of objects where several of a class are marked; None: there is one of each.
         looks: what the model said of this very frame, once for each time it was asked; mostly empty. Where it was
             asked, `class_map` is that of the first.
     """

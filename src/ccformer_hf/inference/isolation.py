@@ -103,7 +103,7 @@ class _ReadAhead:
     def __init__(self, receive: Callable[[], Message | str | None]):
         self._receive = receive
         self._waiting: deque[Message | str | Exception | None] = deque()
-        self._bytes = 0  # of the arrays that wait
+        self._bytes = 0  # of what waits
         self._ended = False
         self._changed = threading.Condition()
         self._thread = threading.Thread(target=self._run, daemon=True)
@@ -144,7 +144,9 @@ class _ReadAhead:
 
 
 def _size(message: Message | str | Exception | None) -> int:
-    return sum(array.nbytes for array in message[1]) if isinstance(message, tuple) else 0
+    """About the bytes that it takes; what a hostile child says may be long, or in many pieces."""
+    arrays = message[1] if isinstance(message, tuple) else []
+    return 1000 + len(repr(message[0] if arrays else message)) + sum(array.nbytes for array in arrays)
 
 
 class _Child:

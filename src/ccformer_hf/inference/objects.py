@@ -36,7 +36,7 @@ class Look(FrameSegmentation):
 
     Attributes:
         objects: that it marks.
-        object_map: `(H, W)` uint16 numbers of objects, 0 = nothing sounds here.
+        object_map: `(H, W)` int32 numbers of objects, 0 = nothing sounds here.
     """
 
     objects: Sequence[SeenObject]
@@ -58,12 +58,12 @@ def object_map(class_map: np.ndarray, objects: Sequence[tuple[int, int, np.ndarr
         objects: number, class id and mask, bool `(h, w)`, of each.
 
     Returns:
-        `(H, W)` uint16 numbers; 0 for the background, and for a class without an object.
+        `(H, W)` int32 numbers; 0 for the background, and for a class without an object.
     """
-    found = np.zeros(class_map.shape, np.uint16)
+    found = np.zeros(class_map.shape, np.int32)
     for class_id in {class_id for _, class_id, _ in objects}:
         of_class = [(number, mask) for number, own_class, mask in objects if own_class == class_id]
-        numbers = np.array([number for number, _ in of_class], np.uint16)
+        numbers = np.array([number for number, _ in of_class], np.int32)
         if len(numbers) == 1:
             found[class_map == class_id] = numbers[0]
             continue

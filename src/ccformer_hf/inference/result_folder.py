@@ -6,7 +6,7 @@ import json
 import os
 import re
 import shutil
-from collections.abc import Sequence
+from collections.abc import Container, Sequence
 from contextlib import suppress
 from dataclasses import asdict
 from pathlib import Path
@@ -27,17 +27,17 @@ LONGEST_NAME = 255  # bytes of a name, on most file systems
 DEVICES = re.compile(r"(con|prn|aux|nul|com\d|lpt\d)(\.|$)", re.IGNORECASE)
 
 
-def result_folder(output_dir: Path, source: Path) -> Path:
+def result_folder(output_dir: Path, source: Path, taken: Container[Path] = ()) -> Path:
     """The folder for the result of a video: that of its earlier result, or else the first of its names that is free.
 
     See `segment_video`. A name that cannot be one everywhere is changed: `_con` for `con`, no dots or blanks at either
-    end.
+    end. A folder of `taken` is not free.
     """
     names = dict.fromkeys((_usable(source.stem), _usable(source.name)))
     numbered = (f"{cut_name(_usable(source.name), LONGEST_NAME - 12)} ({number})" for number in itertools.count(2))
     for name in itertools.chain(names, numbered):
         folder = output_dir / name
-        if _is_free(folder) or _is_result_of(folder, source):
+        if folder not in taken and (_is_free(folder) or _is_result_of(folder, source)):
             return folder
     raise AssertionError("numbers do not end")
 
@@ -49,8 +49,9 @@ def claim_folder(output_dir: Path, source: Path, made_with: str) -> Path:
     Of several processes that want a name at the same moment, one gets it. The folder gets its name with the mark in
     it: one that is killed leaves no folder that nobody's later run knows as its own.
     """
+    taken = set()  # empty folders that cannot be replaced: of another user, or in use
     while True:
-        folder = result_folder(output_dir, source)
+        folder = result_folder(output_dir, source, taken)
         if _is_result_of(folder, source):
             return folder
         marked = temporary_name(folder)
@@ -64,6 +65,8 @@ def claim_folder(output_dir: Path, source: Path, made_with: str) -> Path:
         except OSError:
             if not os.path.lexists(folder):  # it is not that another process was faster
                 raise
+            if _is_free(folder):
+                taken.add(folder)
         finally:
             shutil.rmtree(marked, ignore_errors=True)
 

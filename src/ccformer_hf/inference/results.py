@@ -50,6 +50,7 @@ USUAL_FORMATS = ("video", "masks", "json", "sheet")
 MASKS = ("looks", "every-frame")
 EVERY_FRAME = ".every-frame"  # folder of the masks of all frames, while the overlay is drawn from them
 OBJECTS = ".objects"  # and of their objects, numbers in 16 bits, where several of a class are marked
+LARGEST_NUMBER = 65535
 SHEET_FRAMES = 12
 THUMBNAIL = 480  # longest side in pixels
 LOUDNESS_PARTS = 1200
@@ -81,7 +82,9 @@ def write_masks(
         if every:
             _save_mask(moving / f"{number:06d}.png", frame.class_map)
             if frame.object_map is not None:
-                Image.fromarray(frame.object_map).save(objects / f"{number:06d}.png", compress_level=1)
+                # A PNG has 16 bits: after hours of film later objects are drawn as their class.
+                drawn = np.where(frame.object_map > LARGEST_NUMBER, 0, frame.object_map).astype(np.uint16)
+                Image.fromarray(drawn).save(objects / f"{number:06d}.png", compress_level=1)
         for look in frame.looks:
             _save_mask(masks / f"{look.index:06d}.png", look.class_map)
             segments["frames"].append(look_record(look, names))

@@ -93,10 +93,11 @@ def objects_apart(
     shown = [one for one in objects if one["id"] in there][: 255 - len(names)]
     count = Counter(one["class_id"] for one in shown)
     order = {one["id"]: place for own in _by_class(objects) for place, one in enumerate(own)}
+    shades = _shades([(one["class_id"], order[one["id"]]) for one in shown])
     ids_of, palette, found_names = np.zeros(65536, np.uint8), np.zeros((256, 3), np.uint8), {}
     for number, one in enumerate(shown, 1):
         ids_of[one["id"]] = number
-        palette[number] = _tinted(PALETTE[one["class_id"]].astype(float), SHADES[order[one["id"]] % len(SHADES)])
+        palette[number] = _tinted(PALETTE[one["class_id"]].astype(float), SHADES[shades[number - 1]])
         several = count[one["class_id"]] > 1
         found_names[number] = f"{names[one['class_id']]} {one['id']}" if several else names[one["class_id"]]
     ids = ids_of[object_map]
@@ -105,6 +106,18 @@ def objects_apart(
         ids[rest == class_id] = number
         palette[number], found_names[number] = PALETTE[class_id], names[class_id]
     return ObjectsApart(ids, found_names, palette)
+
+
+def _shades(shown: Sequence[tuple[int, int]]) -> list[int]:
+    """For the class and the place of each object shown, its shade: its own, or else the next that is not used yet."""
+    used: dict[int, set[int]] = {}
+    found = []
+    for class_id, place in shown:
+        taken = used.setdefault(class_id, set())
+        turns = [(place + step) % len(SHADES) for step in range(len(SHADES))]
+        found.append(next((shade for shade in turns if shade not in taken), turns[0]))
+        taken.add(found[-1])
+    return found
 
 
 def _by_class(objects: Sequence[Mapping]) -> list[list[Mapping]]:
