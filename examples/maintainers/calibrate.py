@@ -4,8 +4,9 @@
 
 A query's label logits are multiplied by the factor, and the shift is added to that of "no object". Tried are all pairs
 of FACTORS and SHIFTS on clips of the validation split. Of the pairs that lose no more than MOST_LOST of the best
-binary mIoU, so that what was found is not given up, that with the highest class mIoU is kept. Nothing else of the
-model changes: labels steer no mask and no other query.
+binary mIoU, so that what was found is not given up, that with the highest class mIoU is kept, unless --keep names one:
+a larger shift marks less under sounds that are unknown. Nothing else of the model changes: labels steer no mask and no
+other query.
 """
 
 import argparse
@@ -39,6 +40,7 @@ def main() -> None:
     parser.add_argument("--output", required=True, help="model folder to write")
     parser.add_argument("--clips", type=int, default=40, help="of the validation split (default %(default)s)")
     parser.add_argument("--seed", type=int, default=1_000_000, help="of these clips (default %(default)s)")
+    parser.add_argument("--keep", type=float, nargs=2, metavar=("FACTOR", "SHIFT"), help="instead of the pair found")
     args = parser.parse_args()
 
     model, processor = load(args.model, "cpu")
@@ -67,6 +69,7 @@ def main() -> None:
     factor, shift = max(
         (pair for pair in pairs if figures[pair][0] >= best - MOST_LOST), key=lambda pair: figures[pair][1]
     )
+    factor, shift = args.keep or (factor, shift)
     print(f"kept: factor {factor:g}, shift {shift:g}")
 
     label = model.model.mtm.head.label
