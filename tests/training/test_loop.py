@@ -162,7 +162,9 @@ def test_only_the_newest_states_are_kept_and_nothing_half_written(finished_run):
 
 def assert_same_training(first, second):
     steps = [progress_at(output, 3) for output in (first, second)]
-    assert steps[0]["losses"] == pytest.approx(steps[1]["losses"], rel=1e-5, abs=1e-5)
+    one, two = (step["losses"] for step in steps)
+    # From the second step on the weights differ as said below, and the loss by up to 4e-5 of it: it depends on the clips.
+    assert one[0] == pytest.approx(two[0], rel=1e-5) and one == pytest.approx(two, rel=1e-4)
     found = weights(second)
     for name, value in weights(first).items():
         # AdamW makes a step of any gradient: where one is nearly nothing, rounding moves a weight by up to 1e-4 (1 %
