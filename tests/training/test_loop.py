@@ -163,7 +163,7 @@ def test_only_the_newest_states_are_kept_and_nothing_half_written(finished_run):
 def assert_same_training(first, second):
     steps = [progress_at(output, 3) for output in (first, second)]
     one, two = (step["losses"] for step in steps)
-    # From the second step on the weights differ as said below, and the loss by up to 4e-5 of it: it depends on the clips.
+    # From the second step on the weights differ as said below, and the loss by up to 4e-5 of it.
     assert one[0] == pytest.approx(two[0], rel=1e-5) and one == pytest.approx(two, rel=1e-4)
     found = weights(second)
     for name, value in weights(first).items():
