@@ -315,7 +315,8 @@ def test_shards_of_an_earlier_version_are_not_added_to(tmp_path):
     convert(source, tmp_path / "out", ["ms3"], workers=1, progress=False)
     plan = tmp_path / "out" / "shards.json"
     plan.write_text(plan.read_text().replace('"ms3"', '"own"', 1))
-    with pytest.raises(ValueError, match="expected s4, ms3, avss, folder as names of settings.*delete the folder"):
+    told = "expected s4, ms3, avss, folder as names of settings, not 'own'.*delete the folder"
+    with pytest.raises(ValueError, match=told):
         convert(source, tmp_path / "out", ["ms3"], workers=1, progress=False)
 
 

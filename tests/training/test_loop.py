@@ -160,11 +160,11 @@ def test_only_the_newest_states_are_kept_and_nothing_half_written(finished_run):
 # -------------------------------------------------------------------------------------
 
 
-def assert_same_training(first, second):
+def assert_same_training(first, second, later=1e-5):
+    """`later`: how far the losses after the first step may be apart, as a share."""
     steps = [progress_at(output, 3) for output in (first, second)]
     one, two = (step["losses"] for step in steps)
-    # From the second step on the weights differ as said below, and the loss by up to 4e-5 of it.
-    assert one[0] == pytest.approx(two[0], rel=1e-5) and one == pytest.approx(two, rel=1e-4)
+    assert one[0] == pytest.approx(two[0], rel=1e-5) and one == pytest.approx(two, rel=later, abs=1e-5)
     found = weights(second)
     for name, value in weights(first).items():
         # AdamW makes a step of any gradient: where one is nearly nothing, rounding moves a weight by up to 1e-4 (1 %
@@ -224,7 +224,8 @@ def test_accumulated_parts_train_like_one_batch(data, in_one, tmp_path, accumula
 def test_two_processes_train_like_one(in_one, in_two, name, like):
     """Norms that train too, and what they keep; and two processes with three parts of one clip each."""
     folder, _ = in_two
-    assert_same_training(in_one / like, folder / name)
+    # Norms that train feel the weights' rounding, said above: 3.3e-5 of the loss of the third step.
+    assert_same_training(in_one / like, folder / name, later=1e-4 if name == "trained" else 1e-5)
 
 
 def test_two_processes_validate_like_one(in_one, in_two):

@@ -52,7 +52,7 @@ def _check_plan(plan: Any) -> None:
 
     expect(isinstance(plan, dict), "settings by name")
     for setting, entry in plan.items():
-        expect(setting in ALL_SETTINGS, f"{', '.join(ALL_SETTINGS)} as names of settings")
+        expect(setting in ALL_SETTINGS, f"{', '.join(ALL_SETTINGS)} as names of settings, not {setting!r}")
         expect(isinstance(entry, dict) and entry.keys() == {"class_names", "clips_per_shard"}, f"the two of {setting}")
         names, splits = entry["class_names"], entry["clips_per_shard"]
         expect(isinstance(names, list) and all(isinstance(name, str) for name in names), "names of classes")

@@ -194,9 +194,9 @@ def look_record(look: Look, names: Mapping[int, str]) -> FrameRecord:
     record = frame_record(look, names)
     for entry in record["sounding"]:
         entry["objects"] = []
-        for one in look.objects:
+        for one in (one for one in look.objects if one.class_id == entry["id"]):
             mask = look.object_map == one.number  # (H, W)
-            if one.class_id == entry["id"] and mask.any():
+            if mask.any():
                 (place,) = ndimage.find_objects(mask.astype(np.uint8))
                 seen = {"id": one.number, "score": round(one.score, 4), "box": _box(*place), "rle": encoded(mask)}
                 entry["objects"].append(seen)
