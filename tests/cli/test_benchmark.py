@@ -11,6 +11,7 @@ from ccformer_hf.benchmarking import works
 from ccformer_hf.benchmarking.measuring import Row, Work
 from ccformer_hf.cli import arguments as cli_arguments
 from ccformer_hf.cli import main as cli
+from ccformer_hf.inference.loading import load
 
 ROWS = {
     "parts": [
@@ -146,6 +147,17 @@ def test_bfloat16_is_that_of_all_networks(folder, untimed):
     assert cli.main(["benchmark", *arguments]) == 0
     seen = [{p.dtype for module in work.modules for p in module.parameters()} for work in untimed]
     assert seen == [{torch.bfloat16}] * 7
+
+
+def test_a_table_is_there_as_soon_as_it_is_measured(folder, untimed):
+    """What an interrupted run has measured has been printed."""
+    tables = module.benchmark(load(folder, "cpu")[0], frames=(1,), sizes=(64,), batches=(1,), rounds=1)
+    first = next(tables)
+    assert first.kind == "parts" and {work.name for work in untimed} == {row.name for row in first.rows} - {
+        "both backbones",
+        "the rest",
+    }
+    assert not torch.is_inference_mode_enabled()
 
 
 def test_larger_frames(folder, untimed, tmp_path):

@@ -61,7 +61,7 @@ def benchmark(
     compiled: bool = False,
     onnx: bool = False,
     only: str | None = None,
-) -> list[Table]:
+) -> Iterator[Table]:
     """Measures a model against its two backbones alone (its floor) and against Mask2Former on the same visual one.
 
     Args:
@@ -76,7 +76,8 @@ def benchmark(
         only: one of `TABLES`; None: all.
 
     Returns:
-        The tables, in the order of `TABLES`; those of frames and of sizes where there are several of these.
+        An iterator over the tables, each as soon as it is measured, in the order of `TABLES`; those of frames and of
+        sizes where there are several of these.
 
     Raises:
         ValueError: where the GPU has too little memory; for `onnx` elsewhere than on a CPU in float32; for `only` a
@@ -104,24 +105,24 @@ def benchmark(
     }
     wanted = [kind for kind in TABLES if only in (None, kind)]
     wanted = [kind for kind in wanted if kind not in (FRAMES, SIZES) or len(varied[kind]) > 1]
-    tables = []
     onnx = onnx and (PARTS in wanted or BATCHES in wanted)
-    with torch.inference_mode(), _onnx_networks(model if onnx else None) as files:
-        for kind in wanted:
-            if kind == PARTS:
-                whole = [network for network in (*found, *files) if network.name != FLOOR]
+    with _onnx_networks(model if onnx else None) as files:
+        if PARTS in wanted:
+            whole = [network for network in (*found, *files) if network.name != FLOOR]
+            with torch.inference_mode():
                 works = [*part_works(model, first), *network_works(whole, model, [first])]
-                tables.append(Table(PARTS, _with_sums(measure(works, rounds, device, PARTS))))
-            elif kind in varied:
-                given = [*found, *files] if kind == BATCHES else eager
+                rows = measure(works, rounds, device, PARTS)
+            yield Table(PARTS, _with_sums(rows))
+        for kind in filter(varied.get, wanted):
+            given = [*found, *files] if kind == BATCHES else eager
+            with torch.inference_mode():
                 rows = measure(network_works(given, model, varied[kind]), rounds, device, kind)
-                tables.append(Table(kind, rows))
+            yield Table(kind, rows)
     if TRAINING in wanted:
         for network in filter(None, (model, other)):
             network.float().train().requires_grad_(True)
         works = training_works(model, other, first, dtype)
-        tables.append(Table(TRAINING, measure(works, rounds, device, TRAINING)))
-    return tables
+        yield Table(TRAINING, measure(works, rounds, device, TRAINING))
 
 
 def _with_sums(rows: list[Row]) -> list[Row]:

@@ -64,16 +64,14 @@ def device_name(device: torch.device) -> str:
     return f"a CPU ({machine()}) with {threads} {'thread' if threads == 1 else 'threads'}"
 
 
-def text(tables: Sequence[Table], conditions: Conditions) -> str:
-    """The tables as lines of text, aligned."""
-    lines = [conditions.text]
-    for table in tables:
-        rows = [HEADER, *_cells(table)]
-        widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-        lines += ["", TITLES[table.kind]]
-        for name, *cells in rows:
-            aligned = (f"{cell:>{width}}" for cell, width in zip(cells, widths[1:], strict=True))
-            lines.append(f"  {name:<{widths[0]}}  {'  '.join(aligned)}")
+def text(table: Table) -> str:
+    """A table as lines of text, aligned."""
+    rows = [HEADER, *_cells(table)]
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    lines = [TITLES[table.kind]]
+    for name, *cells in rows:
+        aligned = (f"{cell:>{width}}" for cell, width in zip(cells, widths[1:], strict=True))
+        lines.append(f"  {name:<{widths[0]}}  {'  '.join(aligned)}")
     return "\n".join(lines)
 
 

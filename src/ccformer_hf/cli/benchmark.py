@@ -95,7 +95,11 @@ def _benchmark(options: argparse.Namespace) -> int:
     device, dtype = choose_device(options.device), getattr(torch, options.dtype)
     with nullcontext() if output is None else AtomicFolder(output) as folder:
         model = load(options.model, options.device)[0] if options.model else random_model(options.backbone).to(device)
-        tables = benchmark(
+        name = options.model or f"{options.backbone}, random weights"
+        conditions = Conditions(name, _command(options), device, dtype, options.rounds)
+        print(conditions.text, flush=True)
+        tables = []
+        for table in benchmark(
             model,
             options.frames,
             options.sizes,
@@ -105,10 +109,9 @@ def _benchmark(options: argparse.Namespace) -> int:
             options.compile,
             options.onnx,
             options.only,
-        )
-        name = options.model or f"{options.backbone}, random weights"
-        conditions = Conditions(name, _command(options), device, dtype, options.rounds)
-        print(text(tables, conditions))
+        ):
+            print(f"\n{text(table)}", flush=True)
+            tables.append(table)
         if folder is not None:
             write_report(folder, tables, conditions)
     if output is not None:
