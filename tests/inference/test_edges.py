@@ -1,7 +1,8 @@
+import cv2
 import numpy as np
 import pytest
 
-from ccformer_hf.inference.edges import SPECK, class_map, guided, without_specks
+from ccformer_hf.inference.edges import SPECK, class_map, guided, half_size, without_specks
 
 
 def disc(radius: float, size: int = 128) -> np.ndarray:
@@ -43,6 +44,8 @@ def test_specks_are_dropped_class_by_class():
     assert SPECK == 0.005
     assert (kept == 1).sum() == 900 - 16 and (kept == 2).sum() == 64
     assert (without_specks(np.full((8, 8), 3, np.uint8)) == 3).all()
+    ids[:], ids[:5, :6], ids[5:10, 6:12] = 0, 1, 1  # 30 pixels each, which touch by their corners
+    assert not without_specks(ids).any()
 
 
 def test_class_maps_follow_threshold_and_likeliest_class():
@@ -65,3 +68,22 @@ def test_a_speck_has_no_place_in_the_large_map():
     maps[0] = 1 - maps[1]
     found, scores = class_map(maps, [0, 5], (100, 100), 0.5)
     assert found[30:50, 30:50].all() and not found[70:, 70:].any() and scores == {5: pytest.approx(0.9)}
+
+
+def test_a_class_is_marked_beside_another_only_where_it_has_a_region_of_its_own():
+    maps = np.zeros((3, 50, 50), np.float32)
+    maps[1, 5:45, 5:21], maps[2, 5:45, 21] = 0.6, 0.48  # halfway both would be marked, and the second the likelier
+    maps[2, 5:45, 35:45] = 0.9
+    maps[0] = 1 - maps[1:].sum(axis=0)
+    found, scores = class_map(maps, [0, 4, 7], (500, 500), 0.5)
+    assert (found[60:440, 60:205] == 4).all() and (found[60:440, 360:440] == 7).all()
+    assert set(np.unique(found[:, :300])) == {0, 4} and list(scores) == [7, 4]
+
+
+def test_maps_of_half_the_size_get_the_edges_of_the_picture_too():
+    mask = disc(40)
+    picture = np.where(mask[..., None], (200, 60, 60), (60, 120, 60)).astype(np.uint8)
+    half = cv2.resize(mask.astype(np.float32), (64, 64), interpolation=cv2.INTER_AREA)
+    assert half_size(picture) == (64, 64) and half_size(picture[:1, :101]) == (1, 50)
+    found = guided(cv2.blur(half, (5, 5))[None], picture)
+    assert found.shape == (1, 128, 128) and ((found[0] > 0.5) != mask).sum() < 40

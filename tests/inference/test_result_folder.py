@@ -52,7 +52,7 @@ def test_two_runs_at_once_do_not_replace_each_other(loaded, tmp_path, monkeypatc
         save(*given)
 
     monkeypatch.setattr(results, "_save_mask", while_another_finishes)
-    assert segment_video(path, tmp_path / "out", loaded, formats=["json"]).folder.name == "clip.mp4"
+    assert segment_video(path, tmp_path / "out", loaded, formats=["masks"]).folder.name == "clip.mp4"
     assert sorted(os.listdir(tmp_path / "out")) == ["clip", "clip.mp4"]
 
 

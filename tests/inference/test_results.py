@@ -104,10 +104,12 @@ def test_every_frame_gets_its_own_mask(loaded, tmp_path):
     path = write_media(tmp_path / "clip.mkv", VideoTrack(size=SIZE, times=times), SoundTrack(seconds=2))
     shown = []
     with pytest.MonkeyPatch.context() as patch:
-        read = module._read_mask
-        patch.setattr(module, "_read_mask", lambda path: shown.append(path.stem) or read(path))
+        add = module._Overlay.add
+        patch.setattr(
+            module._Overlay, "add", lambda *given: shown.append((given[1].looks[0].index, given[2])) or add(*given)
+        )
         made = segment_video(path, tmp_path / "out", loaded, fps="all", formats=("video", "json"))
-    assert shown == [f"{number:06d}" for number in range(5)]
+    assert [index for index, _ in shown] == list(range(5)) and [time for _, time in shown] == pytest.approx(times)
     assert made.segments["fps"] == pytest.approx(probe(path).fps)
     assert [time for time, _ in iter_frames(made.video)] == pytest.approx(times, abs=0.002)
 
@@ -130,7 +132,9 @@ def finding(map_of, scores):
                 times = samples.times[index], samples.starts[index], samples.ends[index]
                 looks.append(Look(index, *times, found, heard, True, objects, owners))
                 index += 1
-            yield FollowedFrame(time, found, owners if several_of_a_class(objects) else None, looks)
+            classes = {one.number: one.class_id for one in objects}
+            several = several_of_a_class(objects)
+            yield FollowedFrame(time, found, owners if several else None, classes if several else {}, looks)
 
     return follow
 
@@ -217,6 +221,22 @@ def test_frames_without_a_mask_go_to_the_encoder_as_they_were_decoded(loaded, vi
         ]
     assert len(written) == len(decoded) == 40 and all((a == b).all() for a, b in zip(written, decoded, strict=True))
     assert colours[0] == colours[1]
+
+
+def test_what_nobody_asked_for_is_not_made(loaded, video, tmp_path, monkeypatch):
+    def made(*_):
+        raise AssertionError
+
+    watched = []
+    watch = segmenting.iter_watched_frames
+    monkeypatch.setattr(
+        segmenting, "iter_watched_frames", lambda *given: (watched.append(one) or one for one in watch(*given))
+    )
+    for name in ("_save_mask", "VideoWriter", "iter_yuv_frames", "_sheet", "loudness"):
+        monkeypatch.setattr(module, name, made)
+    result = segment_video(video, tmp_path, loaded, formats=["json"], masks="every-frame")
+    assert names(result.folder) == ["segments.json"]
+    assert len(watched) == 16 and all(picture is not None for *_, picture in watched)  # the looks alone
 
 
 def test_formats_and_a_second_run_replaces_the_first(loaded, video, tmp_path):

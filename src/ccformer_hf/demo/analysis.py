@@ -33,7 +33,7 @@ from ..inference.contained_media import (
 )
 from ..inference.edges import SMALL
 from ..inference.following import follow
-from ..inference.results import FORMATS, keep_masks, write_json, write_masks, write_overlay
+from ..inference.results import FORMATS, write_frames, write_json
 from ..inference.segmenting import predict_video
 from ..inference.segments_json import ModelInfo, Segments, empty_segments
 from ..inference.video_writer import VideoWriter
@@ -115,9 +115,8 @@ class DemoResult:
         # What is said of each picture was said before.
         frames = follow(watched, self._say, self.samples, threshold)
         segments = empty_segments(self.info, self.model, self.names, replace(SETTINGS, threshold=threshold))
-        write_masks(folder, frames, segments, every=True)
-        write_overlay(folder, self.info, segments, self.sound, opacity)
-        keep_masks(folder, "looks")
+        formats = ("video", "masks")
+        write_frames(folder, frames, self.info, segments, formats, sound_from=self.sound, opacity=opacity)
         write_json(folder, segments)
         with zipfile.ZipFile(folder / MASKS_ZIP, "w") as archive:  # PNGs are packed already
             for mask in sorted((folder / FORMATS["masks"]).iterdir()):

@@ -20,14 +20,27 @@ SPECK = 0.005
 REACH, WEAKEST = 1 / 26, 0.01
 
 
+def half_size(picture: np.ndarray) -> tuple[int, int]:
+    """Height and width of a picture at half the size, which is as fine as the model's maps are."""
+    height, width = picture.shape[:2]
+    return max(1, height // 2), max(1, width // 2)
+
+
 def guided(maps: np.ndarray, picture: np.ndarray) -> np.ndarray:
-    """Maps `(C, h, w)` float32, 0..1, with their edges on those of the picture `(h, w, 3)` uint8.
+    """Maps with their edges on those of the picture.
 
     Within reach of each pixel a map is fitted as a linear function of the three colours; the fits are made at half the
     size (He and Sun 2015), as they vary slowly.
+
+    Args:
+        maps: `(C, h', w')` float32, 0..1, of the whole picture; best of `half_size`.
+        picture: `(h, w, 3)` uint8.
+
+    Returns:
+        `(C, h, w)` float32, 0..1.
     """
     height, width = picture.shape[:2]
-    half = max(1, width // 2), max(1, height // 2)
+    half = half_size(picture)[::-1]
     side = 2 * max(1, round(REACH * max(half))) + 1
 
     def mean(values: np.ndarray) -> np.ndarray:
@@ -49,7 +62,7 @@ def guided(maps: np.ndarray, picture: np.ndarray) -> np.ndarray:
         (third, rg * rb - rr * gb, rr * gg - rg * rg),
     )
     determinant = rr * first + rg * second + rb * third
-    found = np.empty_like(maps)
+    found = np.empty((len(maps), height, width), np.float32)
     for number, one in enumerate(map(at_half, maps)):
         level = mean(one)
         shared = [mean(c * one) - m * level for c, m in zip((r, g, b), middle, strict=True)]
@@ -64,7 +77,9 @@ def without_specks(class_map: np.ndarray) -> np.ndarray:
     """A class map `(h, w)` uint8 in which regions of one class below `SPECK` of the picture are background."""
     kept = class_map.copy()
     for class_id in set(np.unique(class_map).tolist()) - {0}:
-        _, regions, facts, _ = cv2.connectedComponentsWithStats((class_map == class_id).astype(np.uint8))
+        mask = (class_map == class_id).astype(np.uint8)
+        # Not by corners: enlarged, such parts come apart.
+        _, regions, facts, _ = cv2.connectedComponentsWithStats(mask, connectivity=4)
         small = facts[:, cv2.CC_STAT_AREA] < SPECK * class_map.size
         small[0] = False  # what is not of this class
         if small.any():
@@ -93,18 +108,21 @@ def class_map(
     small = without_specks(np.where(sounding > threshold, best, 0).astype(np.uint8))  # (h, w)
     there = [number for number in range(1, len(ids)) if (small == ids[number]).any()]
     scores = {int(ids[number]): float(maps[number][small == ids[number]].mean()) for number in there}
-    found = np.zeros(size, np.uint8)
-    if there:
-        dropped = (small == 0) & (sounding > threshold)
-        marked = _resized(np.where(dropped, 0, sounding), size) > threshold  # (H, W)
-        found[marked] = ids[there[0]]
-        if len(there) > 1:
-            highest = _resized(maps[there[0]], size)
-            for number in there[1:]:
-                probability = _resized(maps[number], size)
-                found[marked & (probability > highest)] = ids[number]
-                highest = np.maximum(highest, probability)
-    return found, dict(sorted(scores.items(), key=lambda item: -item[1]))
+    if not there:
+        return np.zeros(size, np.uint8), {}
+    kept = np.where((small == 0) & (sounding > threshold), 0, sounding)
+    marked = cv2.compare(_resized(kept, size), threshold, cv2.CMP_GT)  # (H, W), 255 or 0
+    found = np.full(size, ids[there[0]], np.uint8)
+    if len(there) > 1:
+        # Where a class is not marked, nor beside that, it takes no edge of another's: that would be slivers.
+        around = np.ones((3, 3), np.uint8)
+        near = {number: cv2.dilate((small == ids[number]).astype(np.uint8), around) for number in there}
+        planes = (_resized(np.where(near[number], maps[number], 0), size) for number in there)
+        highest = next(planes)
+        for number, plane in zip(there[1:], planes, strict=True):
+            cv2.copyTo(np.full(size, ids[number], np.uint8), cv2.compare(plane, highest, cv2.CMP_GT), found)
+            highest = cv2.max(highest, plane)
+    return cv2.bitwise_and(found, marked), dict(sorted(scores.items(), key=lambda item: -item[1]))
 
 
 def _resized(plane: np.ndarray, size: tuple[int, int]) -> np.ndarray:

@@ -6,11 +6,12 @@
     carried to the frames between          `motion.in_between`
     edges of the picture, specks dropped   `edges`                                -> FollowedFrame, one per frame
 
-An iterator throughout. Memory is that of the small pictures of one window of looks, whatever the duration.
+An iterator throughout. Memory is that of the small pictures of one window of looks, whatever the duration. Maps and
+masks of objects are carried at `half_size` of the small picture.
 """
 
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import islice
@@ -21,7 +22,7 @@ import numpy as np
 from ..model.instances_ccformer import ObjectNumbers
 from ..model.media_ccformer import SampledFrames
 from ..model.sliding_window_ccformer import FrameProbabilities
-from .edges import class_map, guided
+from .edges import class_map, guided, half_size
 from .motion import Ways, carried, in_between
 from .objects import Look, SeenObject, object_map, several_of_a_class, small_regions
 
@@ -36,6 +37,7 @@ class FollowedFrame:
         time: (s) from which on it is shown.
         class_map: `(H, W)` uint8 at the size of the picture, 0 = background.
         object_map: `(H, W)` int32 numbers of objects where several of a class are marked; None: there is one of each.
+        objects: number -> class id of those in `object_map`; empty where that is None.
         looks: what the model said of this very frame, once for each time it was asked; mostly empty. Where it was
             asked, `class_map` is that of the first.
     """
@@ -43,6 +45,7 @@ class FollowedFrame:
     time: float
     class_map: np.ndarray
     object_map: np.ndarray | None
+    objects: Mapping[int, int]
     looks: Sequence[Look]
 
 
@@ -56,7 +59,10 @@ class _Frame:
 
     @cached_property
     def grey(self) -> np.ndarray:
-        return cv2.cvtColor(self.small, cv2.COLOR_RGB2GRAY)
+        """`half_size` of it, uint8."""
+        height, width = half_size(self.small)
+        grey = cv2.cvtColor(self.small, cv2.COLOR_RGB2GRAY)
+        return cv2.resize(grey, (width, height), interpolation=cv2.INTER_AREA)
 
 
 @dataclass(frozen=True)
@@ -111,8 +117,10 @@ def follow(
             looks.append(Look(index, time, start, end, found, scores, answer.has_audio, objects, owners))
             answers.append(_Said(_array(answer), objects, answer.size))
         yield from _between(before, answers[0], since, ways, threshold)
-        owners = looks[0].object_map if several_of_a_class(looks[0].objects) else None
-        yield FollowedFrame(frame.time, looks[0].class_map, owners, looks)
+        several = several_of_a_class(looks[0].objects)
+        owners = looks[0].object_map if several else None
+        classes = {one.number: one.class_id for one in looks[0].objects} if several else {}
+        yield FollowedFrame(frame.time, looks[0].class_map, owners, classes, looks)
         before, since = answers[-1], [frame]
     since += [*held, *(_Frame(time, small, looks) for time, small, looks, _ in watched)]
     yield from _between(before, None, since, Ways([one.grey for one in since]), threshold)
@@ -138,11 +146,13 @@ def _segmented(
     ids = _candidates([probabilities], threshold)
     if len(ids) == 1:
         return np.zeros(look.size, np.uint8), {}, []
-    maps = guided(carried(probabilities[ids], _still(small)), small)
+    height, width = half = half_size(small)
+    maps = guided(carried(probabilities[ids], np.zeros((*half, 2), np.float32)), small)
     found, scores = class_map(maps, ids, look.size, threshold)
-    parts = numbers.apart(small_regions(found, small.shape[:2]))
+    halved = {one: cv2.resize(maps[ids.index(one)], (width, height), interpolation=cv2.INTER_AREA) for one in scores}
+    parts = numbers.apart(small_regions(found, half))
     objects = [
-        SeenObject(number, class_id, float(maps[ids.index(class_id)][mask].mean()), mask)
+        SeenObject(number, class_id, float(halved[class_id][mask].mean()), mask)
         for number, (class_id, mask) in zip(numbers.number(parts), parts, strict=True)
     ]
     return found, scores, objects
@@ -157,7 +167,7 @@ def _between(
     said = [None if look is None else look.probabilities for look in (before, after)]
     ids = _candidates([look for look in said if look is not None], threshold)
     if not frames[inner] or len(ids) == 1:  # only background
-        yield from (FollowedFrame(frame.time, np.zeros(size, np.uint8), None, ()) for frame in frames[inner])
+        yield from (FollowedFrame(frame.time, np.zeros(size, np.uint8), None, {}, ()) for frame in frames[inner])
         return
     said = [None if look is None else look[ids] for look in said]
     maps = in_between(*said, ways, [frame.time for frame in frames])
@@ -167,16 +177,20 @@ def _between(
             found = np.zeros(size, np.uint8)
         else:
             found, _ = class_map(guided(carried_here, frame.small), ids, size, threshold)
-        yield FollowedFrame(frame.time, found, _owners(found, before, after, number, frames, ways), ())
+        owners, classes = _owners(found, before, after, number, frames, ways)
+        yield FollowedFrame(frame.time, found, owners, classes, ())
 
 
 def _owners(
     found: np.ndarray, before: _Said | None, after: _Said | None, number: int, frames: Sequence[_Frame], ways: Ways
-) -> np.ndarray | None:
-    """The object map of a frame between two looks, by the objects of the nearer one that has some of a class."""
+) -> tuple[np.ndarray | None, dict[int, int]]:
+    """The object map of a frame between two looks, and the class of each object in it.
+
+    Of each class they are the objects of the nearer look that has some.
+    """
     looks = [(look, back) for look, back in ((before, True), (after, False)) if look is not None]
     if not any(several_of_a_class(look.objects) for look, _ in looks):
-        return None
+        return None, {}
     time = frames[number].time
     looks.sort(key=lambda look: abs(time - frames[0 if look[1] else -1].time))
     objects: dict[int, list[tuple[int, int, np.ndarray]]] = {}  # class id -> number, class id, mask
@@ -185,15 +199,12 @@ def _owners(
         for class_id in {one.class_id for one in look.objects} - set(objects) if way is not None else ():
             own = [one for one in look.objects if one.class_id == class_id]
             objects[class_id] = [(one.number, class_id, _carried_mask(one.mask, way)) for one in own]
-    return object_map(found, [one for own in objects.values() for one in own])
+    shown = [one for own in objects.values() for one in own]
+    return object_map(found, shown), {one: class_id for one, class_id, _ in shown}
 
 
 def _array(look: FrameProbabilities) -> np.ndarray:
     return look.probabilities.cpu().numpy()  # (K, h, w)
-
-
-def _still(small: np.ndarray) -> np.ndarray:
-    return np.zeros((*small.shape[:2], 2), np.float32)
 
 
 def _candidates(looks: Iterable[np.ndarray], threshold: float) -> list[int]:

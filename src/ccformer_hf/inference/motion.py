@@ -15,7 +15,7 @@ from functools import cache, cached_property
 import cv2
 import numpy as np
 
-SMALLEST = 16  # pixels of the shorter side, below which the flow's patches of 8 find nothing at half the size
+SMALLEST = 8  # pixels of the shorter side: those of a patch of the flow
 # The flow does not explain a picture where it misses by this share of the picture's own contrast, and by this many
 # grey levels: the film was cut.
 CUT_SHARE, CUT_LEVELS = 0.5, 8.0
@@ -126,8 +126,8 @@ def _grid(height: int, width: int) -> np.ndarray:
 @cache
 def _flow_of() -> "cv2.DISOpticalFlow":
     flow = cv2.DISOpticalFlow_create(cv2.DISOPTICAL_FLOW_PRESET_FAST)
-    # At half the size, not a quarter as the preset has it, where a patch is wider than a small object; and without the
-    # refinement at the end, which doubles the price and hardly changes the masks.
-    flow.setFinestScale(1)
+    # At the size of the pictures, not a quarter as the preset has it, where a patch is wider than a small object; and
+    # without the refinement at the end, which doubles the price and hardly changes the masks.
+    flow.setFinestScale(0)
     flow.setVariationalRefinementIterations(0)
     return flow

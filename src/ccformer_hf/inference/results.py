@@ -1,21 +1,21 @@
 """Writes down what was found in a video: masks, `segments.json`, overlay video and contact sheet.
 
-The masks come first, as PNGs, one of every frame where there is an overlay; the overlay and the sheet are drawn from
-them, so that memory does not depend on the duration.
+Frame by frame as they are found, into all files at once: memory does not depend on the duration.
 """
 
 import json
 import os
-import shutil
-from collections import deque
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from itertools import chain, repeat
+from contextlib import ExitStack
+from itertools import islice
 from pathlib import Path
 
+import cv2
 import numpy as np
 from PIL import Image
 
-from ..model.media_ccformer import MediaInfo
+from ..model.media_ccformer import Colours, MediaInfo
 from .captions import csv_text, srt_text, vtt_text
 from .contained_media import iter_yuv_frames, loudness
 from .following import FollowedFrame
@@ -29,6 +29,7 @@ from .visualize import (
     clock,
     contact_sheet,
     distinct_names,
+    ids_in,
     objects_apart,
     timeline_picture,
 )
@@ -48,129 +49,98 @@ FORMATS = {
 USUAL_FORMATS = ("video", "masks", "json", "sheet")
 # Which masks are written as PNGs: those of the looks, which `segments.json` describes, or those of all frames.
 MASKS = ("looks", "every-frame")
-EVERY_FRAME = ".every-frame"  # folder of the masks of all frames, while the overlay is drawn from them
-OBJECTS = ".objects"  # and of their objects, numbers in 16 bits, where several of a class are marked
-LARGEST_NUMBER = 65535
 SHEET_FRAMES = 12
 THUMBNAIL = 480  # longest side in pixels
 LOUDNESS_PARTS = 1200
 
 
-def write_masks(
+def write_frames(
     folder: Path,
     frames: Iterable[FollowedFrame],
-    segments: Segments,
-    every: bool,
-    on_progress: Callable[[int], object] = lambda looks: None,
-) -> None:
-    """Writes masks as they come, and adds looks and objects to `segments`; what follows is made from both.
-
-    Args:
-        folder: to write into; here and below the names are those of `FORMATS`.
-        frames: what was found. The mask of each look goes to the folder of the masks.
-        segments: of the video, as `empty_segments` gives it.
-        every: whether the masks of all frames go to `EVERY_FRAME` too.
-        on_progress: called with a number of looks that are ready.
-    """
-    masks, moving, objects = folder / FORMATS["masks"], folder / EVERY_FRAME, folder / OBJECTS
-    masks.mkdir()
-    if every:
-        moving.mkdir()
-        objects.mkdir()
-    names = names_by_id(segments)
-    for number, frame in enumerate(frames):
-        if every:
-            _save_mask(moving / f"{number:06d}.png", frame.class_map)
-            if frame.object_map is not None:
-                # A PNG has 16 bits: after hours of film later objects are drawn as their class.
-                drawn = np.where(frame.object_map > LARGEST_NUMBER, 0, frame.object_map).astype(np.uint16)
-                Image.fromarray(drawn).save(objects / f"{number:06d}.png", compress_level=1)
-        for look in frame.looks:
-            _save_mask(masks / f"{look.index:06d}.png", look.class_map)
-            segments["frames"].append(look_record(look, names))
-            on_progress(1)
-    add_objects(segments)
-
-
-def keep_masks(folder: Path, which: str | None) -> None:
-    """Leaves in the folder of the masks those of `which` of `MASKS`; None: there is no such folder any more."""
-    masks, moving = folder / FORMATS["masks"], folder / EVERY_FRAME
-    if which != "looks":
-        shutil.rmtree(masks)
-    if which == "every-frame":
-        moving.rename(masks)
-    for temporary in (moving, folder / OBJECTS):
-        if temporary.exists():
-            shutil.rmtree(temporary)
-
-
-def write_overlay(
-    folder: Path,
     info: MediaInfo,
     segments: Segments,
-    sound_from: str | os.PathLike | None,
+    formats: Sequence[str],
+    masks: str = "looks",
+    sound_from: str | os.PathLike | None = None,
     opacity: float = 0.5,
     on_progress: Callable[[int], object] = lambda looks: None,
 ) -> None:
-    """Writes the video with the masks laid over it.
+    """Adds looks and objects to `segments`, and writes "masks", "video" and "matte", where they are among `formats`.
 
     Args:
-        folder: in which `write_masks` wrote the masks of every frame.
+        folder: to write into; here and below the names are those of `FORMATS`.
+        frames: what was found in each frame; only in those of the looks where nothing else is asked for.
         info: of the video.
-        segments: with the records that `write_masks` added.
-        sound_from: file whose sound goes with it; None: it has none.
-        opacity: 0..1 of the masks.
-        on_progress: called with a number of looks whose time is in the video.
+        segments: of the video, as `empty_segments` gives it.
+        formats: of `FORMATS`.
+        masks: which ones, of `MASKS`.
+        sound_from: file whose sound goes with the overlay; None: it has none.
+        opacity: 0..1 of the masks in the overlay.
+        on_progress: called with a number of looks that are ready.
     """
-    names = distinct_names(names_by_id(segments))
-    colours, frames = iter_yuv_frames(info.path)
-    with VideoWriter(folder / FORMATS["video"], info.width, info.height, info.fps, sound_from, colours) as video:
-        for time, frame, mask in _with_masks(folder, frames, segments, on_progress):
-            class_map, ids = _read_mask(mask)
-            objects = folder / OBJECTS / mask.name
-            if objects.exists():
-                with Image.open(objects) as image:
-                    told_apart = objects_apart(class_map, np.array(image), segments["objects"], names)
-                YuvOverlay(told_apart.ids, colours, opacity, told_apart.names, told_apart.palette).draw_on(frame)
-            elif ids:
-                legend = {class_id: names[class_id] for class_id in ids}
-                YuvOverlay(class_map, colours, opacity, legend).draw_on(frame)
-            video.write_yuv(frame, time)
+    names = names_by_id(segments)
+    overlay = matte = None
+    pictures: Iterator[tuple[float, np.ndarray]] = iter(())
+    if "masks" in formats:
+        (folder / FORMATS["masks"]).mkdir()
+    with ExitStack() as opened:
+        if "video" in formats or "matte" in formats:
+            colours, pictures = iter_yuv_frames(info.path)
+            size = info.width, info.height, info.fps
+        if "video" in formats:
+            video = opened.enter_context(VideoWriter(folder / FORMATS["video"], *size, sound_from, colours))
+            overlay = _Overlay(video, colours, opacity, distinct_names(names))
+        if "matte" in formats:
+            matte = opened.enter_context(VideoWriter(folder / FORMATS["matte"], *size, colours=colours))
+
+        def draw(frame: FollowedFrame, time: float, picture: np.ndarray) -> None:
+            if matte is not None:
+                matte.write_yuv(picture, time, _opaque(frame.class_map))
+            if overlay is not None:
+                overlay.add(frame, time, picture)  # which draws on it
+
+        for number, frame in enumerate(frames):
+            if "masks" in formats and masks == "every-frame":
+                _save_mask(folder, number, frame.class_map)
+            for look in frame.looks:
+                if "masks" in formats and masks == "looks":
+                    _save_mask(folder, look.index, look.class_map)
+                segments["frames"].append(look_record(look, names))
+                on_progress(1)
+            for time, picture in islice(pictures, 1):
+                draw(frame, time, picture)
+        for time, picture in pictures:  # the file has become longer meanwhile: the last mask stays
+            draw(frame, time, picture)
+    add_objects(segments)
 
 
-def write_matte(
-    folder: Path, info: MediaInfo, segments: Segments, on_progress: Callable[[int], object] = lambda looks: None
-) -> None:
-    """Writes the video cut out: opaque where something sounds, transparent elsewhere; without sound.
+class _Overlay:
+    """The video with the masks laid over it, on its way into a file."""
 
-    Args:
-        folder, info, segments, on_progress: as in `write_overlay`.
-    """
-    colours, frames = iter_yuv_frames(info.path)
-    with VideoWriter(folder / FORMATS["matte"], info.width, info.height, info.fps, colours=colours) as video:
-        for time, frame, mask in _with_masks(folder, frames, segments, on_progress):
-            class_map, _ = _read_mask(mask)
-            alpha = np.where(class_map > 0, np.uint8(255), np.uint8(0))
-            alpha = np.pad(alpha, [(0, length % 2) for length in alpha.shape], mode="edge")  # even, like the frame
-            video.write_yuv(frame, time, alpha)
+    def __init__(self, video: VideoWriter, colours: Colours, opacity: float, names: Mapping[int, str]):
+        self._video, self._colours, self._opacity, self._names = video, colours, opacity, names
+        self._places: dict[int, int] = {}  # number of an object -> its place among those of its class
+        self._counts: Counter[int] = Counter()  # of objects, by class
+
+    def add(self, frame: FollowedFrame, time: float, picture: np.ndarray) -> None:
+        """Draws on the picture, as `yuv_planes` takes it, and writes it."""
+        for number, class_id in sorted(frame.objects.items()):
+            if number not in self._places:
+                self._places[number] = self._counts[class_id]
+                self._counts[class_id] += 1
+        if frame.object_map is not None:
+            told = objects_apart(frame.class_map, frame.object_map, frame.objects, self._places, self._names)
+            YuvOverlay(told.ids, self._colours, self._opacity, told.names, told.palette).draw_on(picture)
+        elif ids := ids_in(frame.class_map):
+            legend = {class_id: self._names[class_id] for class_id in ids}
+            YuvOverlay(frame.class_map, self._colours, self._opacity, legend).draw_on(picture)
+        self._video.write_yuv(picture, time)
 
 
-def _with_masks(
-    folder: Path,
-    frames: Iterator[tuple[float, np.ndarray]],
-    segments: Segments,
-    on_progress: Callable[[int], object],
-) -> Iterator[tuple[float, np.ndarray, Path]]:
-    """Each frame of a video, with its time (s) and the file of its mask."""
-    times = deque(record["time"] for record in segments["frames"])
-    masks = sorted((folder / EVERY_FRAME).iterdir())
-    # A file that changed meanwhile may have more frames: the last mask stays.
-    for mask, (time, frame) in zip(chain(masks, repeat(masks[-1])), frames, strict=False):
-        yield time, frame, mask
-        while times and times[0] <= time:
-            times.popleft()
-            on_progress(1)
-    on_progress(len(times))
+def _opaque(class_map: np.ndarray) -> np.ndarray:
+    """How opaque each pixel of a matte is, `(H, W)` uint8 of the even size of the video."""
+    alpha = np.where(class_map > 0, np.uint8(255), np.uint8(0))
+    return np.pad(alpha, [(0, length % 2) for length in alpha.shape], mode="edge")
 
 
 def write_json(folder: Path, segments: Segments) -> None:
@@ -189,18 +159,24 @@ def _write_text(path: Path, text: str) -> None:
     path.write_text(text, encoding="utf-8", newline="\n")
 
 
-def write_sheet(folder: Path, info: MediaInfo, segments: Segments, thumbnails: Mapping[int, np.ndarray]) -> None:
+def write_sheet(
+    folder: Path,
+    info: MediaInfo,
+    segments: Segments,
+    thumbnails: Mapping[int, np.ndarray],
+    masks: Mapping[int, np.ndarray],
+) -> None:
     """Writes the contact sheet.
 
     Args:
-        folder: in which `write_masks` wrote the masks.
+        folder: to write into.
         info: of the video.
-        segments: with the frames that `write_masks` added.
-        thumbnails: index of a frame -> `thumbnail` of it, for the frames that the sheet shows.
+        segments: with the frames that `write_frames` added.
+        thumbnails: index of a look -> `thumbnail` of its frame, for those that the sheet shows.
+        masks: and its class map, uint8 of the same size.
     """
     shown = distinct_names(names_by_id(segments))
-    masks = folder / FORMATS["masks"]
-    tiles = [_tile(small, masks, segments["frames"][index], shown) for index, small in thumbnails.items()]
+    tiles = [_tile(small, masks[index], segments["frames"][index], shown) for index, small in thumbnails.items()]
     _sheet(info, segments, tiles, shown).save(folder / FORMATS["sheet"], compress_level=3)
 
 
@@ -211,24 +187,20 @@ def thumbnail(frame: np.ndarray) -> np.ndarray:
     return np.asarray(image)
 
 
-def _save_mask(path: Path, class_map: np.ndarray) -> None:
+def thumbnail_map(class_map: np.ndarray, size: tuple[int, int]) -> np.ndarray:
+    """A class map `(H, W)` uint8 at the `size` (height, width) of the thumbnail of its frame."""
+    return cv2.resize(class_map, size[::-1], interpolation=cv2.INTER_NEAREST)
+
+
+def _save_mask(folder: Path, number: int, class_map: np.ndarray) -> None:
     image = Image.fromarray(class_map)
     image.putpalette(PALETTE.tobytes())
-    image.save(path, compress_level=1)
+    image.save(folder / FORMATS["masks"] / f"{number:06d}.png", compress_level=1)
 
 
-def _read_mask(path: Path) -> tuple[np.ndarray, list[int]]:
-    """`(H, W)` uint8, and the ids of the classes in it, rising."""
-    with Image.open(path) as image:
-        return np.array(image), sorted(class_id for _, class_id in image.getcolors() if class_id)
-
-
-def _tile(thumbnail: np.ndarray, masks: Path, record: FrameRecord, names: Mapping[int, str]) -> Tile:
-    height, width = thumbnail.shape[:2]
-    class_map, _ = _read_mask(masks / f"{record['index']:06d}.png")
-    class_map = Image.fromarray(class_map).resize((width, height), Image.Resampling.NEAREST)
+def _tile(thumbnail: np.ndarray, class_map: np.ndarray, record: FrameRecord, names: Mapping[int, str]) -> Tile:
     sounding = {entry["id"]: names[entry["id"]] for entry in record["sounding"]}
-    return Tile(record["time"], thumbnail, np.asarray(class_map), sounding)
+    return Tile(record["time"], thumbnail, class_map, sounding)
 
 
 def _sheet(info: MediaInfo, segments: Segments, tiles: Sequence[Tile], names: Mapping[int, str]) -> Image.Image:

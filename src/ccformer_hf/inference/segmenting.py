@@ -6,7 +6,7 @@ Memory depends on the window and the size of the picture, never on the duration.
 """
 
 import os
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -30,7 +30,7 @@ from ..model.sliding_window_ccformer import (
 )
 from .contained_media import iter_frames_at, iter_sounds, iter_watched_frames, probe, sampled_frames
 from .edges import SMALL
-from .following import follow
+from .following import FollowedFrame, follow
 from .loading import load, trained_on
 from .result_folder import claim_folder, made_with, mark_result, result_folder
 from .results import (
@@ -38,13 +38,11 @@ from .results import (
     MASKS,
     SHEET_FRAMES,
     USUAL_FORMATS,
-    keep_masks,
     thumbnail,
+    thumbnail_map,
     write_captions,
+    write_frames,
     write_json,
-    write_masks,
-    write_matte,
-    write_overlay,
     write_sheet,
 )
 from .segments_json import Segments, empty_segments, readable_name
@@ -218,37 +216,37 @@ def _write_all(
     masks: str,
     progress: bool,
 ) -> Segments:
-    """Writes everything into `folder`. The video is read for the masks, for the overlay, and for the matte."""
+    """Writes everything into `folder`. The video is read to look at, and once more where it is drawn on."""
     samples = sampled_frames(info, settings.fps)
-    drawn = [name for name in ("video", "matte") if name in formats]
-    every = bool(drawn) or ("masks" in formats and masks == "every-frame")
-    on_sheet = np.unique(np.linspace(0, len(samples) - 1, min(SHEET_FRAMES, len(samples))).round().astype(int))
+    every = "video" in formats or "matte" in formats or ("masks" in formats and masks == "every-frame")
+    on_sheet = np.linspace(0, len(samples) - 1, min(SHEET_FRAMES, len(samples))).round().astype(int).tolist()
     thumbnails: dict[int, np.ndarray] = {}
+    small_masks: dict[int, np.ndarray] = {}
     about = {"name": _model_name(model), "trained_on": trained_on(model)}
     segments = empty_segments(info, about, model.config.id2label, settings)
-    sound = info.path if info.has_audio else None
-    steps = len(samples) * (1 + len(drawn))
+
+    def predict(pictures: Iterator[np.ndarray]) -> Iterator[FrameProbabilities]:
+        pictures = _keeping_thumbnails(pictures, on_sheet, thumbnails) if "sheet" in formats else pictures
+        return predict_video(info, samples, pictures, model, processor, settings)
+
+    watched = iter_watched_frames(info.path, samples.times, SMALL, every)
+    frames = follow(watched, predict, samples, settings.threshold)
     # disable=None: shown on a terminal only.
     with tqdm(
-        total=steps, desc=readable_name(info.path), unit="frame", leave=False, disable=None if progress else True
+        total=len(samples),
+        desc=readable_name(info.path),
+        unit="frame",
+        leave=False,
+        disable=None if progress else True,
     ) as bar:
-
-        def predict(pictures: Iterator[np.ndarray]) -> Iterator[FrameProbabilities]:
-            pictures = _keeping_thumbnails(pictures, on_sheet.tolist(), thumbnails)
-            return predict_video(info, samples, pictures, model, processor, settings)
-
-        watched = iter_watched_frames(info.path, samples.times, SMALL, every)
-        write_masks(folder, follow(watched, predict, samples, settings.threshold), segments, every, bar.update)
-        if "video" in formats:
-            write_overlay(folder, info, segments, sound, on_progress=bar.update)
-        if "matte" in formats:
-            write_matte(folder, info, segments, bar.update)
+        frames = _keeping_masks(frames, thumbnails, small_masks)
+        sound = info.path if info.has_audio else None
+        write_frames(folder, frames, info, segments, formats, masks, sound, on_progress=bar.update)
     if "json" in formats:
         write_json(folder, segments)
     if "sheet" in formats:
-        write_sheet(folder, info, segments, thumbnails)
+        write_sheet(folder, info, segments, thumbnails, small_masks)
     write_captions(folder, segments, formats)
-    keep_masks(folder, masks if "masks" in formats else None)  # overlay and contact sheet were drawn from them
     return segments
 
 
@@ -266,4 +264,15 @@ def _keeping_thumbnails(
     for index, frame in enumerate(frames):
         if index in wanted:
             kept[index] = thumbnail(frame)
+        yield frame
+
+
+def _keeping_masks(
+    frames: Iterable[FollowedFrame], thumbnails: Mapping[int, np.ndarray], kept: dict[int, np.ndarray]
+) -> Iterator[FollowedFrame]:
+    """Passes the frames on, and keeps small copies of the masks of the looks that have thumbnails."""
+    for frame in frames:
+        for look in frame.looks:
+            if look.index in thumbnails:
+                kept[look.index] = thumbnail_map(look.class_map, thumbnails[look.index].shape[:2])
         yield frame

@@ -8,8 +8,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import NotRequired, TypedDict
 
+import cv2
 import numpy as np
-from scipy import ndimage
 
 from ..model.inference_settings_ccformer import InferenceSettings
 from ..model.instances_ccformer import MOST_REGIONS, SPECK
@@ -197,9 +197,10 @@ def look_record(look: Look, names: Mapping[int, str]) -> FrameRecord:
         for one in (one for one in look.objects if one.class_id == entry["id"]):
             mask = look.object_map == one.number  # (H, W)
             if mask.any():
-                (place,) = ndimage.find_objects(mask.astype(np.uint8))
-                seen = {"id": one.number, "score": round(one.score, 4), "box": _box(*place), "rle": encoded(mask)}
-                entry["objects"].append(seen)
+                box = _box(*cv2.boundingRect(mask.view(np.uint8)))
+                entry["objects"].append(
+                    {"id": one.number, "score": round(one.score, 4), "box": box, "rle": encoded(mask)}
+                )
     return record
 
 
@@ -234,12 +235,18 @@ def add_objects(segments: Segments) -> None:
 
 def boxes_of(mask: np.ndarray) -> list[list[int]]:
     """The boxes of a mask `(H, W)`, see `SoundingRecord`."""
-    numbers, _ = ndimage.label(mask)
-    sizes = np.bincount(numbers.ravel())[1:]
-    places = ndimage.find_objects(numbers)
+    left, top, width, height = cv2.boundingRect(mask.view(np.uint8))
+    part = mask[top : top + height, left : left + width].view(np.uint8)  # to look no further than need be
+    if not part.size:
+        return []
+    _, _, facts, _ = cv2.connectedComponentsWithStats(part, connectivity=4)
+    x, y, across, down, sizes = facts[1:].T  # (N,) each; the first is what is not marked
     largest = [place for place in np.argsort(-sizes, kind="stable") if sizes[place] >= SPECK * mask.size]
-    return [_box(*places[place]) for place in largest[:MOST_REGIONS]]
+    return [
+        _box(left + int(x[place]), top + int(y[place]), int(across[place]), int(down[place]))
+        for place in largest[:MOST_REGIONS]
+    ]
 
 
-def _box(rows: slice, columns: slice) -> list[int]:
-    return [columns.start, rows.start, columns.stop, rows.stop]
+def _box(left: int, top: int, width: int, height: int) -> list[int]:
+    return [left, top, left + width, top + height]

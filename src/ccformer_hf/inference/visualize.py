@@ -4,8 +4,9 @@ Everything works on arrays and small records; files are read and written elsewhe
 """
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import lru_cache
 
 import cv2
 import numpy as np
@@ -77,35 +78,41 @@ class ObjectsApart:
 def objects_apart(
     class_map: np.ndarray,
     object_map: np.ndarray,
-    objects: Sequence[Mapping],
+    objects: Mapping[int, int],
+    places: Mapping[int, int],
     names: Mapping[int, str],
 ) -> ObjectsApart:
     """Gives objects of one class shades of its colour.
 
     Args:
         class_map: `(H, W)` uint8.
-        object_map: `(H, W)` uint16 numbers of objects; 0 where a class has none.
-        objects: `id` and `class_id` of each object of the video, in one order for all its frames.
+        object_map: `(H, W)` numbers of objects; 0 where a class has none.
+        objects: number -> class id of those in `object_map`.
+        places: number -> place of the object among those of its class in the whole video, from 0, for its shade.
         names: class id -> name.
     """
-    there = set(np.flatnonzero(np.bincount(object_map.ravel())).tolist()) - {0}
+    masks = {number: object_map == number for number in sorted(objects)}
     # With 255 ids at most, what has no object of its own included.
-    shown = [one for one in objects if one["id"] in there][: 255 - len(names)]
-    count = Counter(one["class_id"] for one in shown)
-    order = {one["id"]: place for own in _by_class(objects) for place, one in enumerate(own)}
-    shades = _shades([(one["class_id"], order[one["id"]]) for one in shown])
-    ids_of, palette, found_names = np.zeros(65536, np.uint8), np.zeros((256, 3), np.uint8), {}
-    for number, one in enumerate(shown, 1):
-        ids_of[one["id"]] = number
-        palette[number] = _tinted(PALETTE[one["class_id"]].astype(float), SHADES[shades[number - 1]])
-        several = count[one["class_id"]] > 1
-        found_names[number] = f"{names[one['class_id']]} {one['id']}" if several else names[one["class_id"]]
-    ids = ids_of[object_map]
+    shown = [number for number, mask in masks.items() if mask.any()][: 255 - len(names)]
+    count = Counter(objects[number] for number in shown)
+    shades = _shades([(objects[number], places[number]) for number in shown])
+    ids, palette, found_names = np.zeros_like(class_map), np.zeros((256, 3), np.uint8), {}
+    for own_id, (number, shade) in enumerate(zip(shown, shades, strict=True), 1):
+        class_id = objects[number]
+        ids[masks[number]] = own_id
+        palette[own_id] = _tinted(PALETTE[class_id].astype(float), SHADES[shade])
+        found_names[own_id] = f"{names[class_id]} {number}" if count[class_id] > 1 else names[class_id]
     rest = np.where(ids == 0, class_map, 0)
-    for number, class_id in enumerate(sorted(set(np.unique(rest).tolist()) - {0}), len(shown) + 1):
-        ids[rest == class_id] = number
-        palette[number], found_names[number] = PALETTE[class_id], names[class_id]
+    for own_id, class_id in enumerate(ids_in(rest), len(shown) + 1):
+        ids[rest == class_id] = own_id
+        palette[own_id], found_names[own_id] = PALETTE[class_id], names[class_id]
     return ObjectsApart(ids, found_names, palette)
+
+
+def ids_in(class_map: np.ndarray) -> list[int]:
+    """The ids of the classes that a class map `(H, W)` uint8 marks, rising."""
+    counts = cv2.calcHist([class_map], [0], None, [256], [0, 256]).ravel()
+    return [class_id for class_id in np.flatnonzero(counts).tolist() if class_id]
 
 
 def _shades(shown: Sequence[tuple[int, int]]) -> list[int]:
@@ -118,12 +125,6 @@ def _shades(shown: Sequence[tuple[int, int]]) -> list[int]:
         found.append(next((shade for shade in turns if shade not in taken), turns[0]))
         taken.add(found[-1])
     return found
-
-
-def _by_class(objects: Sequence[Mapping]) -> list[list[Mapping]]:
-    return [
-        [one for one in objects if one["class_id"] == class_id] for class_id in {one["class_id"] for one in objects}
-    ]
 
 
 @dataclass(frozen=True)
@@ -174,40 +175,39 @@ class Bar:
 
 @dataclass(frozen=True)
 class _Paint:
-    """Colours to lay over a part of a picture, ready for any number of frames.
+    """Colours to lay over a part of a picture.
 
     Attributes:
         rows, columns: the part.
-        colour: `(h, w, C)` uint8.
-        alpha: `(h, w)` uint16, 0..256.
+        alpha: `(h, w)` uint8, 0 where nothing is laid over to 255 where it is opaque.
+        colours: of each plane, `(h, w)` uint8, multiplied by `alpha / 255`.
     """
 
     rows: slice
     columns: slice
-    colour: np.ndarray
     alpha: np.ndarray
+    colours: Sequence[np.ndarray]
 
+    def halved(self) -> "_Paint":
+        """At half the size, each pixel the average of four. `rows` and `columns` start and stop at even numbers."""
+        rows, columns = (slice(part.start // 2, part.stop // 2) for part in (self.rows, self.columns))
+        size = columns.stop - columns.start, rows.stop - rows.start
+        alpha, *colours = (
+            cv2.resize(values, size, interpolation=cv2.INTER_AREA) for values in (self.alpha, *self.colours)
+        )
+        return _Paint(rows, columns, alpha, colours)
 
-class _Blend:
-    """A part of a plane `* keep + add`, divided by 256: fits into 16 bits."""
-
-    def __init__(self, rows: slice, columns: slice, keep: np.ndarray, add: np.ndarray):
-        self._part = rows, columns
-        self._keep, self._add = keep.astype(np.uint16), (add + 128).astype(np.uint16)
-
-    def draw_on(self, plane: np.ndarray) -> None:
-        region = plane[self._part]
-        mixed = np.multiply(region, self._keep, dtype=np.uint16)
-        mixed += self._add
-        mixed >>= 8
-        region[...] = mixed
+    def draw_on(self, plane: np.ndarray, number: int) -> None:
+        """Changes a plane `(H, W)` uint8 in place; where `alpha` is 0 it stays as it is. `number`: of its colours."""
+        region = plane[self.rows, self.columns]
+        kept = cv2.multiply(region, cv2.bitwise_not(self.alpha), scale=1 / 255)
+        region[...] = cv2.add(kept, self.colours[number])
 
 
 class YuvOverlay:
     """The masks of one moment, ready to be laid over any number of frames of a video.
 
-    All that does not depend on the frame is computed here once; `draw_on` then touches only the box around the masks,
-    in integers, and what is not under a mask or the legend stays as it was.
+    Only the box around the masks is touched, and what is not under a mask or the legend stays as it was.
 
     Args:
         class_map: `(H, W)` uint8 class ids, 0 = background.
@@ -232,12 +232,11 @@ class YuvOverlay:
         # The frames have an even size, see `iter_yuv_frames`.
         class_map = np.pad(class_map, [(0, length % 2) for length in class_map.shape], mode="edge")
         self._size = class_map.shape
-        self._blends: list[tuple[int, _Blend]] = []  # number of the plane, and what is drawn on it
+        self._paints: list[_Paint] = []
         if class_map.any():
-            self._add(_mask_paint(class_map, opacity, _to_yuv(palette, colours)))
+            self._paints.append(_mask_paint(class_map, opacity, _to_yuv(palette, colours)))
         if legend:
-            paint = _legend_paint(legend, self._size, palette)
-            self._add(replace(paint, colour=_to_yuv(paint.colour, colours)))
+            self._paints.append(_yuv_legend_paint(tuple(legend.items()), self._size, palette.tobytes(), colours))
 
     def draw_on(self, frame: np.ndarray) -> None:
         """Changes a frame, as `yuv_planes` takes it, in place.
@@ -251,27 +250,12 @@ class YuvOverlay:
                 f"the frame is {frame.shape} {frame.dtype}, expected {(3 * height // 2, width)} uint8, the planes of "
                 f"a picture of {width} x {height} like its class map"
             )
-        planes = yuv_planes(frame)
-        for plane, blend in self._blends:
-            blend.draw_on(planes[plane])
-
-    def _add(self, paint: _Paint) -> None:
-        """In pairs of rows and columns, which share a pixel of U and V: that gets the average of what the four get."""
-        top, left = paint.rows.start // 2 * 2, paint.columns.start // 2 * 2
-        bottom, right = -(-paint.rows.stop // 2) * 2, -(-paint.columns.stop // 2) * 2
-        around = (
-            (paint.rows.start - top, bottom - paint.rows.stop),
-            (paint.columns.start - left, right - paint.columns.stop),
-        )
-        alpha = np.pad(paint.alpha, around)  # (h, w)
-        add = np.pad(paint.colour, (*around, (0, 0))).astype(np.uint16) * alpha[..., None]  # (h, w, 3)
-        whole, half = (
-            (slice(top, bottom), slice(left, right)),
-            (slice(top // 2, bottom // 2), slice(left // 2, right // 2)),
-        )
-        self._blends.append((0, _Blend(*whole, 256 - alpha, add[..., 0])))
-        keep = 256 - _averaged(alpha)
-        self._blends += [(plane, _Blend(*half, keep, _averaged(add[..., plane]))) for plane in (1, 2)]
+        y, u, v = yuv_planes(frame)
+        for paint in self._paints:
+            paint.draw_on(y, 0)
+            halved = paint.halved()
+            halved.draw_on(u, 1)
+            halved.draw_on(v, 2)
 
 
 def overlay(
@@ -291,8 +275,8 @@ def overlay(
     paints = [_mask_paint(class_map, opacity, PALETTE)] if class_map.any() else []
     paints += [_legend_paint(legend, class_map.shape, PALETTE)] if legend else []
     for paint in paints:
-        alpha = paint.alpha[..., None]
-        _Blend(paint.rows, paint.columns, 256 - alpha, paint.colour * alpha).draw_on(result)
+        for channel in range(3):
+            paint.draw_on(result[..., channel], channel)
     return result
 
 
@@ -305,38 +289,53 @@ def _check(class_map: np.ndarray, opacity: float) -> None:
 
 def _mask_paint(class_map: np.ndarray, opacity: float, palette: np.ndarray) -> _Paint:
     """The masks of a class map `(H, W)` that has some; `palette (256, C)` has the colour of each class."""
+    # Two pixels wide at 480 lines, one on each side of the border; wider in proportion.
+    reach = max(1, round(min(class_map.shape) / 480))
     left, top, across, down = cv2.boundingRect(class_map)
-    rows, columns = slice(top, top + down), slice(left, left + across)
-    # One pixel around, for the outline.
     rows, columns = (
-        slice(max(0, part.start - 1), min(length, part.stop + 1))
-        for part, length in zip((rows, columns), class_map.shape, strict=True)
+        slice(max(0, start - reach) // 2 * 2, min(length, -(-(stop + reach) // 2) * 2))
+        for start, stop, length in zip((top, left), (top + down, left + across), class_map.shape, strict=True)
     )
     ids = class_map[rows, columns]
-    # Two pixels wide at 480 lines, one on each side of the border; wider in proportion.
-    width = 1 + 2 * max(1, round(min(class_map.shape) / 480))
-    around = np.ones((width, width), np.uint8)
+    around = np.ones((2 * reach + 1, 2 * reach + 1), np.uint8)
     highest = cv2.dilate(ids, around)
-    outline = highest != cv2.erode(ids, around)
-    alpha = np.array([0, *255 * [round(256 * opacity)]], np.uint16)[ids]
-    alpha[outline] = 256
-    return _Paint(rows, columns, palette[np.where(outline, highest, ids)], alpha)
+    outline = cv2.compare(highest, cv2.erode(ids, around), cv2.CMP_NE)  # 255 or 0
+    _, alpha = cv2.threshold(ids, 0, round(255 * opacity), cv2.THRESH_BINARY)
+    shown = cv2.copyTo(highest, outline, ids.copy())
+    planes = [cv2.LUT(shown, np.ascontiguousarray(colours)) for colours in palette.T]
+    return _paint(rows, columns, cv2.max(alpha, outline), planes)
 
 
 def _legend_paint(legend: Mapping[int, str], size: tuple[int, int], palette: np.ndarray) -> _Paint:
     """The legend in a picture of `size` (height, width), in RGB."""
+    rows, columns, pixels = _placed_legend(legend, size, palette)
+    return _paint(rows, columns, pixels[..., 3], np.moveaxis(pixels[..., :3], 2, 0))
+
+
+@lru_cache(maxsize=16)  # it is the same for many frames of a video
+def _yuv_legend_paint(
+    legend: tuple[tuple[int, str], ...], size: tuple[int, int], palette: bytes, colours: Colours
+) -> _Paint:
+    """The same in the colours of a video. `size` is even; `legend` is its items, `palette` the bytes of one."""
+    palette = np.frombuffer(palette, np.uint8).reshape(256, 3)
+    rows, columns, pixels = _placed_legend(dict(legend), size, palette)
+    return _paint(rows, columns, pixels[..., 3], np.moveaxis(_to_yuv(pixels[..., :3], colours), 2, 0))
+
+
+def _placed_legend(
+    legend: Mapping[int, str], size: tuple[int, int], palette: np.ndarray
+) -> tuple[slice, slice, np.ndarray]:
+    """Rows and columns of the legend in a picture of `size`, even ones where that is even, and its RGBA there."""
     label = _legend_picture(legend, max(10, round(min(size) / 26)), palette)
-    inset = max(2, round(min(size) / 50))
+    inset = min(2 * max(1, round(min(size) / 100)), (min(size) - 1) // 2 * 2)
     pixels = np.asarray(label)[: size[0] - inset, : size[1] - inset]
     height, width = pixels.shape[:2]
-    alpha = np.round(pixels[..., 3] * (256 / 255)).astype(np.uint16)
-    return _Paint(slice(inset, inset + height), slice(inset, inset + width), pixels[..., :3], alpha)
+    return slice(inset, inset + height), slice(inset, inset + width), pixels
 
 
-def _averaged(values: np.ndarray) -> np.ndarray:
-    """`(2 h, 2 w)` uint16 -> `(h, w)`, the rounded average of each four."""
-    height, width = values.shape
-    return (values.reshape(height // 2, 2, width // 2, 2).sum(axis=(1, 3), dtype=np.uint32) + 2) // 4
+def _paint(rows: slice, columns: slice, alpha: np.ndarray, planes: Iterable[np.ndarray]) -> _Paint:
+    alpha = np.ascontiguousarray(alpha)
+    return _Paint(rows, columns, alpha, [cv2.multiply(np.ascontiguousarray(p), alpha, scale=1 / 255) for p in planes])
 
 
 def _to_yuv(rgb: np.ndarray, colours: Colours) -> np.ndarray:
@@ -579,7 +578,9 @@ def _legend_picture(legend: Mapping[int, str], font_size: int, palette: np.ndarr
     pad = round(0.6 * font_size)
     indent = round(1.1 * font_size)
     width = round(max(font.getlength(name) for name in legend.values())) + indent + 2 * pad
-    label = Image.new("RGBA", (width, len(legend) * line + pad), (0, 0, 0, 0))
+    height = len(legend) * line + pad
+    # Even, as the planes of a video are.
+    label = Image.new("RGBA", (width + width % 2, height + height % 2), (0, 0, 0, 0))
     draw = ImageDraw.Draw(label)
     draw.rounded_rectangle([0, 0, label.width - 1, label.height - 1], radius=pad, fill=(20, 22, 25, 190))
     for row, (class_id, name) in enumerate(legend.items()):

@@ -34,7 +34,7 @@ from .timing_ccformer import LOWEST_RATE, SAMPLING_RATE, FrameTiming
 
 try:
     import av
-    from av.video.reformatter import ColorRange, Colorspace
+    from av.video.reformatter import ColorRange, Colorspace, Interpolation, VideoReformatter
 except ImportError:  # a processor that is given arrays needs no PyAV
     av = None
 
@@ -702,15 +702,16 @@ class _Picture:
         left, top, right, bottom = self.crop
         return self.frame.width - left - right, self.frame.height - top - bottom
 
-    def at_size(self, width: int, height: int) -> np.ndarray:
-        """(height, width, 3) RGB."""
+    def at_size(self, width: int, height: int, to_rgb: "VideoReformatter", way: "Interpolation") -> np.ndarray:
+        """(height, width, 3) RGB, by a reformatter that is kept for the next picture: preparing one takes a while."""
         if self.crop == UNCROPPED:
-            return self.frame.reformat(width, height, format="rgb24").to_ndarray()
+            return to_rgb.reformat(self.frame, width, height, "rgb24", interpolation=way).to_ndarray()
         left, top, _, _ = self.crop
         inner_width, inner_height = self.size
-        pixels = self.frame.reformat(format="rgb24").to_ndarray()[top : top + inner_height, left : left + inner_width]
+        pixels = to_rgb.reformat(self.frame, format="rgb24").to_ndarray()
+        pixels = pixels[top : top + inner_height, left : left + inner_width]
         inner = av.VideoFrame.from_ndarray(np.ascontiguousarray(pixels), format="rgb24")
-        return inner.reformat(width, height).to_ndarray()
+        return inner.reformat(width, height, interpolation=way).to_ndarray()
 
 
 def _decoded_frames(path: FilePath) -> Iterator[tuple[float, _Picture, "_Upright"]]:
@@ -780,6 +781,7 @@ class _Upright:
         # A mirrored picture counts as mirrored left to right first.
         turn = math.atan2(-b, -a) if a * d < b * c else math.atan2(b, a)
         self.rotation = round(math.degrees(turn) / 90) * 90 % 360
+        self._to_rgb, self._way = VideoReformatter(), Interpolation.BILINEAR
         self.width, self.height = self._size[:: -1 if self._swap else 1]
 
     def __call__(self, picture: _Picture) -> np.ndarray:
@@ -789,6 +791,7 @@ class _Upright:
         """The same at a smaller size, with at most `longest` pixels on its longer side."""
         scale = min(1.0, longest / max(self._size))
         smaller = copy(self)
+        smaller._to_rgb, smaller._way = VideoReformatter(), Interpolation.AREA
         smaller._size = tuple(max(1, round(side * scale)) for side in self._size)
         smaller.width, smaller.height = smaller._size[:: -1 if self._swap else 1]
         return smaller
@@ -819,13 +822,14 @@ class _Upright:
         """(h, w, 3) as stored, but with square pixels and of the first one's size."""
         width, height = self._size
         if self._fits(picture):
-            return picture.at_size(width, height)
+            return picture.at_size(width, height, self._to_rgb, self._way)
         shape = picture.size[0] * picture.aspect / picture.size[1]
         inner_width = min(width, max(1, round(height * shape)))
         inner_height = min(height, max(1, round(width / shape)))
         left, top = (width - inner_width) // 2, (height - inner_height) // 2
         pixels = np.zeros((height, width, 3), dtype=np.uint8)
-        pixels[top : top + inner_height, left : left + inner_width] = picture.at_size(inner_width, inner_height)
+        inner = picture.at_size(inner_width, inner_height, self._to_rgb, self._way)
+        pixels[top : top + inner_height, left : left + inner_width] = inner
         return pixels
 
 
