@@ -3,7 +3,7 @@ from dataclasses import replace
 import numpy as np
 import planted
 import pytest
-from made_media import make_video
+from made_media import SoundTrack, make_video, write_media
 
 from ccformer_hf.inference import contained_media
 from ccformer_hf.model import media_ccformer
@@ -87,3 +87,15 @@ def test_watched_frames_are_small_and_whole_where_asked_for(tmp_path):
     assert len(whole) == 3 and all((one == other).all() for one, other in zip(whole, at, strict=True))
     asked = list(contained_media.iter_watched_frames(path, [0.05, 0.31, 0.39, 5.0], 48, every=False))
     assert [count for _, _, count, _ in asked] == [1, 2, 1] and (asked[1][1] == frames[3][1]).all()
+
+
+def test_loudness_of_equal_parts_is_read_in_blocks(tmp_path, monkeypatch):
+    waveform = np.repeat([0.0, 0.25, 0.5, 0.125], 8000).astype(np.float32)
+    path = write_media(tmp_path / "steps.mkv", SoundTrack(waveform=waveform, codec="pcm_f32le"))
+    found = contained_media.loudness(path, 40, 0.05)
+    assert found == pytest.approx(np.repeat([0.0, 0.25, 0.5, 0.125], 10), abs=0.01)
+    blocks = []
+    read = contained_media.iter_sounds
+    monkeypatch.setattr(contained_media, "iter_sounds", lambda *given: (blocks.append(b) or b for b in read(*given)))
+    monkeypatch.setattr(contained_media, "LOUDNESS_SAMPLES", 5600)  # seven parts
+    assert contained_media.loudness(path, 40, 0.05) == pytest.approx(found, abs=0.01) and len(blocks) == 6

@@ -78,6 +78,14 @@ def test_a_flash_or_noise_is_no_motion_but_dark_grain_is_no_cut():
     assert motion(picture(20), np.full_like(BACKGROUND, 255)) is None
 
 
+def test_a_shot_that_is_alike_is_a_cut_too():
+    def mixed(share: float) -> np.ndarray:
+        return ((1 - share) * BACKGROUND + share * texture(2)).astype(np.uint8)
+
+    assert motion(mixed(0.3), BACKGROUND) is not None
+    assert motion(mixed(0.45), BACKGROUND) is None
+
+
 def test_displacements_add_up_along_the_way():
     three, four = np.full((8, 8, 2), (3, 0), np.float32), np.full((8, 8, 2), (0, 4), np.float32)
     assert chained(three, four)[4, 4].tolist() == [3, 4]

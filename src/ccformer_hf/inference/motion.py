@@ -17,8 +17,9 @@ import numpy as np
 
 SMALLEST = 8  # pixels of the shorter side: those of a patch of the flow
 # The flow does not explain a picture where it misses by this share of the picture's own contrast, and by this many
-# grey levels: the film was cut.
-CUT_SHARE, CUT_LEVELS = 0.5, 8.0
+# grey levels: the film was cut. In eleven real films it misses by a share of 0.32 at most, and by 0.44 at least where
+# one is spliced to another. A dissolve is no cut.
+CUT_SHARE, CUT_LEVELS = 0.4, 8.0
 
 
 def motion(picture: np.ndarray, other: np.ndarray) -> np.ndarray | None:

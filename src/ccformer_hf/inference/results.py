@@ -182,9 +182,9 @@ def write_sheet(
 
 def thumbnail(frame: np.ndarray) -> np.ndarray:
     """A frame `(H, W, 3)` uint8 at the size that the contact sheet has room for."""
-    image = Image.fromarray(frame)
-    image.thumbnail((THUMBNAIL, THUMBNAIL))
-    return np.asarray(image)
+    scale = min(1.0, THUMBNAIL / max(frame.shape[:2]))
+    height, width = (max(1, round(scale * side)) for side in frame.shape[:2])
+    return cv2.resize(frame, (width, height), interpolation=cv2.INTER_AREA)
 
 
 def thumbnail_map(class_map: np.ndarray, size: tuple[int, int]) -> np.ndarray:

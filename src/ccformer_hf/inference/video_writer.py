@@ -32,10 +32,11 @@ from ..model.media_ccformer import (
 from .contained_media import SILENCED, silence_faults, warn_of_sound
 from .isolation import run_isolated
 
-# As good as "veryfast" at a CRF of 20 in 56 % of its time, and a quarter larger: PSNR 46.9 and 46.8 dB on a 720p clip.
+# "ultrafast" with what costs little and gains much. Against "superfast" in 79 % of its time: on a 720p clip a quarter
+# larger with a PSNR of 47.2 to 46.8 dB, on one of 298 x 224 enlarged to that 3 % smaller with 44.8 to 45.5 dB.
 # Without B-frames the last frame in the file is the last one shown, so that the track's length comes out right at a
 # varying frame rate too.
-ENCODING = {"preset": "superfast", "crf": "22", "bf": "0"}
+ENCODING = {"preset": "ultrafast", "crf": "22", "bf": "0", "x264-params": "cabac=1:deblock=0,0:8x8dct=1"}
 # MP3 below 16 kHz in MP4 is outside the standard, and plays.
 MP4 = {"format": "mp4", "options": {"movflags": "+faststart", "strict": "unofficial"}}
 # The fastest that libvpx has; it can be transparent with neither frames that are not shown nor any that wait.

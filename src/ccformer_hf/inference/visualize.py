@@ -111,6 +111,8 @@ def objects_apart(
 
 def ids_in(class_map: np.ndarray) -> list[int]:
     """The ids of the classes that a class map `(H, W)` uint8 marks, rising."""
+    if not cv2.countNonZero(class_map):  # as most often
+        return []
     counts = cv2.calcHist([class_map], [0], None, [256], [0, 256]).ravel()
     return [class_id for class_id in np.flatnonzero(counts).tolist() if class_id]
 
