@@ -3,7 +3,7 @@ import pytest
 import torch
 
 from ccformer_hf.model import instances_ccformer as module
-from ccformer_hf.model.instances_ccformer import ObjectNumbers, frame_instances, regions
+from ccformer_hf.model.instances_ccformer import ObjectNumbers, frame_instances, joined, regions
 
 
 def square(left: int, top: int = 2, side: int = 6) -> np.ndarray:
@@ -58,8 +58,29 @@ def test_numbers_hold_by_overlap_within_a_class():
     assert numbers.number([(1, square(2)), (1, square(20))]) == [1, 2]
     assert numbers.number([(1, square(22)), (1, square(4))]) == [2, 1]
     assert numbers.number([(2, square(4))]) == [3]  # another class
-    assert numbers.number([(1, square(5)), (1, square(12))]) == [1, 4]  # fell silent, and was not gone
-    assert numbers.number([(1, square(22)), (1, square(24))]) == [2, 5]  # one number for the nearer one
+    assert numbers.number([(1, square(5)), (1, square(24, side=4))]) == [1, 2]  # fell silent, and was not gone
+    assert numbers.number([(1, square(21)), (1, square(24))]) == [4, 2]  # one number for the nearer one
+
+
+def test_an_object_that_is_whole_again_or_comes_back_near_by_is_the_same():
+    numbers = ObjectNumbers()
+    assert numbers.number([(1, square(8, side=8))]) == [1]
+    assert numbers.number([(1, square(8, side=2))]) == [1]  # an IoU of 1/16
+    assert numbers.number([(1, square(8, side=8))]) == [1]
+    assert numbers.number([]) == []
+    assert numbers.number([(1, square(22, side=8))]) == [1]  # 7 pixels beside it
+    assert numbers.number([(1, square(4, side=6))]) == [2]  # 13 pixels
+    assert numbers.number([(2, square(4, side=6))]) == [3]
+
+
+def test_a_small_region_beside_a_larger_one_of_its_class_is_a_part_of_it():
+    whole, part = square(2, side=8), square(14, side=3)
+    ((label, mask),) = joined([(1, part), (1, whole)])
+    assert label == 1 and (mask == whole | part).all()
+    assert len(joined([(1, whole), (2, part)])) == 2  # another class
+    assert len(joined([(1, whole), (1, square(20, side=3))])) == 2  # far away: 11 pixels
+    assert len(joined([(1, whole), (1, square(12, side=4))])) == 2  # not small: a quarter
+    assert joined([]) == []
 
 
 def test_objects_are_taken_along_and_forgotten_at_a_cut():
@@ -87,9 +108,9 @@ def test_objects_that_come_to_touch_are_still_two():
 def test_those_seen_last_are_remembered(monkeypatch):
     monkeypatch.setattr(module, "REMEMBERED", 2)
     numbers = ObjectNumbers()
-    for left in (0, 8, 16):
-        numbers.number([(1, square(left))])
-    assert numbers.number([(1, square(16)), (1, square(0))]) == [3, 4]
+    for left in (0, 9, 18):
+        numbers.number([(1, square(left, side=3))])
+    assert numbers.number([(1, square(18, side=3)), (1, square(0, side=3))]) == [3, 4]
 
 
 def test_without_scipy_it_is_told(monkeypatch):

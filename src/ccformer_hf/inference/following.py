@@ -19,7 +19,7 @@ from itertools import islice
 import cv2
 import numpy as np
 
-from ..model.instances_ccformer import ObjectNumbers
+from ..model.instances_ccformer import ObjectNumbers, joined
 from ..model.media_ccformer import SampledFrames
 from ..model.sliding_window_ccformer import FrameProbabilities
 from .edges import class_map, guided, half_size
@@ -150,7 +150,7 @@ def _segmented(
     maps = guided(carried(probabilities[ids], np.zeros((*half, 2), np.float32)), small)
     found, scores = class_map(maps, ids, look.size, threshold)
     halved = {one: cv2.resize(maps[ids.index(one)], (width, height), interpolation=cv2.INTER_AREA) for one in scores}
-    parts = numbers.apart(small_regions(found, half))
+    parts = numbers.apart(joined(small_regions(found, half)))
     objects = [
         SeenObject(number, class_id, float(halved[class_id][mask].mean()), mask)
         for number, (class_id, mask) in zip(numbers.number(parts), parts, strict=True)

@@ -24,6 +24,8 @@ MOST_REGIONS = 20  # of a class in a frame
 MASK = 0.5  # probability from which on a pixel belongs to the mask of a query
 KEPT = 0.8  # share of its mask that has to be left to a query by surer ones, as in Mask2Former
 WITHIN = 0.6  # share of an object that a region has to cover to hold it
+PART = 0.25  # share of an object below which a region of its class near it is a part of it
+NEAR = 1.0  # gap between two that are near each other, in square roots of the area of the larger
 SAME = 0.1  # IoU from which on a region may be an object that was there before
 REMEMBERED = 50  # objects, those seen last
 
@@ -86,11 +88,32 @@ def frame_instances(
     return sorted(instances, key=lambda instance: -instance.score)
 
 
+def joined(found: Sequence[tuple[int, np.ndarray]]) -> list[tuple[int, np.ndarray]]:
+    """The regions of a frame, given as label and mask `(H, W)` bool, where small ones are parts of a larger one.
+
+    Such a one is smaller than `PART` of one of its label, and near it. The largest come first.
+    """
+    objects: list[tuple[int, np.ndarray]] = []
+    for label, mask in sorted(found, key=lambda one: -np.count_nonzero(one[1])):
+        wholes = [
+            (_nearness(mask, whole), place)
+            for place, (other, whole) in enumerate(objects)
+            if other == label and np.count_nonzero(mask) < PART * np.count_nonzero(whole)
+        ]
+        nearness, place = max(wholes, default=(-np.inf, 0))
+        if nearness >= -NEAR:
+            objects[place] = label, objects[place][1] | mask
+        else:
+            objects.append((label, mask))
+    return objects
+
+
 class ObjectNumbers:
     """Numbers for the objects of a clip, frame after frame, from 1 on.
 
-    A region has the number of the object of its class that it overlaps most, by IoU of at least `SAME`; else a new
-    one. Objects that fall silent are remembered where they were.
+    An object has the number of the one of its class that it overlaps most, by IoU of at least `SAME`; else of one that
+    lies within it, or that it lies within; else of the nearest one that is near; else a new one. Objects that fall
+    silent are remembered where they were.
     """
 
     def __init__(self):
@@ -132,17 +155,18 @@ class ObjectNumbers:
         return [(label, mask) for label, mask in parts if mask.any()]
 
     def number(self, found: Sequence[tuple[int, np.ndarray]]) -> list[int]:
-        """The number of each region of a frame, given as label and mask `(H, W)` bool of one size."""
-        overlaps = [
-            (_iou(mask, known), number, place)
-            for place, (label, mask) in enumerate(found)
-            for number, (known_label, known) in self._known.items()
-            if label == known_label
-        ]
+        """The number of each object of a frame, given as label and mask `(H, W)` bool of one size."""
         numbers: dict[int, int] = {}  # of each place
-        for overlap, number, place in sorted(overlaps, key=lambda one: -one[0]):
-            if overlap >= SAME and place not in numbers and number not in numbers.values():
-                numbers[place] = number
+        for likeness, least in ((_iou, SAME), (_within, WITHIN), (_nearness, -NEAR)):
+            alike = [
+                (likeness(mask, known), number, place)
+                for place, (label, mask) in enumerate(found)
+                for number, (known_label, known) in self._known.items()
+                if label == known_label and place not in numbers and number not in numbers.values()
+            ]
+            for value, number, place in sorted(alike, key=lambda one: -one[0]):
+                if value >= least and place not in numbers and number not in numbers.values():
+                    numbers[place] = number
         for place, region in enumerate(found):
             if place not in numbers:
                 numbers[place] = self._next
@@ -158,3 +182,21 @@ class ObjectNumbers:
 def _iou(one: np.ndarray, other: np.ndarray) -> float:
     either = np.count_nonzero(one | other)
     return np.count_nonzero(one & other) / either if either else 0.0
+
+
+def _within(one: np.ndarray, other: np.ndarray) -> float:
+    """Share of the smaller mask that the larger one covers."""
+    smaller = min(np.count_nonzero(one), np.count_nonzero(other))
+    return np.count_nonzero(one & other) / smaller if smaller else 0.0
+
+
+def _nearness(one: np.ndarray, other: np.ndarray) -> float:
+    """0 where the boxes around two masks meet, and the further below the wider the gap between, see `NEAR`."""
+    larger = max(np.count_nonzero(one), np.count_nonzero(other))
+    if not (one.any() and other.any()):
+        return -np.inf
+    gaps = []
+    for axis in (0, 1):
+        here, there = (np.flatnonzero(mask.any(axis=axis)) for mask in (one, other))
+        gaps.append(max(0, here[0] - there[-1], there[0] - here[-1]))
+    return -float(np.hypot(*gaps)) / larger**0.5
