@@ -2,6 +2,7 @@ import numpy as np
 import pytest
 import torch
 
+from ccformer_hf.inference import following
 from ccformer_hf.inference.following import follow
 from ccformer_hf.model.media_ccformer import SampledFrames
 from ccformer_hf.model.sliding_window_ccformer import FrameProbabilities
@@ -73,6 +74,17 @@ def test_several_looks_at_one_frame_start_and_end_their_own_spans():
 def test_looks_only():
     frames = followed([1, 1, 1], [said(0), said(1), said(2)])
     assert [len(frame.looks) for frame in frames] == [1, 1, 1]
+
+
+def test_a_class_that_is_nowhere_the_likeliest_costs_nothing(monkeypatch):
+    maps = torch.full((9, *SIZE), 0.05)
+    maps[2, :, :48], maps[5, :, 48:] = 0.55, 0.55
+    maps[0] = 1 - maps[1:].sum(axis=0)
+    counts = []
+    carry = following.guided
+    monkeypatch.setattr(following, "guided", lambda maps, small: counts.append(len(maps)) or carry(maps, small))
+    frames = followed([1, 0, 1], [FrameProbabilities(maps, True, SIZE)] * 2)
+    assert counts == [3, 3, 3] and set(np.unique(frames[1].class_map)) == {2, 5}
 
 
 def two(number: int, second: bool = True) -> FrameProbabilities:

@@ -11,7 +11,7 @@ masks of objects are carried at `half_size` of the small picture.
 """
 
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import islice
@@ -207,10 +207,12 @@ def _array(look: FrameProbabilities) -> np.ndarray:
     return look.probabilities.cpu().numpy()  # (K, h, w)
 
 
-def _candidates(looks: Iterable[np.ndarray], threshold: float) -> list[int]:
-    """The classes that may be marked after any of these looks, background first; only that where nothing may."""
-    highest = np.max([look.max(axis=(1, 2)) for look in looks], axis=0)  # (K,)
+def _candidates(looks: Sequence[np.ndarray], threshold: float) -> list[int]:
+    """The classes that may be marked after any of these looks, background first; only that where nothing may.
+
+    A class may be where it is the likeliest of a cell that may be marked once it has the edges of the picture.
+    """
     if max(float(1 - look[0].min()) for look in looks) <= threshold:
         return [0]
-    # Where the others together exceed the threshold, the likeliest of them exceeds its K-th part.
-    return [0, *(number for number in range(1, len(highest)) if highest[number] > threshold / len(highest))]
+    likeliest = [(1 + look[1:].argmax(axis=0))[1 - look[0] > threshold / 2] for look in looks]
+    return [0, *np.unique(np.concatenate(likeliest)).tolist()]
