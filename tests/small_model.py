@@ -21,6 +21,29 @@ SMALL_RESNET = {
 }
 SMALL_SWIN = {"model_type": "swin", "embed_dim": 8, "depths": [1] * 4, "num_heads": [1] * 4, "window_size": 2}
 
+# Of one second each, but CLAP hears it twice: its window is of whole seconds, 256 columns here.
+AUDIO_ENCODERS = {
+    "ast": {
+        "model_type": "audio-spectrogram-transformer",
+        "max_length": 96,
+        "num_mel_bins": 32,
+        "hidden_size": 16,
+        "num_hidden_layers": 2,
+        "num_attention_heads": 2,
+        "intermediate_size": 16,
+    },
+    "clap": {
+        "model_type": "clap_audio_model",
+        "spec_size": 64,
+        "num_mel_bins": 16,
+        "window_size": 4,
+        "depths": [1, 1],
+        "num_attention_heads": [1, 2],
+        "patch_embeds_hidden_size": 8,
+        "hidden_size": 16,
+    },
+}
+
 SMALL_NETWORK = {
     "backbone_config": SMALL_RESNET,
     "audio_hidden_sizes": [2, 4, 4, 8],
@@ -49,12 +72,17 @@ def small_model(seed: int = 0, **changes) -> CCFormerForAudioVisualSegmentation:
 
 
 def random_inputs(
-    clips: int = 2, frames: int = 3, height: int = 64, width: int = 64, seed: int = 0
+    clips: int = 2,
+    frames: int = 3,
+    height: int = 64,
+    width: int = 64,
+    seed: int = 0,
+    example: tuple[int, int] = (96, 64),
 ) -> dict[str, torch.Tensor]:
     generator = torch.Generator().manual_seed(seed)
     return {
         "pixel_values": torch.randn(clips, frames, 3, height, width, generator=generator),
-        "input_features": torch.randn(clips, frames, 1, 96, 64, generator=generator),
+        "input_features": torch.randn(clips, frames, 1, *example, generator=generator),
     }
 
 

@@ -9,7 +9,18 @@ from ccformer_hf.benchmarking.works import Clips, random_model
 def test_the_backbones_are_those_of_the_recipes():
     with torch.device("meta"):  # 100 million parameters without memory
         configs = [random_model(name).config for name in BACKBONES]
-    assert [config.backbone_config.model_type for config in configs] == ["resnet", "pvt_v2", "dinov2"]
+    assert [config.backbone_config.model_type for config in configs] == [
+        "resnet",
+        "pvt_v2",
+        "dinov2",
+        "resnet",
+        "resnet",
+    ]
+    assert [config.audio_config and config.audio_config.model_type for config in configs[2:]] == [
+        None,
+        "audio-spectrogram-transformer",
+        "clap_audio_model",
+    ]
     assert [list(config.backbone_config.depths) for config in configs[:2]] == [[3, 4, 6, 3], [3, 6, 40, 3]]
     assert {config.hidden_size for config in configs} == {256}
 

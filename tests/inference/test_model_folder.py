@@ -36,6 +36,13 @@ def refusal(folder) -> str:
     return text
 
 
+def heard_through(settings: dict) -> dict:
+    """The settings of a processor that hears through AST's front end."""
+    settings = {"feature_extractor_type": "ASTFeatureExtractor", **settings}
+    return {"feature_extractor": {"feature_extractor_type": "CCFormerFeatureExtractor", "encoder_extractor": settings}}
+
+
+AST = {"model_type": "audio-spectrogram-transformer"}
 RESNET = {"model_type": "resnet", "layer_type": "basic", "depths": [1] * 4, "embedding_size": 8}
 
 
@@ -54,6 +61,9 @@ RESNET = {"model_type": "resnet", "layer_type": "basic", "depths": [1] * 4, "emb
         ({"backbone_config": {"model_type": "timm_backbone", "backbone": "hf-hub:a/b"}}, "backbone is 'hf-hub:a/b'"),
         ({"backbone_config": {"model_type": "timm_backbone", "backbone": "local-dir:/x"}}, "'local-dir:/x'"),
         ({"attn_implementation": "somebody/kernel"}, "sets attn_implementation"),
+        ({"audio_config": AST | {"attn_implementation": "somebody/kernel"}}, "sets attn_implementation"),
+        ({"audio_config": AST | {"hidden_size": 60_000}}, "asks for a network of more than 4 GB"),
+        ({"audio_config": {"model_type": "bert"}}, "audio_config has model_type 'bert', expected"),
         ({"transformers_weights": "other.bin"}, "sets transformers_weights"),
         ({"quantization_config": {"quant_method": "bitsandbytes"}}, "sets quantization_config"),
         ({"dtype": "no_such"}, "cannot be loaded"),
@@ -80,6 +90,8 @@ def test_what_config_json_may_not_ask_for(copy, config, fault):
         ({"image_processor": {"image_std": [0, 1, 1]}}, "make NaN or infinity of a black picture or of silence"),
         ({"image_processor": [1]}, "cannot be loaded"),
         ({"feature_extractor": None}, "cannot be loaded"),
+        (heard_through({}), "makes a frame's sound 1024 columns by 128 bands, and the audio encoder of config.json"),
+        (heard_through({"max_length": 60_000}), "encoder_extractor has max_length 60000, expected a whole number"),
         ({"fps": "often"}, "cannot be loaded"),
     ],
 )

@@ -3,7 +3,7 @@ import json
 import pytest
 import torch
 from huggingface_hub.errors import StrictDataclassError
-from transformers import AutoConfig, ResNetConfig, TimmBackboneConfig
+from transformers import ASTConfig, AutoConfig, ClapAudioConfig, ResNetConfig, TimmBackboneConfig
 from transformers.utils import logging
 
 from ccformer_hf import CCFormerConfig
@@ -106,6 +106,39 @@ def test_a_plain_vision_transformer_gives_its_last_map():
     assert again.backbone_config.out_features == ["stage3"]
     with pytest.raises(StrictDataclassError, match="is a dinov2 without one map, expected a backbone with its last"):
         CCFormerConfig(backbone_config={"model_type": "dinov2", "out_features": ["stage1", "stage12"]})
+
+
+def test_vggish_hears_unless_an_audio_encoder_is_named(tmp_path):
+    CCFormerConfig().save_pretrained(tmp_path)
+    assert "audio_config" not in json.loads((tmp_path / "config.json").read_text())  # as before there was a choice
+    assert CCFormerConfig.from_pretrained(tmp_path).audio_example == (96, 64)
+    for audio, example in (({"max_length": 96}, (96, 128)), ({}, (1024, 128))):
+        config = CCFormerConfig(audio_config={"model_type": "audio-spectrogram-transformer", **audio})
+        config.save_pretrained(tmp_path)
+        again = CCFormerConfig.from_pretrained(tmp_path)
+        assert type(again.audio_config) is ASTConfig and again.audio_example == config.audio_example == example
+    clap = CCFormerConfig.from_dict(CCFormerConfig(audio_config=ClapAudioConfig()).to_dict())
+    assert type(clap.audio_config) is ClapAudioConfig and clap.audio_example == (1001, 64)
+
+
+@pytest.mark.parametrize(
+    ("audio", "message"),
+    [
+        ({"model_type": "wav2vec2"}, "has model_type 'wav2vec2', expected 'audio-spectrogram-transformer' or 'clap_"),
+        ({}, "audio_config has model_type None, expected"),
+        (ResNetConfig(), "audio_config has model_type 'resnet', expected"),
+        ({"model_type": "clap_audio_model", "enable_fusion": True}, "has enable_fusion, which is for sounds longer"),
+        ({"model_type": "clap_audio_model", "num_mel_bins": 60}, "spec_size 256 and num_mel_bins 60, expected a mult"),
+        ({"model_type": "clap_audio_model", "spec_size": 64}, "sound 1 columns by 64 bands, expected from 100 by 1"),
+        ({"model_type": "clap_audio_model", "spec_size": 1 << 16}, "columns by 64 bands, expected from"),
+        ({"model_type": "audio-spectrogram-transformer", "max_length": 1 << 16}, "to 4096 by 256"),
+        ({"model_type": "audio-spectrogram-transformer", "max_length": 15}, "sound 15 columns by 128 bands, exp"),
+        ({"model_type": "audio-spectrogram-transformer", "num_mel_bins": 512}, "to 4096 by 256"),
+    ],
+)
+def test_audio_encoders_that_cannot_be(audio, message):
+    with pytest.raises((ValueError, StrictDataclassError), match=message):
+        CCFormerConfig(audio_config=audio)
 
 
 def test_the_caller_keeps_its_backbone_dict():

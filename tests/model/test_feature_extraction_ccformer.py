@@ -1,15 +1,19 @@
 import json
 import math
+import warnings
 from functools import partial
 
 import numpy as np
 import pytest
 import torch
+from transformers import ASTFeatureExtractor, AutoFeatureExtractor, ClapFeatureExtractor
 
+from ccformer_hf import AudioVisualProcessor
 from ccformer_hf.model.feature_extraction_ccformer import CCFormerFeatureExtractor
 
 RATE = 16000
 SILENT = math.log(0.01)
+CLAP = {"feature_extractor_type": "ClapFeatureExtractor"}
 
 
 @pytest.fixture(scope="module")
@@ -262,10 +266,46 @@ def test_a_misspelt_setting_is_an_error(tmp_path):
 
 
 @pytest.mark.parametrize(
+    "encoder", [ASTFeatureExtractor(max_length=96, mean=-3.0), ClapFeatureExtractor(truncation="rand_trunc")]
+)
+def test_the_front_end_of_another_encoder_survives_saving(encoder, tmp_path):
+    with warnings.catch_warnings(action="error"):  # VGGish's filters would be empty at CLAP's rate
+        extractor = CCFormerFeatureExtractor(alignment="avsbench", encoder_extractor=encoder)
+    extractor.save_pretrained(tmp_path)
+    again = AutoFeatureExtractor.from_pretrained(tmp_path)
+    assert type(again) is CCFormerFeatureExtractor and type(again.encoder_extractor) is type(encoder)
+    assert again.to_dict() == extractor.to_dict() and again.encoder_extractor.to_dict() == encoder.to_dict()
+    assert (again.sampling_rate, again.alignment) == (encoder.sampling_rate, "avsbench")
+    # `load` takes no number beyond 65536 from a file: what follows from the settings is not written.
+    saved = json.loads((tmp_path / "preprocessor_config.json").read_text())["encoder_extractor"]
+    assert all(value <= 1 << 16 for value in saved.values() if isinstance(value, int | float))
+
+
+def test_without_sound_but_with_vggishs_examples_another_encoder_hears_nothing():
+    extractor = CCFormerFeatureExtractor(encoder_extractor=ASTFeatureExtractor(max_length=96))
+    with pytest.raises(ValueError, match="own log-mel examples, which are VGGish's, and the model hears through ASTF"):
+        extractor.official_examples(np.zeros((5, 1, 96, 64)), 5, True)
+    row = {"frames": np.zeros((5, 8, 8, 3), np.uint8), "sound": None, "log_mel": np.zeros((5, 1, 96, 64))}
+    with pytest.raises(ValueError, match="give the clip its sound, the audio_wav of AVSBench"):
+        AudioVisualProcessor(feature_extractor=extractor)(row)
+
+
+@pytest.mark.parametrize(
     ("settings", "message"),
     [
-        ({"feature_size": 80}, "front end is fixed"),
-        ({"sampling_rate": 44100}, "front end is fixed"),
+        ({"feature_size": 80}, "the front end of VGGish is fixed to 64 bands at 16000 Hz"),
+        ({"sampling_rate": 44100}, "the front end of VGGish is fixed"),
+        (
+            {"encoder_extractor": ASTFeatureExtractor(), "feature_size": 64},
+            "the front end of ASTFeatureExtractor is fixed to 128 bands at 16000 Hz",
+        ),
+        ({"encoder_extractor": {"max_length": 96}}, "type None, expected ASTFeatureExtractor or ClapFeatureExtractor"),
+        ({"encoder_extractor": CLAP | {"feature_extractor_type": "WhisperFeatureExtractor"}}, "type 'WhisperFeature"),
+        ({"encoder_extractor": CLAP | {"hop": 1}}, r"a ClapFeatureExtractor, has no setting 'hop'"),
+        ({"encoder_extractor": CLAP | {"max_length_s": 60_000}}, "max_length_s 60000, expected a whole number from 1"),
+        ({"encoder_extractor": CLAP | {"fft_window_size": 1 << 16}}, "has fft_window_size 65536, expected a whole"),
+        ({"encoder_extractor": CLAP | {"feature_size": 64.5}}, "has feature_size 64.5, expected a whole"),
+        ({"encoder_extractor": CLAP | {"hop_length": 1}}, "makes 480001 columns of a sound, expected at most 4096"),
         ({"alignment": "middle"}, "alignment is 'middle'"),
         ({"silence_threshold": -1}, "silence_threshold is -1"),
     ],

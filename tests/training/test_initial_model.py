@@ -3,8 +3,15 @@ from dataclasses import replace
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
-from small_model import SMALL_RESNET, small_config, small_model
+from small_model import AUDIO_ENCODERS, SMALL_RESNET, small_config, small_model
 from transformers import (
+    ASTConfig,
+    ASTFeatureExtractor,
+    ASTForAudioClassification,
+    ASTModel,
+    ClapConfig,
+    ClapFeatureExtractor,
+    ClapModel,
     Dinov2Config,
     Dinov2Model,
     DINOv3ViTConfig,
@@ -285,6 +292,85 @@ def test_other_audio_weights_are_refused(tmp_path):
         with pytest.raises(ValueError, match="cannot be read as tensors; .*; expected vggish-10086976.pth"):
             load_audio_weights(model, path)
     assert same(model.state_dict(), before)
+
+
+AST = AUDIO_ENCODERS["ast"]
+CLAP = AUDIO_ENCODERS["clap"]
+
+
+def heard_by(audio_config: dict, weights=None):
+    """The model of a recipe with this audio encoder, and its processor."""
+    recipe = replace(RECIPE, model={**RECIPE.model, "audio_config": audio_config})
+    return initial_model(replace(recipe, audio_weights=None if weights is None else str(weights)), NAMES)
+
+
+def without(config: dict) -> dict:
+    return {name: value for name, value in config.items() if name != "model_type"}
+
+
+def test_an_audio_encoder_brings_its_front_end_and_stays_when_a_training_starts_from_it(tmp_path):
+    model, processor = heard_by(AST)
+    assert processor.feature_extractor.example_shape == model.config.audio_example == (96, 32)
+    assert processor.feature_extractor.alignment == "avsbench"
+    model.save_pretrained(tmp_path)
+    processor.save_pretrained(tmp_path)
+    again, made = initial_model(replace(RECIPE, start_from=str(tmp_path)), ("background", "sheep"))
+    assert same(again.model.audio_backbone.state_dict(), model.model.audio_backbone.state_dict())
+    assert (
+        made.feature_extractor.encoder_extractor.to_dict() == processor.feature_extractor.encoder_extractor.to_dict()
+    )
+
+
+def test_a_published_ast_gives_its_weights_and_the_middle_of_its_positions(tmp_path):
+    source = randomised(ASTForAudioClassification(ASTConfig(**without(AST) | {"max_length": 176, "num_labels": 7})))
+    source.save_pretrained(tmp_path)
+    ASTFeatureExtractor(mean=-3.5, max_length=176, num_mel_bins=32).save_pretrained(tmp_path)
+    model, processor = heard_by(AST, tmp_path)
+    theirs, ours = source.audio_spectrogram_transformer.state_dict(), model.model.audio_backbone.encoder.state_dict()
+    positions = "embeddings.position_embeddings"
+    grid = theirs.pop(positions)[0, 2:].unflatten(0, (2, 17))  # 2 patches along the bands, 17 along time, of which 9
+    assert torch.equal(ours.pop(positions)[0, 2:], grid[:, 4:13].flatten(0, 1)) and same(ours, theirs)
+    assert processor.feature_extractor.encoder_extractor.mean == -3.5
+    assert processor.feature_extractor.encoder_extractor.max_length == 96
+
+
+@pytest.mark.parametrize("fused", [False, True])
+def test_a_published_clap_gives_its_audio_model(tmp_path, fused):
+    text = {"vocab_size": 5, "hidden_size": 8, "num_hidden_layers": 1, "num_attention_heads": 1}
+    sound = without(CLAP) | {"enable_fusion": fused, "fusion_type": "aff_2d"}
+    source = randomised(ClapModel(ClapConfig(text_config={**text, "intermediate_size": 8}, audio_config=sound)))
+    source.save_pretrained(tmp_path)
+    front_end = {"frequency_min": 50, "truncation": "fusion" if fused else "rand_trunc"}
+    ClapFeatureExtractor(feature_size=16, max_length_s=2, **front_end).save_pretrained(tmp_path)
+    model, processor = heard_by(CLAP, tmp_path)
+    ours, theirs = model.model.audio_backbone.encoder.state_dict(), source.audio_model.state_dict()
+    assert ours.keys() <= theirs.keys() and (len(ours) < len(theirs)) == fused
+    assert all(torch.equal(values, theirs[name]) for name, values in ours.items())
+    made = processor.feature_extractor.encoder_extractor
+    assert (made.frequency_min, made.truncation) == (50, front_end["truncation"])
+
+
+def test_weights_of_another_audio_encoder_are_refused(tmp_path):
+    ASTModel(ASTConfig(**without(AST) | {"num_attention_heads": 4})).save_pretrained(tmp_path / "heads")
+    ASTModel(ASTConfig(**without(AST) | {"hidden_size": 32})).save_pretrained(tmp_path / "wide")
+    torch.save(small_model().model.audio_backbone.state_dict(), tmp_path / "vggish.pth")
+    fix = "; change audio_config under model, or audio_weights"
+    for audio, weights, told in (
+        (AST, "heads", r"with num_attention_heads 4, the audio encoder of the recipe has 2"),
+        (AST, "wide", "does not fit the audio encoder of the recipe, a audio-spectrogram-transformer: .* shape"),
+        (CLAP, "wide", "holds a audio-spectrogram-transformer, the audio encoder of the recipe is a clap_audio_model"),
+        (AST, "vggish.pth", "does not fit the audio encoder of the recipe.* missing"),
+    ):
+        with pytest.raises(ValueError, match=told) as error:
+            heard_by(audio, tmp_path / weights)
+        assert one_line(error).startswith(str(tmp_path / weights)) and one_line(error).endswith(fix)
+    with pytest.raises(FileNotFoundError, match="none: there is no such file or folder"):
+        heard_by(AST, tmp_path / "none")
+
+
+def test_a_misspelt_field_of_an_audio_encoder_is_refused():
+    with pytest.raises(ValueError, match=r"model.audio_config of the recipe has no field 'max_len'.*max_length"):
+        heard_by(AST | {"max_len": 96})
 
 
 def test_no_audio_weights(tmp_path):

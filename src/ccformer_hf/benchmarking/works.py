@@ -47,15 +47,16 @@ class Clips:
     size: int
 
     def random(self, model: CCFormerForAudioVisualSegmentation) -> tuple[Tensor, Tensor]:
-        """Pictures `(B, T, 3, S, S)` and log-mel `(B, T, 1, 96, 64)`, where the model is and of its dtype."""
+        """Pictures `(B, T, 3, S, S)` and log-mel `(B, T, 1, columns, bands)`, where the model is and of its dtype."""
         place = {"device": model.device, "dtype": model.dtype}
         pixels = torch.randn(self.clips, self.frames, 3, self.size, self.size, **place)
-        return pixels, torch.randn(self.clips, self.frames, 1, 96, 64, **place)
+        return pixels, torch.randn(self.clips, self.frames, 1, *model.config.audio_example, **place)
 
 
 def random_model(backbone: str) -> CCFormerForAudioVisualSegmentation:
-    """A model of random weights, which are as fast as trained ones, on the visual backbone of a recipe."""
-    config = CCFormerConfig(backbone_config=read_recipe(backbone).model["backbone_config"])
+    """A model of random weights, which are as fast as trained ones, on the backbones of a recipe."""
+    model = read_recipe(backbone).model
+    config = CCFormerConfig(backbone_config=model["backbone_config"], audio_config=model.get("audio_config"))
     return CCFormerForAudioVisualSegmentation(config).eval()
 
 

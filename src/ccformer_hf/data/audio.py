@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from ..model.feature_extraction_ccformer import CCFormerFeatureExtractor, official_examples, resampled
+from ..model.feature_extraction_ccformer import CCFormerFeatureExtractor, resampled
 from ..model.timing_ccformer import FrameTiming
 
 
@@ -40,14 +40,14 @@ class ClipAudio:
 def sound_examples(
     extractor: CCFormerFeatureExtractor, audio: ClipAudio, length: int, repeat_last: bool
 ) -> tuple[torch.Tensor, torch.Tensor]:
-    """Log-mel examples `(length, 1, 96, 64)` float32 and which of them hold sound, `(length,)` bool.
+    """Log-mel examples `(length, 1, columns, bands)` float32 and which of them hold sound, `(length,)` bool.
 
     Args:
         length: frames of the clip; every set has one per second, whatever the processor's fps for videos.
-        repeat_last: see `official_examples`.
+        repeat_last: see `CCFormerFeatureExtractor.official_examples`.
     """
     if audio.log_mel is not None and len(audio.log_mel):
-        return official_examples(audio.log_mel, length, repeat_last), torch.ones(length, dtype=torch.bool)
+        return extractor.official_examples(audio.log_mel, length, repeat_last), torch.ones(length, dtype=torch.bool)
     times = FrameTiming().frame_times(length)
     batch = extractor([audio.waveform], audio.sampling_rate, timestamps=[times], return_tensors="pt")
     return batch["input_features"][0], batch["audio_mask"][0]

@@ -39,7 +39,8 @@ def export_program(model: CCFormerForAudioVisualSegmentation) -> ExportedProgram
 
     Returns:
         A program that takes, by name, what the processor gives: `pixel_values` `(B, T, 3, H, W)` of the model's dtype,
-        H and W multiples of 32 and 64 at least; `input_features` `(B, T, 1, 96, 64)`; `frame_mask` and `audio_mask`
+        H and W multiples of 32 and 64 at least; `input_features` `(B, T, 1, 96, 64)`, or as large as
+        `CCFormerConfig.audio_example` of another audio encoder; `frame_mask` and `audio_mask`
         `(B, T)` bool, both needed. It gives `logits` `(B, T, K, H/4, W/4)`, log-probabilities; those of padding frames
         mean nothing.
 
@@ -53,7 +54,7 @@ def export_program(model: CCFormerForAudioVisualSegmentation) -> ExportedProgram
     place = {"dtype": model.dtype, "device": model.device}
     inputs = {
         "pixel_values": torch.zeros(batch, frames, 3, height, width, **place),
-        "input_features": torch.zeros(batch, frames, 1, 96, 64, **place),
+        "input_features": torch.zeros(batch, frames, 1, *model.config.audio_example, **place),
         "frame_mask": torch.ones(batch, frames, dtype=torch.bool, device=model.device),
         "audio_mask": torch.ones(batch, frames, dtype=torch.bool, device=model.device),
     }

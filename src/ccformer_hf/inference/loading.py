@@ -68,7 +68,7 @@ def load(
     with _told_in_one_line(folder):
         config = CCFormerConfig.from_pretrained(str(folder))
         processor = AudioVisualProcessor.from_pretrained(str(folder))
-        check_processor(folder, processor)
+        check_processor(folder, processor, config)
         check_network(folder, config, most_gigabytes)
         loaded, report = CCFormerForAudioVisualSegmentation.from_pretrained(
             str(folder), config=config, output_loading_info=True, ignore_mismatched_sizes=True

@@ -173,9 +173,9 @@ def does_not_fit(model: Any, part: str, found: Sequence[int], wanted: Sequence[i
     )
 
 
-def check_processor(path: Path, processor: AudioVisualProcessor) -> None:
-    """Refuses a processor that makes pictures of more than `LARGEST_PICTURE` pixels a side, or that one black picture
-    and one second of silence cannot go through.
+def check_processor(path: Path, processor: AudioVisualProcessor, config: CCFormerConfig) -> None:
+    """Refuses a processor that makes pictures of more than `LARGEST_PICTURE` pixels a side, that one black picture
+    and one second of silence cannot go through, or whose sounds are another network's than that of `config`.
 
     Raises:
         ValueError: names the setting, where it is known.
@@ -186,6 +186,12 @@ def check_processor(path: Path, processor: AudioVisualProcessor) -> None:
             raise ValueError(
                 f"{path / PROCESSOR}: {name} is {dict(sides)}, expected at most {LARGEST_PICTURE} pixels a side"
             )
+    made, taken = processor.feature_extractor.example_shape, config.audio_example
+    if made != taken:
+        raise ValueError(
+            f"{path / PROCESSOR}: makes a frame's sound {made[0]} columns by {made[1]} bands, and the audio encoder "
+            f"of {CONFIG} takes {taken[0]} by {taken[1]}; take both from one model"
+        )
     black, silence = np.zeros((1, 8, 8, 3), np.uint8), np.zeros(SAMPLING_RATE, np.float32)
     try:
         with np.errstate(all="ignore"):
@@ -229,7 +235,7 @@ def frame_cost(config: CCFormerConfig, processor: AudioVisualProcessor) -> tuple
     network = build_without_memory(config)
     size = processor.image_processor.size
     pixels = torch.empty(1, 1, 3, size["height"], size["width"], device="meta")
-    sound = torch.empty(1, 1, 1, 96, 64, device="meta")
+    sound = torch.empty(1, 1, 1, *config.audio_example, device="meta")
     largest, operations = _Largest(), FlopCounterMode(display=False)
     with torch.inference_mode(), torch.device("meta"), operations, largest:
         network(pixel_values=pixels, input_features=sound)
@@ -286,8 +292,8 @@ def _check_config(file: Path, settings: dict[str, Any]) -> None:
             f"{file}: is of a model of type {_short(settings.get('model_type'))}; expected a CCFormer, "
             f"{CCFormerConfig.model_type!r}"
         )
-    backbone = settings.get("backbone_config")
-    for part in (settings, backbone if isinstance(backbone, dict) else {}):
+    parts = [settings.get(name) for name in ("backbone_config", "audio_config")]
+    for part in (settings, *(part for part in parts if isinstance(part, dict))):
         found = [name for name in NO_BUSINESS if part.get(name) is not None]
         if found:
             raise ValueError(f"{file}: sets {found[0]}, which a model folder must not; remove it there")

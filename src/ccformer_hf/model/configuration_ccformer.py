@@ -8,7 +8,7 @@ from typing import Any, ClassVar
 
 from huggingface_hub.dataclasses import strict
 from packaging import version
-from transformers import AutoConfig, PreTrainedConfig, __version__
+from transformers import ASTConfig, AutoConfig, ClapAudioConfig, PreTrainedConfig, __version__
 from transformers.backbone_utils import BackboneConfigMixin
 from transformers.models.auto import CONFIG_MAPPING
 from transformers.pipelines import PIPELINE_REGISTRY
@@ -38,6 +38,10 @@ PLAIN = (
     "dinov2_with_registers",
     "dinov3_vit",
 )  # of one width and stride throughout: their last map is taken
+AUDIO_CONFIGS = {kind.model_type: kind for kind in (ASTConfig, ClapAudioConfig)}
+VGGISH_EXAMPLE = (96, 64)  # columns of 10 ms, mel bands
+CLAP_COLUMNS = 100  # a second
+LARGEST_EXAMPLE = (4096, 256)  # columns, bands
 TIMM = "timm_backbone"
 TIMM_NAME = re.compile(r"[\w.-]+")  # others, such as "hf-hub:owner/name", are places that timm fetches settings from
 TASK = "audio-visual-segmentation"
@@ -57,6 +61,14 @@ CUSTOM_PIPELINES = {
 }
 
 
+def unknown_audio_encoder(kind: object) -> str:
+    """What is said of an audio encoder that is not offered."""
+    return (
+        f"audio_config has model_type {kind!r}, expected {' or '.join(map(repr, AUDIO_CONFIGS))}; without it, VGGish "
+        "hears"
+    )
+
+
 @strict
 class CCFormerConfig(PreTrainedConfig):
     """Configuration of a CCFormer model.
@@ -69,6 +81,8 @@ class CCFormerConfig(PreTrainedConfig):
             4, 8, 16 and 32; `{"model_type": "timm_backbone", "backbone": NAME}` is that of timm's NAME and needs timm.
             Or a plain vision transformer, of whose last map a feature pyramid makes four: `dinov2`,
             `dinov2_with_registers`, `dinov3_vit`, or one of timm such as `vit_base_patch16_siglip_224`.
+        audio_config: what hears, in place of VGGish (*ours*): an `ASTConfig` or `ClapAudioConfig` of transformers, or
+            its dict with `model_type`. None: VGGish, of the three sizes that follow.
         audio_hidden_sizes: channels of the four convolution groups of the VGGish audio backbone (*lineage*: 64, 128,
             256, 512).
         audio_fc_size: width of VGGish's two hidden linear layers (*lineage*: 4096).
@@ -99,10 +113,11 @@ class CCFormerConfig(PreTrainedConfig):
     keys_to_ignore_at_inference: ClassVar[list[str]] = [
         "loss_dict", "class_queries_logits", "masks_queries_logits", "hidden_states", "attentions", "frame_pairs",
     ]  # fmt: skip
-    sub_configs = {"backbone_config": AutoConfig}
+    sub_configs = {"backbone_config": AutoConfig, "audio_config": AutoConfig}
     attribute_map = {"num_attention_heads": "num_heads", "num_hidden_layers": "decoder_layers"}
 
     backbone_config: dict | PreTrainedConfig | None = None
+    audio_config: dict | PreTrainedConfig | None = None
     audio_hidden_sizes: list[int] | tuple[int, ...] = (64, 128, 256, 512)
     audio_fc_size: int = 4096
     audio_embed_size: int = 128
@@ -147,14 +162,37 @@ class CCFormerConfig(PreTrainedConfig):
             # end.
             maps = {"out_indices": LAST_FOUR} if kind == TIMM else {} if kind in PLAIN else {"out_features": STAGES}
             self.backbone_config = CONFIG_MAPPING[kind](**{**maps, **backbone})
+        if isinstance(self.audio_config, dict):
+            audio = dict(self.audio_config)
+            kind = audio.pop("model_type", None)
+            if kind not in AUDIO_CONFIGS:
+                raise ValueError(unknown_audio_encoder(kind))
+            self.audio_config = AUDIO_CONFIGS[kind](**audio)
         super().__post_init__(**kwargs)
         if self.label2id is None:  # transformers makes one for its own LABEL_0, LABEL_1, ... alone
             self.label2id = {name: number for number, name in self.id2label.items()}
 
+    @property
+    def audio_example(self) -> tuple[int, int]:
+        """Columns and bands of a frame's sound, which is `(1, columns, bands)` of `input_features`.
+
+        CLAP's are of the whole seconds that its square picture of the sound has room for: 1001 of 1024.
+        """
+        audio = self.audio_config
+        if audio is None:
+            return VGGISH_EXAMPLE
+        if audio.model_type == ASTConfig.model_type:
+            return audio.max_length, audio.num_mel_bins
+        room = audio.spec_size * (audio.spec_size // audio.num_mel_bins)  # columns
+        return room // CLAP_COLUMNS * CLAP_COLUMNS + 1, audio.num_mel_bins
+
     def to_dict(self) -> dict[str, Any]:
         """As in transformers; where `save_pretrained` writes the code too, with the classes to load from it."""
         code = {"auto_map": dict(AUTO_MAP), "custom_pipelines": deepcopy(CUSTOM_PIPELINES)} if self._auto_class else {}
-        return super().to_dict() | code
+        values = super().to_dict() | code
+        if self.audio_config is None:  # as configs were before there was a choice
+            values.pop("audio_config", None)
+        return values
 
     def check_fields(self, others: Iterable[str]):
         """Refuses names that are neither a field of ours nor known to transformers, which takes any in silence.
@@ -179,6 +217,29 @@ class CCFormerConfig(PreTrainedConfig):
             f"{message}. It was written by transformers {self.transformers_version}, {__version__} ignores it."
         )
 
+    def check_audio_encoder(self, audio: PreTrainedConfig):
+        """Raises ValueError for an audio encoder that is not offered, or of impossible sizes."""
+        if audio.model_type not in AUDIO_CONFIGS:
+            raise ValueError(unknown_audio_encoder(audio.model_type))
+        if audio.model_type == ClapAudioConfig.model_type:
+            if audio.enable_fusion:
+                raise ValueError(
+                    "audio_config has enable_fusion, which is for sounds longer than CLAP's window of ten seconds; a "
+                    "frame has one second: leave it out, weights of a fused CLAP load without it"
+                )
+            if audio.num_mel_bins < 1 or audio.spec_size % audio.num_mel_bins:
+                raise ValueError(
+                    f"audio_config has spec_size {audio.spec_size} and num_mel_bins {audio.num_mel_bins}, expected a "
+                    "multiple of it"
+                )
+        smallest = (audio.patch_size,) * 2 if audio.model_type == ASTConfig.model_type else (CLAP_COLUMNS, 1)
+        bounds = zip(smallest, self.audio_example, LARGEST_EXAMPLE, strict=True)
+        if not all(least <= value <= most for least, value, most in bounds):
+            raise ValueError(
+                f"audio_config makes a frame's sound {self.audio_example[0]} columns by {self.audio_example[1]} "
+                f"bands, expected from {smallest[0]} by {smallest[1]} to {LARGEST_EXAMPLE[0]} by {LARGEST_EXAMPLE[1]}"
+            )
+
     def validate_architecture(self):
         """Raises ValueError for sizes that cannot work together; runs at construction and at `save_pretrained`."""
         backbone = self.backbone_config
@@ -197,6 +258,8 @@ class CCFormerConfig(PreTrainedConfig):
                 f"backbone_config is a {backbone.model_type} without {'four maps' if maps == 4 else 'one map'}, "
                 f"expected a backbone {wanted}"
             )
+        if self.audio_config is not None:
+            self.check_audio_encoder(self.audio_config)
         positive = (
             "hidden_size", "num_heads", "feed_forward_size", "audio_fc_size", "audio_embed_size",
             "pixel_decoder_layers", "decoder_layers", "num_queries", "num_video_queries",

@@ -1,10 +1,14 @@
-"""Sound of a clip -> one VGGish log-mel example per frame.
+"""Sound of a clip -> one log-mel example per frame, for VGGish or for another audio encoder.
 
-The front end is VGGish's own (*lineage*): 25 ms Hann windows every 10 ms, not centred and not padded; FFT of 512;
+VGGish's front end is its own (*lineage*): 25 ms Hann windows every 10 ms, not centred and not padded; FFT of 512;
 magnitudes; 64 HTK mel bands, 125-7500 Hz, triangles drawn in mel space; log(x + 0.01); 96 columns = 0.96 s per
 example. What differs from VGGish (*ours*): which 0.96 s a frame gets is decided by the time of the frame (see
 `timing_ccformer`), not by counting examples, and a silent or missing second is marked in `audio_mask` instead of
 passing as a spectrogram of zeros.
+
+Another audio encoder hears the same second, 0.975 s at its own sampling rate, through its own feature extractor of
+transformers, which fills it up to the encoder's window: AST's with zeros (with `max_length` 96 there is nothing to
+fill), CLAP's by repeating it over ten seconds.
 
 Letters: `B` clips, `T` frames, `S` samples, `C` channels.
 """
@@ -22,10 +26,10 @@ from typing import Any
 import numpy as np
 import torch
 from torchaudio.functional import resample
-from transformers import BatchFeature, SequenceFeatureExtractor
+from transformers import ASTFeatureExtractor, BatchFeature, ClapFeatureExtractor, SequenceFeatureExtractor
 from transformers.audio_utils import mel_filter_bank
 
-from .argument_names_ccformer import refuse_misspelt
+from .argument_names_ccformer import refuse_misspelt, unknown_names
 from .media_ccformer import read_sound
 from .timing_ccformer import EXAMPLE_COLUMNS, LOWEST_RATE, SAMPLING_RATE, FrameTiming
 
@@ -42,6 +46,19 @@ LARGEST_DENOMINATOR = 1000
 # Examples transformed at once, so that memory does not grow with the number of frames.
 EXAMPLES_AT_ONCE = 64
 
+# Those of other audio encoders, by the names that they are saved under.
+ENCODER_EXTRACTORS = {kind.__name__: kind for kind in (ASTFeatureExtractor, ClapFeatureExtractor)}
+# The largest of each setting, as a saved one may come from anywhere.
+LARGEST_SETTINGS = {
+    "feature_size": 256,
+    "num_mel_bins": 256,
+    "sampling_rate": 48000,
+    "max_length": 4096,  # columns
+    "max_length_s": 30,
+    "hop_length": 4800,
+    "fft_window_size": 8192,
+}
+
 # What integer samples are divided by, so that they lie in -1..1.
 PCM = {torch.int16: 2.0**15, torch.int32: 2.0**31}
 
@@ -55,13 +72,16 @@ class CCFormerFeatureExtractor(SequenceFeatureExtractor):
     """Waveforms -> `input_features (B, T, 1, 96, 64)` and `audio_mask (B, T)`.
 
     Args:
-        feature_size: mel bands; VGGish's 64 is the only one.
-        sampling_rate: samples per second the spectrogram is made from; VGGish's 16000 is the only one. Sound at any
-            other rate is resampled.
+        feature_size: mel bands; those of the front end, VGGish's 64, are the only ones.
+        sampling_rate: samples per second the spectrogram is made from; that of the front end, VGGish's 16000, is the
+            only one. Sound at any other rate is resampled.
         padding_value: value of the features where there is no sound.
         alignment: which sound a frame gets, `"frame"` (ours) or `"avsbench"` (lineage), see `timing_ccformer`.
         silence_threshold: an example whose largest |sample| is below this counts as no sound (ours). 0 switches
             it off.
+        encoder_extractor: front end of another audio encoder (ours), an `ASTFeatureExtractor` or a
+            `ClapFeatureExtractor`, or its settings as `to_dict` gives them; the examples are then `(1, columns,
+            bands)` of what it makes. None: VGGish's.
 
     Raises:
         ValueError: for a feature size, sampling rate, alignment or threshold that cannot be.
@@ -72,27 +92,37 @@ class CCFormerFeatureExtractor(SequenceFeatureExtractor):
 
     def __init__(
         self,
-        feature_size: int = MEL_BANDS,
-        sampling_rate: int = SAMPLING_RATE,
+        feature_size: int | None = None,
+        sampling_rate: int | None = None,
         padding_value: float = 0.0,
         alignment: str = "frame",
         silence_threshold: float = 1e-4,
+        encoder_extractor: ASTFeatureExtractor | ClapFeatureExtractor | Mapping[str, Any] | None = None,
         **kwargs,
     ):
-        if (feature_size, sampling_rate) != (MEL_BANDS, SAMPLING_RATE):
+        if isinstance(encoder_extractor, Mapping):
+            encoder_extractor = encoder_extractor_of(encoder_extractor)
+        whose, bands, rate = "VGGish", MEL_BANDS, SAMPLING_RATE
+        if encoder_extractor is not None:
+            whose, rate = type(encoder_extractor).__name__, encoder_extractor.sampling_rate
+            bands = spectrogram_shape(encoder_extractor)[1]
+        feature_size = bands if feature_size is None else feature_size
+        sampling_rate = rate if sampling_rate is None else sampling_rate
+        if (feature_size, sampling_rate) != (bands, rate):
             raise ValueError(
-                f"feature_size={feature_size}, sampling_rate={sampling_rate}: VGGish's front end is fixed to "
-                f"{MEL_BANDS} bands at {SAMPLING_RATE} Hz. Leave both out; sound at another rate is resampled"
+                f"feature_size={feature_size}, sampling_rate={sampling_rate}: the front end of {whose} is fixed to "
+                f"{bands} bands at {rate} Hz. Leave both out; sound at another rate is resampled"
             )
         if not silence_threshold >= 0:
             raise ValueError(f"silence_threshold is {silence_threshold}, expected 0 (off) or greater")
         super().__init__(feature_size=feature_size, sampling_rate=sampling_rate, padding_value=padding_value, **kwargs)
         refuse_misspelt(kwargs, self.settings(), type(self).__name__)
-        timing = FrameTiming(sampling_rate=sampling_rate, alignment=alignment)
+        timing = FrameTiming(alignment=alignment)
         self.alignment = alignment
         self.silence_threshold = silence_threshold
+        self.encoder_extractor = encoder_extractor
         # float64: beside a loud tone, float32 rounding of the FFT puts the quiet bands 3e-4 off (measured).
-        # The base class leaves these two names out of the saved JSON.
+        # The base class leaves these two names out of the saved JSON. Of VGGish's rate, whoever hears.
         self.window = torch.hann_window(timing.window_samples, periodic=True, dtype=torch.float64)
         # (FFT bins, 64); HTK's scale and unnormalised triangles, as in the TensorFlow original, not librosa's
         # defaults.
@@ -102,12 +132,30 @@ class CCFormerFeatureExtractor(SequenceFeatureExtractor):
                 MEL_BANDS,
                 MEL_LOW_HZ,
                 MEL_HIGH_HZ,
-                sampling_rate,
+                SAMPLING_RATE,
                 norm=None,
                 mel_scale="htk",
                 triangularize_in_mel_space=True,
             )
         )
+
+    @property
+    def example_shape(self) -> tuple[int, int]:
+        """Columns and bands of one example."""
+        if self.encoder_extractor is None:
+            return EXAMPLE_COLUMNS, MEL_BANDS
+        return spectrogram_shape(self.encoder_extractor)
+
+    def to_dict(self) -> dict[str, Any]:
+        """As in transformers, with the settings of another encoder's extractor where there is one."""
+        output = super().to_dict()
+        encoder_extractor = output.pop("encoder_extractor")
+        if encoder_extractor is not None:
+            names = sorted(encoder_settings(type(encoder_extractor)))
+            settings = {name: getattr(encoder_extractor, name) for name in names}
+            kind = {"feature_extractor_type": type(encoder_extractor).__name__}
+            output["encoder_extractor"] = kind | settings
+        return output
 
     @classmethod
     def from_dict(cls, feature_extractor_dict: dict[str, Any], **kwargs) -> "CCFormerFeatureExtractor":
@@ -131,12 +179,42 @@ class CCFormerFeatureExtractor(SequenceFeatureExtractor):
             float32 `(columns, 64)` or `(..., columns, 64)`, `columns = 1 + (S - 400) // 160` (0 for S < 400).
         """
         samples = as_tensor(waveform).to(torch.float64)  # (..., S)
-        timing = FrameTiming(sampling_rate=self.sampling_rate)
+        timing = FrameTiming()
         if samples.shape[-1] < timing.window_samples:
             return torch.zeros(*samples.shape[:-1], 0, MEL_BANDS)
         windows = samples.unfold(-1, timing.window_samples, timing.hop_samples)  # (..., columns, 400)
         magnitudes = torch.fft.rfft(windows * self.window, n=FFT_LENGTH).abs()  # (..., columns, 257)
         return torch.log(magnitudes @ self.mel_filters + LOG_OFFSET).to(torch.float32)  # (..., columns, 64)
+
+    def examples(self, sound: torch.Tensor) -> torch.Tensor:
+        """Pieces of sound `(N, samples)`, of `FrameTiming.example_samples` at `sampling_rate` -> `(N, columns, bands)`
+        float32."""
+        if self.encoder_extractor is None:
+            return self.log_mel(sound)
+        made = self.encoder_extractor(list(sound.numpy()), sampling_rate=self.sampling_rate, return_tensors="pt")
+        spectrograms = made[self.encoder_extractor.model_input_names[0]].to(torch.float32)
+        # CLAP's has four alike for a fused one, or one: (N, 4, columns, bands), (N, 1, columns, bands).
+        return spectrograms if spectrograms.ndim == 3 else spectrograms[:, 0]
+
+    def official_examples(self, examples: Samples, length: int, repeat_last: bool) -> torch.Tensor:
+        """AVSBench's own log-mel examples `(T', 1, 96, 64)` -> one per frame, `(length, 1, 96, 64)` float32.
+
+        Args:
+            examples: as its authors give them out, at least one.
+            length: frames of the clip.
+            repeat_last: what stands in where there are too few: the last one (s4, ms3), or zeros (avss) (lineage).
+
+        Raises:
+            ValueError: where the front end is another encoder's.
+        """
+        if self.encoder_extractor is not None:
+            raise ValueError(
+                "the clip has no sound but AVSBench's own log-mel examples, which are VGGish's, and the model hears "
+                f"through {type(self.encoder_extractor).__name__}; give the clip its sound, the audio_wav of AVSBench"
+            )
+        examples = as_tensor(examples)[:length].to(torch.float32)
+        filling = examples[-1:] if repeat_last else torch.zeros_like(examples[-1:])
+        return torch.cat([examples, filling.expand(length - len(examples), -1, -1, -1)])
 
     def __call__(
         self,
@@ -158,9 +236,9 @@ class CCFormerFeatureExtractor(SequenceFeatureExtractor):
             return_tensors: `"pt"`, `"np"`, or None (NumPy arrays).
 
         Returns:
-            `input_features` float32 `(B, T, 1, 96, 64)`, T the most frames of any clip; `audio_mask` bool `(B, T)`,
-            False where there is no sound: no track, silence, beyond the end, or the padding of a shorter clip. There
-            the features are `padding_value`.
+            `input_features` float32 `(B, T, 1, 96, 64)`, of another encoder `(B, T, 1, *example_shape)`, T the most
+            frames of any clip; `audio_mask` bool `(B, T)`, False where there is no sound: no track, silence, beyond
+            the end, or the padding of a shorter clip. There the features are `padding_value`.
 
         Raises:
             ValueError: for sound or times that cannot be used; the text says what to give instead.
@@ -177,8 +255,8 @@ class CCFormerFeatureExtractor(SequenceFeatureExtractor):
                 clip_examples.append(self._examples(*clip))
 
         num_frames = max(len(mask) for _, mask in clip_examples)
-        shape = (len(clips), num_frames, 1, EXAMPLE_COLUMNS, MEL_BANDS)
-        features = torch.full(shape, self.padding_value, dtype=torch.float32)  # (B, T, 1, 96, 64)
+        shape = (len(clips), num_frames, 1, *self.example_shape)
+        features = torch.full(shape, self.padding_value, dtype=torch.float32)  # (B, T, 1, columns, bands)
         audio_mask = torch.zeros(shape[:2], dtype=torch.bool)  # (B, T)
         for row, (examples, mask) in enumerate(clip_examples):
             features[row, : len(mask), 0][mask] = examples[mask]
@@ -189,7 +267,7 @@ class CCFormerFeatureExtractor(SequenceFeatureExtractor):
     def _examples(
         self, audio: Waveform, rate: float | None, timestamps: Sequence[float] | None
     ) -> tuple[torch.Tensor, torch.Tensor]:
-        """One clip -> log-mel `(T, 96, 64)` and where it holds sound `(T,)`."""
+        """One clip -> log-mel `(T, columns, bands)` and where it holds sound `(T,)`."""
         audio, rate = plain_sound(audio, rate)
         waveform = None if audio is None else self._resampled_mono(audio, rate)  # (S,)
         timing = FrameTiming(sampling_rate=self.sampling_rate, alignment=self.alignment)
@@ -202,16 +280,16 @@ class CCFormerFeatureExtractor(SequenceFeatureExtractor):
             num_frames = timing.num_frames(len(waveform) / self.sampling_rate)
         times = frame_times(timing, timestamps, num_frames)  # (T,)
         if waveform is None:
-            return torch.zeros(len(times), EXAMPLE_COLUMNS, MEL_BANDS), torch.zeros(len(times), dtype=torch.bool)
+            return torch.zeros(len(times), *self.example_shape), torch.zeros(len(times), dtype=torch.bool)
         starts = torch.from_numpy(timing.sound_start_samples(times))  # (T,)
         # Silence beyond the end: one example of zeros, and no start reaches further.
         starts = starts.clamp(max=len(waveform))
-        waveform = torch.nn.functional.pad(waveform, (0, timing.example_samples))  # (S + 15600,)
+        waveform = torch.nn.functional.pad(waveform, (0, timing.example_samples))  # (S + 15600,), at 16 kHz
         pieces = waveform.unfold(0, timing.example_samples, 1)  # (S + 1, 15600), a view: one piece from each sample on
         examples, mask = [], []
         for some_starts in starts.split(EXAMPLES_AT_ONCE):
             sound = pieces[some_starts]  # (t, 15600)
-            examples.append(self.log_mel(sound))  # (t, 96, 64)
+            examples.append(self.examples(sound))  # (t, columns, bands)
             mask.append(sound.abs().amax(dim=1) >= self.silence_threshold)  # (t,)
         return torch.cat(examples), torch.cat(mask)
 
@@ -225,6 +303,47 @@ class CCFormerFeatureExtractor(SequenceFeatureExtractor):
             # (C, S) or (S, C) -> (S,): a clip has fewer channels than samples
             waveform = waveform.mean(dim=0 if waveform.shape[0] < waveform.shape[1] else 1)
         return resampled(waveform, rate, self.sampling_rate)
+
+
+def encoder_settings(kind: type[SequenceFeatureExtractor]) -> set[str]:
+    """Names of the settings of an encoder's extractor."""
+    return set(inspect.signature(kind.__init__).parameters) - {"self", "kwargs"}
+
+
+def encoder_extractor_of(settings: Mapping[str, Any]) -> ASTFeatureExtractor | ClapFeatureExtractor:
+    """The extractor that saved settings describe, `feature_extractor_type` among them.
+
+    Raises:
+        ValueError: for one that is not offered, or settings that it has not or that are beyond `LARGEST_SETTINGS`.
+    """
+    settings = dict(settings)
+    name = settings.pop("feature_extractor_type", None)
+    if name not in ENCODER_EXTRACTORS:
+        raise ValueError(
+            f"encoder_extractor has feature_extractor_type {name!r}, expected {' or '.join(ENCODER_EXTRACTORS)}"
+        )
+    unknown = unknown_names(settings, encoder_settings(ENCODER_EXTRACTORS[name]))
+    if unknown:
+        raise ValueError(f"encoder_extractor, a {name}, has no setting {unknown}")
+    for setting, most in LARGEST_SETTINGS.items():
+        value = settings.get(setting, 1)
+        if not isinstance(value, int) or not 1 <= value <= most:
+            raise ValueError(f"encoder_extractor has {setting} {value!r}, expected a whole number from 1 to {most}")
+    extractor = ENCODER_EXTRACTORS[name](**settings)
+    columns = spectrogram_shape(extractor)[0]
+    if columns > LARGEST_SETTINGS["max_length"]:
+        raise ValueError(
+            f"encoder_extractor makes {columns} columns of a sound, expected at most "
+            f"{LARGEST_SETTINGS['max_length']}; give it a longer hop_length"
+        )
+    return extractor
+
+
+def spectrogram_shape(extractor: ASTFeatureExtractor | ClapFeatureExtractor) -> tuple[int, int]:
+    """Columns and bands of what an encoder's extractor makes of a piece of sound."""
+    if isinstance(extractor, ASTFeatureExtractor):
+        return extractor.max_length, extractor.num_mel_bins
+    return extractor.nb_max_samples // extractor.hop_length + 1, extractor.feature_size
 
 
 def frame_times(timing: FrameTiming, timestamps: Sequence[float] | None, num_frames: int | None) -> np.ndarray:
@@ -325,19 +444,6 @@ def is_batch_of_sounds(audio: Waveform | Sequence[Waveform]) -> bool:
     if not isinstance(audio, (list, tuple)) or _is_samples_and_rate(audio):
         return False
     return not (audio and _is_sequence_of_numbers(audio))
-
-
-def official_examples(examples: Samples, length: int, repeat_last: bool) -> torch.Tensor:
-    """AVSBench's own log-mel examples `(T', 1, 96, 64)` -> one per frame, `(length, 1, 96, 64)` float32.
-
-    Args:
-        examples: as its authors give them out, at least one.
-        length: frames of the clip.
-        repeat_last: what stands in where there are too few: the last one (s4, ms3), or zeros (avss) (lineage).
-    """
-    examples = as_tensor(examples)[:length].to(torch.float32)
-    filling = examples[-1:] if repeat_last else torch.zeros_like(examples[-1:])
-    return torch.cat([examples, filling.expand(length - len(examples), -1, -1, -1)])
 
 
 @contextmanager

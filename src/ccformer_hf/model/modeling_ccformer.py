@@ -7,9 +7,10 @@ trained into one space (BCL, in the loss). Each docstring says where a part come
 *lineage* (public sister code), *ours*.
 
 Its parts, in the order in which a clip goes through them: a backbone of transformers, after a plain one
-`feature_pyramid_ccformer`, and `vggish_ccformer`; `early_integration_ccformer` (EIM), `pixel_decoder_ccformer`,
-`multi_query_transformer_ccformer` (MTM), and in training `loss_ccformer`; all are built from `layers_ccformer`. Here
-they become the models; the public class, `CCFormerForAudioVisualSegmentation`, comes last.
+`feature_pyramid_ccformer`, and `vggish_ccformer`, or another audio encoder by `audio_encoder_ccformer`;
+`early_integration_ccformer` (EIM), `pixel_decoder_ccformer`, `multi_query_transformer_ccformer` (MTM), and in training
+`loss_ccformer`; all are built from `layers_ccformer`. Here they become the models; the public class,
+`CCFormerForAudioVisualSegmentation`, comes last.
 
 Letters in the shapes: B clips, T frames, Q frame queries, D width, K labels, H W picture, h w feature map.
 """
@@ -29,6 +30,7 @@ from transformers.utils import ModelOutput, TransformersKwargs
 from transformers.utils.generic import can_return_tuple, merge_with_config_defaults
 from transformers.utils.output_capturing import OutputRecorder, capture_outputs
 
+from .audio_encoder_ccformer import CCFormerAudioEncoder
 from .configuration_ccformer import PLAIN, TIMM, CCFormerConfig
 from .early_integration_ccformer import CCFormerEarlyIntegration
 from .feature_pyramid_ccformer import CCFormerFeaturePyramid, seen_picture
@@ -149,9 +151,13 @@ class CCFormerPreTrainedModel(PreTrainedModel):
         self.base_model.audio_projection[0] = value
 
     def set_attn_implementation(self, attn_implementation: str | dict, **kwargs):
-        """As in transformers; but "sdpa" passes over a backbone that has none, such as ResNet and PVT-v2."""
-        if attn_implementation == "sdpa" and not self.base_model.backbone._supports_sdpa:
-            attn_implementation = {"": "sdpa", "backbone_config": "eager"}
+        """As in transformers; but "sdpa" passes over backbones that have none, such as ResNet, PVT-v2 and CLAP."""
+        if attn_implementation == "sdpa":
+            parts = {"backbone_config": self.base_model.backbone}
+            if self.config.audio_config is not None:
+                parts["audio_config"] = self.base_model.audio_backbone.encoder
+            attn_implementation = {n: "sdpa" if part._supports_sdpa else "eager" for n, part in parts.items()}
+            attn_implementation[""] = "sdpa"
         super().set_attn_implementation(attn_implementation, **kwargs)
 
     def _initialize_weights(self, module: nn.Module, is_custom_code: bool = False):
@@ -185,10 +191,11 @@ class CCFormerModel(CCFormerPreTrainedModel):
     def __init__(self, config: CCFormerConfig):
         super().__init__(config)
         width = config.hidden_size
-        # "sdpa" asked of the whole model reaches the backbone too, and ResNet and PVT-v2 have none: None lets it
-        # choose.
-        if config.backbone_config._attn_implementation == "sdpa":
-            config.backbone_config._attn_implementation = None
+        # "sdpa" asked of the whole model reaches the backbones too, and ResNet, PVT-v2 and CLAP have none: None lets
+        # them choose.
+        for of_backbone in (config.backbone_config, config.audio_config):
+            if of_backbone is not None and of_backbone._attn_implementation == "sdpa":
+                of_backbone._attn_implementation = None
         self.backbone = load_backbone(config)
         # Those of timm that give (F, h, w, C), Swin and its like, say so; some of the others say nothing.
         of_timm = self.backbone._backbone if config.backbone_config.model_type == TIMM else None
@@ -199,8 +206,12 @@ class CCFormerModel(CCFormerPreTrainedModel):
             self.pyramid = CCFormerFeaturePyramid(channels[-1])
             channels = self.pyramid.channels
         self.projections = nn.ModuleList([CCFormerProjection(c, width) for c in channels])
-        self.audio_backbone = CCFormerVGGish(config)
-        self.audio_projection = nn.Sequential(nn.Linear(config.audio_embed_size, width), nn.LayerNorm(width))
+        if config.audio_config is None:
+            self.audio_backbone, audio_width = CCFormerVGGish(config), config.audio_embed_size
+        else:
+            self.audio_backbone = CCFormerAudioEncoder(config.audio_config)
+            audio_width = self.audio_backbone.width
+        self.audio_projection = nn.Sequential(nn.Linear(audio_width, width), nn.LayerNorm(width))
         self.no_sound = nn.Parameter(torch.empty(width))
         self.eim = CCFormerEarlyIntegration(config) if config.use_eim else None
         self.pixel_decoder = CCFormerPixelDecoder(config)
@@ -219,10 +230,11 @@ class CCFormerModel(CCFormerPreTrainedModel):
                 f"{max(1, round(height / 32)) * 32}x{max(1, round(width / 32)) * 32} "
                 "(AudioVisualProcessor resizes for you)"
             )
-        if input_features.ndim != 5 or input_features.shape[2:] != (1, 96, 64):
+        columns, bands = self.config.audio_example
+        if input_features.ndim != 5 or input_features.shape[2:] != (1, columns, bands):
             raise ValueError(
-                f"input_features has shape {tuple(input_features.shape)}, expected (clips, frames, 1, 96, 64): "
-                "one log-mel example per frame, as AudioVisualProcessor makes it"
+                f"input_features has shape {tuple(input_features.shape)}, expected (clips, frames, 1, {columns}, "
+                f"{bands}): one log-mel example per frame, as the AudioVisualProcessor of this model makes it"
             )
         if input_features.shape[:2] != pixel_values.shape[:2]:
             raise ValueError(
@@ -273,7 +285,7 @@ class CCFormerModel(CCFormerPreTrainedModel):
         return [m.new_zeros(len(frames), *m.shape[1:]).masked_scatter(real, m) for m in maps]
 
     def encode_audio(self, input_features: Tensor, audio_mask: Tensor) -> Tensor:
-        """Log-mel `(B, T, 1, 96, 64)` -> `(B, T, D)`; without sound a learned "no sound" token (*ours*)."""
+        """Log-mel `(B, T, 1, columns, bands)` -> `(B, T, D)`; without sound a learned "no sound" token (*ours*)."""
         # Zeros first: what lies there may be anything, and NaN would come through the gradient even if not chosen.
         input_features = input_features.masked_fill(~audio_mask[:, :, None, None, None], 0).to(self.no_sound.dtype)
         audio = self.audio_projection(self.audio_backbone(input_features.flatten(0, 1)))  # (B*T, D)
@@ -429,7 +441,8 @@ class CCFormerForAudioVisualSegmentation(CCFormerPreTrainedModel):
 
         Args:
             pixel_values: frames `(B, T, 3, H, W)`, ImageNet-normalised; H and W multiples of 32.
-            input_features: log-mel `(B, T, 1, 96, 64)`, one example per frame.
+            input_features: log-mel `(B, T, 1, 96, 64)`, one example per frame; of another audio backbone than VGGish
+                `(B, T, 1, columns, bands)`, see `CCFormerConfig.audio_example`.
             frame_mask: `(B, T)` bool, False on padding; None: all frames are real.
             audio_mask: `(B, T)` bool, False where there is no sound; None: there is sound everywhere.
             labels: `(B, T, H', W')` int64 label ids of any size, 0 = background, 255 = ignored. Adds the loss.

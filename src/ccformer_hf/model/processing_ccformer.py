@@ -24,7 +24,6 @@ from .feature_extraction_ccformer import (
     frame_times,
     is_batch_of_sounds,
     naming_clip,
-    official_examples,
     per_clip,
     plain_sound,
 )
@@ -169,10 +168,10 @@ class AudioVisualProcessor(ProcessorMixin):
         `check_assumed_rate`.
 
         Returns:
-            `pixel_values` float32 `(B, T, 3, h, w)`, `input_features` float32 `(B, T, 1, 96, 64)`, `frame_mask` bool
-            `(B, T)` False on padding, `audio_mask` bool `(B, T)` False where there is no sound; with segmentation
-            maps also `labels` int64 `(B, T, h, w)` (nearest; 255 where padded or not annotated) and `label_mask` bool
-            `(B, T)`.
+            `pixel_values` float32 `(B, T, 3, h, w)`, `input_features` float32 `(B, T, 1, 96, 64)` (for another audio
+            encoder than VGGish as its feature extractor makes them), `frame_mask` bool `(B, T)` False on padding,
+            `audio_mask` bool `(B, T)` False where there is no sound; with segmentation maps also `labels` int64 `(B,
+            T, h, w)` (nearest; 255 where padded or not annotated) and `label_mask` bool `(B, T)`.
 
         Raises:
             ValueError: for frames, sound, times or maps that cannot be used; the text says which of several clips,
@@ -192,7 +191,7 @@ class AudioVisualProcessor(ProcessorMixin):
                     "images holds rows of a data set, which have sound and labels of their own; leave audio, "
                     "segmentation_maps and label_mask out"
                 )
-            images, audio, segmentation_maps, label_mask, official = _columns(rows)
+            images, audio, segmentation_maps, label_mask, official = _columns(rows, self.feature_extractor)
             assumed_fps = FrameTiming().fps
         elif _is_picture(images):
             images = [images]
@@ -230,7 +229,7 @@ class AudioVisualProcessor(ProcessorMixin):
         lengths = [len(clip) for clip in pictures]
         data = {
             "pixel_values": _padded(self._pixels(pictures, image_settings), 0.0),  # (B, T, 3, h, w)
-            # input_features (B, T, 1, 96, 64) and audio_mask (B, T), padded alike
+            # input_features (B, T, 1, columns, bands) and audio_mask (B, T), padded alike
             **self.feature_extractor(sounds, sampling_rate=rates, timestamps=times, return_tensors="pt"),
             "frame_mask": _padded([torch.ones(length, dtype=torch.bool) for length in lengths], False),  # (B, T)
         }
@@ -502,7 +501,7 @@ def _frames_of(row: Row) -> Clip:
     return [frames] if _is_picture(frames) else frames
 
 
-def _columns(rows: Sequence[Row]) -> tuple[list, list, list | None, list, list]:
+def _columns(rows: Sequence[Row], extractor: CCFormerFeatureExtractor) -> tuple[list, list, list | None, list, list]:
     """Rows -> their clips, sounds, label maps, label masks and official examples, one entry per row."""
     clips, official = [], []
     for i, row in enumerate(rows):
@@ -519,7 +518,7 @@ def _columns(rows: Sequence[Row]) -> tuple[list, list, list | None, list, list]:
         examples = row.get("log_mel")
         taken = sound is None and examples is not None and len(examples)
         repeat_last = row.get("setting") != "avss"
-        official.append(official_examples(examples, len(clip), repeat_last) if taken else None)
+        official.append(extractor.official_examples(examples, len(clip), repeat_last) if taken else None)
     masks = [row.get("annotated") for row in rows]
     return clips, sounds, None if without else labels, None if without else masks, official
 

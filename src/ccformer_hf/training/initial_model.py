@@ -7,17 +7,28 @@ from pathlib import Path
 from typing import Any
 
 from huggingface_hub.errors import StrictDataclassError
-from transformers import PreTrainedConfig
+from transformers import ASTConfig, ASTFeatureExtractor, ClapFeatureExtractor, PreTrainedConfig
 from transformers.models.auto import CONFIG_MAPPING
 
 from ..inference.loading import load
 from ..model.argument_names_ccformer import unknown_names
-from ..model.configuration_ccformer import CCFormerConfig
-from ..model.feature_extraction_ccformer import CCFormerFeatureExtractor
+from ..model.configuration_ccformer import CLAP_COLUMNS, CCFormerConfig
+from ..model.feature_extraction_ccformer import (
+    CCFormerFeatureExtractor,
+    encoder_extractor_of,
+    encoder_settings,
+    spectrogram_shape,
+)
 from ..model.image_processing_ccformer import CCFormerImageProcessor
 from ..model.modeling_ccformer import CCFormerForAudioVisualSegmentation
 from ..model.processing_ccformer import AudioVisualProcessor
-from .pretrained_weights import differences, load_pretrained_weights, read_tensors
+from .pretrained_weights import (
+    differences,
+    load_audio_encoder,
+    load_pretrained_weights,
+    read_json,
+    read_tensors,
+)
 from .recipe import Recipe
 
 LABEL_LAYER = "model.mtm.head.label."  # the only one that knows the labels
@@ -35,15 +46,20 @@ def initial_model(
     labels = dict(enumerate(class_names))
     size = {"height": recipe.size, "width": recipe.size}
     images = CCFormerImageProcessor(size=size, image_mean=list(recipe.image_mean), image_std=list(recipe.image_std))
-    processor = AudioVisualProcessor(images, CCFormerFeatureExtractor(alignment=recipe.alignment))
     if recipe.start_from:
-        return _with_labels(recipe.start_from, labels), processor
-    model = CCFormerForAudioVisualSegmentation(_config(recipe.model, labels))
-    if recipe.backbone_weights:
-        load_backbone_weights(model, recipe.backbone_weights)
-    if recipe.audio_weights:
-        load_audio_weights(model, recipe.audio_weights)
-    return model, processor
+        model, before = _with_labels(recipe.start_from, labels)
+        encoder_extractor = before.feature_extractor.encoder_extractor
+    else:
+        model = CCFormerForAudioVisualSegmentation(_config(recipe.model, labels))
+        if recipe.backbone_weights:
+            load_backbone_weights(model, recipe.backbone_weights)
+        if recipe.audio_weights:
+            load_audio_weights(model, recipe.audio_weights)
+        encoder_extractor = None
+        if model.config.audio_config is not None:
+            encoder_extractor = audio_front_end(model.config, recipe.audio_weights)
+    sounds = CCFormerFeatureExtractor(alignment=recipe.alignment, encoder_extractor=encoder_extractor)
+    return model, AudioVisualProcessor(images, sounds)
 
 
 def load_backbone_weights(model: CCFormerForAudioVisualSegmentation, weights: str | os.PathLike) -> None:
@@ -59,15 +75,20 @@ def load_backbone_weights(model: CCFormerForAudioVisualSegmentation, weights: st
 
 
 def load_audio_weights(model: CCFormerForAudioVisualSegmentation, path: str | os.PathLike) -> None:
-    """Loads weights of VGGish, such as the public `vggish-10086976.pth`, into the audio backbone, key for key.
+    """Loads weights of VGGish, such as the public `vggish-10086976.pth`, into the audio backbone, key for key; for
+    another audio encoder its own weights, see `load_audio_encoder`.
 
     Raises:
-        FileNotFoundError: where there is no such file.
+        OSError: where there is no such file.
         ValueError: for a file of other weights.
     """
+    if model.config.audio_config is not None:
+        load_audio_encoder(model.model.audio_backbone.encoder, path)
+        return
     if not Path(path).is_file():
         raise FileNotFoundError(
-            f"{path}: there is no such file; audio_weights expects one such as the public vggish-10086976.pth"
+            f"{path}: there is no such file; audio_weights expects one such as the public vggish-10086976.pth; a Hub "
+            "id or folder of another audio encoder goes with an audio_config under model"
         )
     expected = "expected vggish-10086976.pth, at the default widths of CCFormerConfig, or a VGGish of the recipe's"
     try:
@@ -82,16 +103,46 @@ def load_audio_weights(model: CCFormerForAudioVisualSegmentation, path: str | os
     backbone.load_state_dict(weights)
 
 
+def audio_front_end(
+    config: CCFormerConfig, weights: str | os.PathLike | None
+) -> ASTFeatureExtractor | ClapFeatureExtractor:
+    """The feature extractor of a model's audio encoder: as the one beside its weights, where there is one, but of the
+    columns and bands that the model takes.
+
+    Raises:
+        OSError: where there are no such weights.
+        ValueError: for one that cannot be, or that makes another size.
+    """
+    columns, bands = config.audio_example
+    published = {} if weights is None else read_json(weights, "preprocessor_config.json")
+    if config.audio_config.model_type == ASTConfig.model_type:
+        kind, sizes = ASTFeatureExtractor, {"max_length": columns, "num_mel_bins": bands}
+    else:
+        sizes = {"max_length_s": columns // CLAP_COLUMNS, "feature_size": bands}
+        kind = ClapFeatureExtractor
+        published = {"truncation": "rand_trunc"} | published  # the front end of a CLAP that is not fused
+    known = encoder_settings(kind)
+    settings = {name: value for name, value in published.items() if name in known} | sizes
+    extractor = encoder_extractor_of({"feature_extractor_type": kind.__name__, **settings})
+    if spectrogram_shape(extractor) != config.audio_example:
+        raise ValueError(
+            f"{weights}: its preprocessor_config.json makes sounds of {spectrogram_shape(extractor)} columns and "
+            f"bands, the model takes {config.audio_example}; expected 100 columns a second, as published"
+        )
+    return extractor
+
+
 def _config(values: dict[str, Any], labels: dict[int, str]) -> CCFormerConfig:
     """The configuration of a recipe; transformers itself takes names that nobody knows for attributes."""
     common = {entry.name for entry in fields(PreTrainedConfig)}
     _refuse_unknown("model", values, {entry.name for entry in fields(CCFormerConfig)} - common)
-    backbone = values.get("backbone_config")
-    if isinstance(backbone, dict) and backbone.get("model_type") in CONFIG_MAPPING:
-        kind = CONFIG_MAPPING[backbone["model_type"]]
-        known = {entry.name for entry in fields(kind)} | set(kind.attribute_map)
-        known = known - common | {"model_type", "out_features", "out_indices"}
-        _refuse_unknown("model.backbone_config", backbone, known)
+    for name in ("backbone_config", "audio_config"):
+        backbone = values.get(name)
+        if isinstance(backbone, dict) and backbone.get("model_type") in CONFIG_MAPPING:
+            kind = CONFIG_MAPPING[backbone["model_type"]]
+            known = {entry.name for entry in fields(kind)} | set(kind.attribute_map)
+            known = known - common | {"model_type", "out_features", "out_indices"}
+            _refuse_unknown(f"model.{name}", backbone, known)
     try:
         return CCFormerConfig(**values, id2label=labels)
     except StrictDataclassError as error:
@@ -104,14 +155,15 @@ def _refuse_unknown(where: str, names: Iterable[str], known: set[str]) -> None:
         raise ValueError(f"{where} of the recipe has no field {unknown}; expected one of {', '.join(sorted(known))}")
 
 
-def _with_labels(name: str, labels: dict[int, str]) -> CCFormerForAudioVisualSegmentation:
-    """The model `name` with other labels: what depends on their number is made anew, all else is kept."""
-    old, _ = load(name, "cpu")
+def _with_labels(name: str, labels: dict[int, str]) -> tuple[CCFormerForAudioVisualSegmentation, AudioVisualProcessor]:
+    """The model `name` with other labels: what depends on their number is made anew, all else is kept. And its own
+    processor."""
+    old, processor = load(name, "cpu")
     if old.config.id2label == labels:
-        return old
+        return old, processor
     config = type(old.config).from_dict(old.config.to_dict() | {"id2label": labels, "label2id": None})
     model = CCFormerForAudioVisualSegmentation(config)
     kept = {key: value for key, value in old.state_dict().items() if not key.startswith(LABEL_LAYER)}
     fresh = {key: value for key, value in model.state_dict().items() if key.startswith(LABEL_LAYER)}
     model.load_state_dict(kept | fresh)
-    return model
+    return model, processor

@@ -17,11 +17,11 @@ from typing import Any
 
 import torch
 from huggingface_hub import hf_hub_download
-from huggingface_hub.errors import EntryNotFoundError
+from huggingface_hub.errors import EntryNotFoundError, LocalEntryNotFoundError
 from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Size, Tensor
-from transformers import PreTrainedModel
+from transformers import ASTConfig, ASTModel, ClapAudioConfig, ClapAudioModel, ClapConfig, PreTrainedModel
 from transformers.utils import logging
 
 from ..model.configuration_ccformer import TIMM
@@ -29,6 +29,7 @@ from ..model.configuration_ccformer import TIMM
 logger = logging.get_logger(__name__)
 
 FIX = "change backbone_config under model, or backbone_weights"
+FIX_AUDIO = "change audio_config under model, or audio_weights"
 FILES = ("model.safetensors", "pytorch_model.bin")  # in a folder or on the Hub; the first that is there
 FILE_SUFFIXES = (".safetensors", ".bin", ".pt", ".pth")
 HEADS = ("fc.", "head.", "classifier.")  # of the ImageNet classes: all that may be left over
@@ -49,6 +50,14 @@ UNSEEN = {
     "resnet": {"hidden_act": "relu", "downsample_in_first_stage": False, "downsample_in_bottleneck": False},
     "pvt_v2": {"hidden_act": "gelu", "num_attention_heads": [1, 2, 5, 8], "strides": [4, 2, 2, 2]},
 }
+# Of audio encoders, what no tensor tells.
+UNSEEN_OF_AUDIO = {
+    ASTConfig.model_type: ("num_attention_heads", "frequency_stride", "time_stride", "hidden_act"),
+    ClapAudioConfig.model_type: ("window_size", "spec_size", "patch_stride", "hidden_act"),
+}
+POSITIONS = "embeddings.position_embeddings"
+# Of a fused CLAP: what only sounds longer than its window go through.
+FUSION = ("audio_encoder.patch_embed.fusion_model.", "audio_encoder.patch_embed.mel_conv2d.")
 # In a block of PVT-v2: what transformers calls a part, and what its authors do.
 PVT_PARTS = {
     "layer_norm_1": "norm1",
@@ -113,6 +122,65 @@ def load_pretrained_weights(backbone: PreTrainedModel, source: str | os.PathLike
     _load(backbone, state, wrong, source, layout)
 
 
+def load_audio_encoder(encoder: ASTModel | ClapAudioModel, source: str | os.PathLike) -> None:
+    """Loads published weights of AST or of a CLAP into the audio encoder, all of them or none.
+
+    An AST for longer sounds gives the middle of its position embeddings along time, as its authors take for shorter
+    ones (lineage). A whole CLAP gives its audio model, a fused one without what is for sounds beyond its window.
+
+    Args:
+        encoder: of the model.
+        source: a file, a folder or a Hub id, see `read_weights`.
+
+    Raises:
+        OSError: where there are no such weights.
+        ValueError: where a tensor is missing, left over (but for heads) or of another shape, or the weights are of
+            another network.
+    """
+    tensors, settings = read_weights(source)
+    kind, ours = encoder.config.model_type, encoder.config
+    of, theirs = settings.get("model_type", kind), settings
+    if of == ClapConfig.model_type:  # of sound and text
+        of, theirs = ClapAudioConfig.model_type, settings.get("audio_config", {})
+    if of != kind:
+        raise ValueError(f"{source}: holds a {of}, the audio encoder of the recipe is a {kind}; {FIX_AUDIO}")
+    published = type(ours)()  # a config.json leaves out what is so by default
+    for name in UNSEEN_OF_AUDIO[kind] if settings else ():
+        given, taken = map(_plain, (theirs.get(name, getattr(published, name)), getattr(ours, name)))
+        if given != taken:
+            raise ValueError(
+                f"{source}: holds a {kind} with {name} {given}, the audio encoder of the recipe has {taken}; "
+                f"{FIX_AUDIO}"
+            )
+    if kind == ClapAudioConfig.model_type:
+        tensors = {name.removeprefix("audio_model."): tensor for name, tensor in tensors.items()}
+        tensors = {n: t for n, t in tensors.items() if n.startswith("audio_encoder.") and not n.startswith(FUSION)}
+    else:
+        tensors = {name.removeprefix("audio_spectrogram_transformer."): tensor for name, tensor in tensors.items()}
+        tensors = {n: _middle_of_time(t, encoder) if n == POSITIONS else t for n, t in tensors.items()}
+    state, wrong = _read_by_transformers(tensors, encoder)
+    if wrong:
+        raise ValueError(f"{source}: does not fit the audio encoder of the recipe, a {kind}: {wrong}; {FIX_AUDIO}")
+    encoder.load_state_dict(state)
+    logger.info(f"{source}: holds a {kind}; all {len(state)} tensors of the audio encoder are loaded")
+
+
+def _middle_of_time(positions: Tensor, encoder: ASTModel) -> Tensor:
+    """Position embeddings `(1, 2 + bands * times, D)` of an AST -> those of the middle of its time for ours; as they
+    are where that cannot be, for the shapes to be compared."""
+    bands, times = encoder.embeddings.get_shape(encoder.config)  # patches along frequency and time
+    if positions.ndim != 3 or (positions.shape[1] - 2) % bands or positions.shape[1] - 2 < bands * times:
+        return positions
+    grid = positions[:, 2:].unflatten(1, (bands, -1))  # (1, bands, their times, D)
+    start = grid.shape[2] // 2 - times // 2
+    return torch.cat([positions[:, :2], grid[:, :, start : start + times].flatten(1, 2)], dim=1)
+
+
+def _plain(value: Any) -> Any:
+    """A value of a configuration as JSON has it."""
+    return list(value) if isinstance(value, tuple) else value
+
+
 def _load(
     backbone: PreTrainedModel, state: dict[str, Tensor], wrong: str, source: str | os.PathLike, layout: str
 ) -> None:
@@ -151,6 +219,30 @@ def read_weights(source: str | os.PathLike) -> tuple[dict[str, Tensor], dict[str
         return read_tensors(file), json.loads(config.read_text()) if config.is_file() else {}
     except json.JSONDecodeError:
         raise ValueError(f"{config}: is not JSON") from None
+
+
+def read_json(source: str | os.PathLike, name: str) -> dict[str, Any]:
+    """A JSON file beside published weights, see `read_weights`; `{}` where there is none.
+
+    Raises:
+        OSError: where the Hub has no such model.
+        ValueError: where it is not JSON.
+    """
+    if Path(source).exists():
+        file = Path(source, name) if Path(source).is_dir() else Path(source).with_name(name)
+    else:
+        try:
+            file = Path(hf_hub_download(str(source), name))
+        except LocalEntryNotFoundError as error:  # the Hub cannot be reached, and it is not in the cache
+            raise OSError(f"{source}: could not get {name} from the Hub: {' '.join(str(error).split())}") from None
+        except EntryNotFoundError:
+            return {}
+    if not file.is_file():
+        return {}
+    try:
+        return json.loads(file.read_text())
+    except json.JSONDecodeError:
+        raise ValueError(f"{file}: is not JSON") from None
 
 
 def _download(repo_id: str, *names: str) -> Path:

@@ -36,7 +36,8 @@ class Recipe:
         model: fields of `CCFormerConfig`; the labels follow from the data.
         backbone_weights: ImageNet weights of the backbone: a Hub id, a folder or a file, see
             `ccformer_hf.training.pretrained_weights`.
-        audio_weights: a file with weights of VGGish, such as the public `vggish-10086976.pth`.
+        audio_weights: a file with weights of VGGish, such as the public `vggish-10086976.pth`; where `model` has an
+            `audio_config`, a Hub id, a folder or a file of such an encoder.
         start_from: model folder or Hub id to start from, which brings its own architecture and weights: `model`,
             `backbone_weights` and `audio_weights` are ignored then. Its layer of labels starts at random where the
             data has others.
@@ -198,9 +199,9 @@ def _merged(base: Mapping[str, Any], values: Mapping[str, Any]) -> dict[str, Any
     merged = dict(base)
     for name, value in values.items():
         if isinstance(value, Mapping):
-            # A backbone is replaced as a whole: settings of one kind mean nothing to another.
+            # Backbones are replaced as a whole: settings of one kind mean nothing to another.
             # All other mappings, such as `augmentation`, are merged line by line.
-            inside = isinstance(merged.get(name), Mapping) and name != "backbone_config"
+            inside = isinstance(merged.get(name), Mapping) and name not in ("backbone_config", "audio_config")
             value = _merged(merged[name] if inside else {}, value)
         merged[name] = value
     return merged
