@@ -4,10 +4,16 @@ import json
 import re
 import runpy
 import sys
+import wave
 from pathlib import Path
 
 import numpy as np
 import pytest
+from PIL import Image
+
+from ccformer_hf.cli import main as cli
+from ccformer_hf.data.loading import load_folder
+from ccformer_hf.inference.rle import encoded
 
 EXAMPLES = Path(__file__).parents[1] / "examples"
 
@@ -56,6 +62,91 @@ def test_the_notebook_runs_from_top_to_bottom(tmp_path, monkeypatch, capsys):
     assert "emergency-car" in printed and printed.count("1 steps; best validation mIoU 0.") == 2
     assert list(names["result"].segments["classes"].values()) == ["background", "frying-food", "saw", "sheep", "train"]
     assert (tmp_path / "runs" / "swin" / "best" / "model.safetensors").is_file()
+
+
+def write_tone(path: Path, seconds: float, hertz: float = 440.0, rate: int = 22050) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    samples = 0.7 * np.sin(2 * np.pi * hertz * np.arange(round(seconds * rate)) / rate)
+    with wave.open(str(path), "wb") as file:
+        file.setparams((1, 2, rate, 0, "NONE", ""))
+        file.writeframes((samples * 32767).astype("<i2").tobytes())
+
+
+def save(array: np.ndarray, path: Path) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    Image.fromarray(array).save(path)
+
+
+PICTURE, COLUMNS = np.zeros((24, 32, 3), np.uint8), "cateName,img_Id,ann_Ids,vgg_file,split,multi_instance\n"
+
+
+def checked(folder: Path):
+    """The clips of a folder that `ccformer data check` finds nothing wrong with."""
+    assert cli.main(["data", "check", str(folder), "--setting", "folder"]) == 0
+    return load_folder(folder)
+
+
+def test_vpo_becomes_a_folder_of_clips(run, tmp_path):
+    root = tmp_path / "VPO"
+    mask = np.zeros((24, 32), np.uint8)
+    mask[4:8, 4:8], mask[10:20, 10:20], mask[0] = 18, 93, 255  # a dog, a woman
+    for name in ("a", "b"):
+        write_tone(tmp_path / "sounds" / f"{name}.wav", 10.0)
+    # VPO-MS: a picture with two sounds; VPO-SS: folders of classes; VPO-MSMI: the first is in VPO-MS.
+    save(PICTURE, root / "VPO-MS" / "data" / "000000000009.jpg")
+    save(mask, root / "VPO-MS" / "mask" / "000000000009.png")
+    both = "dog,9,5,a,train,0\nfemale,9,6,b,train,0\n"
+    (root / "VPO-MS" / "table.csv").write_text(COLUMNS.replace(",multi_instance", "") + both.replace(",0\n", "\n"))
+    save(PICTURE, root / "VPO-SS" / "data" / "dog" / "000000000009.jpg")
+    save(mask, root / "VPO-SS" / "mask" / "dog" / "000000000009_000000000005.png")
+    (root / "VPO-SS" / "table.csv").write_text(COLUMNS + "dog,9,5,a,val,\n")
+    (root / "VPO-MSMI").mkdir()
+    (root / "VPO-MSMI" / "table.csv").write_text(COLUMNS + both)
+    for part, split in (("VPO-MS", "train"), ("VPO-SS", "test"), ("VPO-MSMI", "train")):
+        printed = run(
+            "folder_from_vpo.py", str(root / part / "table.csv"), str(tmp_path / "sounds"), str(tmp_path / part)
+        )
+        assert f"1 clips are in {tmp_path / part}; look" in printed
+        (row,) = checked(tmp_path / part)[split]
+        names = load_folder(tmp_path / part, split).features["labels"].names
+        values = [int(row["labels"][0][at]) for at in ((5, 5), (15, 15), (0, 0), (23, 31))]
+        assert [names[value] if value < 255 else value for value in values] == ["dog", "female", 255, "background"]
+        assert len(row["sound"]["waveform"]) == row["sound"]["sampling_rate"] == 16000
+        loudest = np.abs(row["sound"]["waveform"]).max()
+        assert loudest == pytest.approx(0.7 if part == "VPO-SS" else 1.0, abs=0.01)
+
+
+def test_aviseg_becomes_a_folder_of_clips(run, tmp_path):
+    root, files = tmp_path / "AVISeg", ["v1/00000.jpg", "v1/00001.jpg"]
+    for file in files:
+        save(PICTURE, root / "val" / "JPEGImages" / file)
+    write_tone(tmp_path / "sounds" / "v1.wav", 2.2)
+    mask = np.zeros((24, 32), bool)
+    mask[4:8, 4:8] = True
+    runs = encoded(mask)
+    columns = {"size": [24, 32], "counts": [0, 24, 24 * 31]}  # the first column
+    square = [[20, 10, 28, 10, 28, 18, 20, 18]]
+    table = {
+        "videos": [{"id": 7, "width": 32, "height": 24, "length": 2, "file_names": files}],
+        "categories": [{"id": 2, "name": "violin"}, {"id": 1, "name": "person"}],
+        "annotations": [
+            {"id": 1, "video_id": 7, "category_id": 2, "segmentations": [runs, None]},
+            {"id": 2, "video_id": 7, "category_id": 1, "segmentations": [columns, square]},
+        ],
+    }
+    (root / "val.json").write_text(json.dumps(table))
+    arguments = ["folder_from_aviseg.py", str(root), str(tmp_path / "sounds")]
+    assert run(*arguments, str(tmp_path / "mine")).startswith("1 clips are in ")
+    (row,) = checked(tmp_path / "mine")["validation"]
+    first, second = row["labels"]
+    assert load_folder(tmp_path / "mine", "validation").features["labels"].names == ["background", "person", "violin"]
+    assert (first == 2).sum() == 16 and (first[4:8, 4:8] == 2).all()
+    assert (first == 1).sum() == 24 and (first[:, 0] == 1).all()
+    assert (second[11:17, 21:27] == 1).all() and set(np.unique(second)) == {0, 1}
+    write_tone(tmp_path / "sounds" / "v1.wav", 0.4)  # five frames a second
+    with pytest.raises(AssertionError, match=r"v1.wav: lasts 0.4 s for 2 frames, expected one per second"):
+        run(*arguments, str(tmp_path / "other"))
+    assert not (tmp_path / "other").exists()
 
 
 def test_reliability_prints_two_tables(run, tmp_path):
