@@ -264,16 +264,35 @@ def test_the_built_in_model_says_what_it_knows(model, video, output, capsys, mon
     assert cli.main(["segment", video, "-o", str(output), "--model", "small", "--format", "json"]) == 0
     first = capsys.readouterr().out.splitlines()[0]
     assert first.startswith("small was trained on ") and first.endswith(": bell, dog, drum")
+    # Another process of the same command took the first video, and says it.
+    monkeypatch.setattr(cli_segment.SharedWork, "take", lambda work, count: iter(range(1, count)))
+    arguments = ["segment", video, video, "-o", str(output), "--model", "small", "--format", "json"]
+    assert cli.main(arguments) == 0
+    assert "was trained on" not in capsys.readouterr().out
 
 
 def test_on_a_terminal_it_says_what_it_is_doing_before_it_imports_anything_heavy(video, output, capsys, monkeypatch):
-    def load(options):
+    def load(options, speaks):
         assert capsys.readouterr().err == "loading ccformer-small ...\n"
         raise KeyboardInterrupt
 
     monkeypatch.setattr(sys.stderr, "isatty", lambda: True)
     monkeypatch.setattr(cli_segment, "_load", load)
     assert cli.main(["segment", video, "-o", str(output)]) == 130
+
+
+def test_resume_with_another_format_adds_to_what_is_there(model, video, output, capsys):
+    def files(*options: str) -> list[str]:
+        command = ["segment", video, "-o", str(output), "--model", model, "--fps", "1", *options]
+        assert cli.main(command) == 0
+        return sorted(os.listdir(output / "clip"))
+
+    assert files("--format", "json") == [".source", "segments.json"]
+    assert files("--format", "csv", "--resume") == [".source", "segments.json", "sounds.csv"]
+    assert files("--format", "csv", "--resume") == [".source", "segments.json", "sounds.csv"]
+    assert capsys.readouterr().out.splitlines()[-1].startswith("clip.mp4: done before")
+    # Made with other settings, it is another result, and is replaced.
+    assert files("--format", "csv", "--resume", "--threshold", "0.4") == [".source", "sounds.csv"]
 
 
 def test_ctrl_c_is_tidy(model, video, output, capsys, monkeypatch):

@@ -49,7 +49,8 @@ class FakeHub:
         content = (self.folder / file).read_bytes()
         for end in (len(content) // 2, len(content)):
             path.write_bytes(content[:end])
-            yield end, len(content)
+            if end:  # of an empty file no piece comes
+                yield end, len(content)
 
 
 @pytest.fixture
@@ -98,6 +99,15 @@ def test_a_file_that_is_larger_than_announced_is_not_fetched_to_its_end(folder, 
     hub.more = -100
     with pytest.raises(OSError, match="^me/larger: cannot be fetched from the Hub"):
         fetched(Models(str(folder), "cpu"), "me/larger")
+
+
+def test_a_repository_of_empty_files(tmp_path, folder, hub):
+    hub.folder = tmp_path / "empty"
+    hub.folder.mkdir()
+    for name in ("config.json", "processor_config.json", "model.safetensors"):
+        (hub.folder / name).touch()
+    with pytest.raises(OSError, match="^me/empty/model.safetensors: is not a whole safetensors file"):
+        fetched(Models(str(folder), "cpu"), "me/empty")
 
 
 def test_while_a_checkpoint_comes_in_the_others_answer(folder, hub):

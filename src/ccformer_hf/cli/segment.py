@@ -55,7 +55,7 @@ video of that name was there first, it is called clip.mp4, else clip.mp4 (2), ..
 
 A video that cannot be read, or that crashes its reader, is reported, and the next one follows; of several videos
 report.csv tells what became of each. Several processes share them, whoever is free takes the next. The same command
-with --resume goes on where a run was stopped.
+with --resume goes on where a run was stopped; with another --format it adds to what is there.
 
 With --live the newest picture is taken, with the sound before it, and others are left out rather than fall behind: a
 line for each says what sounds and how late it is told; segments.jsonl holds them all, overlay.jpg the newest.
@@ -153,8 +153,9 @@ def _segment(options: argparse.Namespace) -> int:
     output = Path(options.output)
 
     work = SharedWork()
-    model, outcomes = None, []
+    model, outcomes, speaks = None, [], False
     for number in work.take(len(videos)):
+        speaks = speaks or number == 0  # of several processes one says what all have in common
         with media_warnings_printed(), ExitStack() as fetched:
             video = Path(videos[number])
             try:  # before PyTorch is loaded, which takes seconds
@@ -166,7 +167,7 @@ def _segment(options: argparse.Namespace) -> int:
             if model is None:
                 if sys.stderr.isatty():  # like the progress bar; importing PyTorch and transformers takes seconds
                     print(f"loading {options.model} ...", file=sys.stderr, flush=True)
-                model = _load(options)
+                model = _load(options, speaks)
             try:
                 outcome, folder = _segment_one(video, model, settings, options)
                 outcomes.append([number, outcome, str(folder), ""])
@@ -227,12 +228,12 @@ def media_warnings_printed() -> Iterator[None]:
         yield
 
 
-def _load(options: argparse.Namespace):
+def _load(options: argparse.Namespace, speaks: bool):
     from ..inference.loading import load, trained_on
 
     quiet_transformers()
     model, processor = load(options.model, options.device)
-    if options.model in BUILT_IN_MODELS:
+    if speaks and options.model in BUILT_IN_MODELS:
         classes = ", ".join(name for class_id, name in model.config.id2label.items() if class_id)
         print(f"{options.model} was trained on {trained_on(model)}. It knows these only: {classes}")
     return model, processor
@@ -240,17 +241,18 @@ def _load(options: argparse.Namespace):
 
 def _segment_one(video: Path, model, settings, options: argparse.Namespace) -> tuple[str, Path]:
     """What became of a video, `done` or `done before`, and the folder of its result."""
-    from ..inference.result_folder import finished_result, made_with
+    from ..inference.result_folder import earlier_result, made_with
     from ..inference.segmenting import segment_video
     from ..inference.segments_json import readable_name
 
     formats = options.formats or USUAL_FORMATS
     if options.resume:
         marks = made_with(video, model[0], settings, options.masks)
-        folder = finished_result(Path(options.output), video, marks, formats)
-        if folder:
+        folder, there = earlier_result(Path(options.output), video, marks)
+        if set(formats) <= set(there):
             print(f"{readable_name(video)}: done before, see {folder}")
             return "done before", folder
+        formats = {*formats, *there}  # the folder is replaced as a whole: what is in it is written again
     result = segment_video(
         video, options.output, model=model, **asdict(settings), formats=formats, masks=options.masks
     )

@@ -6,7 +6,7 @@ import json
 import os
 import re
 import shutil
-from collections.abc import Container, Sequence
+from collections.abc import Container
 from contextlib import suppress
 from dataclasses import asdict
 from pathlib import Path
@@ -76,12 +76,12 @@ def mark_result(folder: Path, source: Path, made_with: str) -> None:
     (folder / SOURCE_FILE).write_text(f"{_checksum(source)}\n{made_with}\n")
 
 
-def finished_result(output_dir: Path, source: Path, made_with: str, formats: Sequence[str]) -> Path | None:
-    """The folder of an earlier result of a video, made with the same and with all `formats`; None without it."""
+def earlier_result(output_dir: Path, source: Path, made_with: str) -> tuple[Path, list[str]]:
+    """The folder for the result of a video, and which formats are in it already, made with the same."""
     folder = result_folder(output_dir, source)
     if not folder.is_dir() or _marks(folder)[1:] != [made_with]:
-        return None
-    return folder if all((folder / FORMATS[name]).exists() for name in formats) else None
+        return folder, []
+    return folder, [name for name, file in FORMATS.items() if (folder / file).exists()]
 
 
 def made_with(source: Path, model: PreTrainedModel, settings: InferenceSettings, masks: str) -> str:
