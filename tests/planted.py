@@ -105,11 +105,11 @@ def crash_in_frames(path: str) -> Iterator[tuple]:
         yield message
 
 
-def endless_frames(path: str) -> Iterator[tuple]:
-    """Stands for `contained_media._frames`, one every 50 ms."""
+def endless_frames(path: str, times: list[float], longest: int, every: bool) -> Iterator[tuple]:
+    """Stands for `contained_media._watched_frames`, one every 50 ms."""
     for number in itertools.count():
         time.sleep(0.05)
-        yield number / 10, np.zeros((64, 96, 3), np.uint8)
+        yield [number / 10, 0], np.zeros((64, 96, 3), np.uint8)
 
 
 def crash_in_sounds(path: str, starts: list[float], num_samples: int, rate: int) -> Iterator[tuple]:

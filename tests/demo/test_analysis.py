@@ -27,7 +27,8 @@ def analysed(demo_model, video, folder, sound="own") -> DemoResult:
         clip if sound == "own" else sound,
         "its own sound",
         demo_model,
-        lambda name, info, source: predict_clip(demo_model, info, source),
+        lambda name, info, source, fps: predict_clip(demo_model, info, source, fps),
+        1.0,
     )
     assert steps == [0.25, 0.5, 0.75, 1]
     return result

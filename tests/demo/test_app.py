@@ -22,7 +22,7 @@ from gradio_client.exceptions import AppError
 from made_media import SoundTrack, VideoTrack, make_video, write_media
 from PIL import Image
 
-from ccformer_hf.demo.app import EXAMPLES, LENDERS
+from ccformer_hf.demo.app import EXAMPLES, LENDERS, MARKED
 from ccformer_hf.demo.headers import FILE, PAGE
 from ccformer_hf.hub import made_ready
 from ccformer_hf.inference.segmenting import segment_video
@@ -166,6 +166,10 @@ def test_the_interface_for_programs_gives_what_segment_video_gives(client, tmp_p
     assert sounding[0][0][0] == "drum"
     info = probe(video_path(overlay))
     assert (info.width, info.height, info.has_audio) == (320, 320, True)
+    # What the page shows before anybody has chosen a clip is this. Where it is not, put the new one in its place:
+    # ccformer segment src/ccformer_hf/demo/clips/drum.mp4 --model ccformer-tiny --fps 1 --format video
+    shown = zip(iter_frames(MARKED), iter_frames(video_path(overlay)), strict=True)
+    assert max(np.abs(a.astype(int) - b).mean() for (_, a), (_, b) in shown) < 1.5
     with zipfile.ZipFile(masks) as archive, archive.open("masks/000000.png") as mask:
         assert (np.array(Image.open(mask)) != np.array(Image.open(result.masks / "000000.png"))).mean() < 0.002
 
@@ -490,8 +494,17 @@ def test_an_upload_plays_with_its_masks_and_its_sound(page):
 
 
 def test_an_example_is_one_click(page):
+    page.wait_for_function("document.querySelector('#overlay video')?.readyState >= 1")  # marked, before any click
+    assert "the drawn clip drum.mp4 as ccformer-tiny marks it" in page.inner_text("#sound")
+    assert not page.is_visible("#result")
     page.click("#clip >> xpath=following::*[contains(@class, 'gallery-item')][1]")
     page.wait_for_selector("#result .ccf-second")
+    assert len(page.query_selector_all("#result .ccf-second")) == 10
+
+
+def test_the_model_looks_twice_a_second(page):
+    page.click("#looks >> text=2")
+    analysed(page, DRUM)
     assert len(page.query_selector_all("#result .ccf-second")) == 10
 
 

@@ -3,6 +3,7 @@ import signal
 import tempfile
 import time
 from functools import partial
+from types import SimpleNamespace
 
 import gradio
 import httpx
@@ -13,7 +14,7 @@ from made_media import make_video
 
 from ccformer_hf.checkpoints import DEFAULT_MODEL
 from ccformer_hf.demo import app as module
-from ccformer_hf.demo.app import EXAMPLES, OTHER, OWN, SILENT, Demo, launch
+from ccformer_hf.demo.app import EXAMPLES, MARKED, OTHER, OWN, SILENT, Demo, Visit, launch, make_app
 from ccformer_hf.demo.limits import Limits
 from ccformer_hf.demo.line import Line
 from ccformer_hf.demo.models import Models
@@ -44,6 +45,17 @@ def test_a_result_and_the_same_pictures_under_other_sounds(demo, video, tmp_path
     assert "<figure>" in demo.second(own, 3, 0.5)
     *_, at_once = demo.analyse(str(video), "", SILENT)
     assert (at_once.sounding(1) == silent.sounding(1)).all()
+
+
+def test_the_model_looks_as_often_as_asked_within_bounds(demo, video):
+    *steps, own = demo.analyse(str(video), "", looks=4)
+    assert len(steps) == len(own.samples) == 16
+    assert demo.draw(own, 0.5, 0.5).segments["fps"] == 4
+    *_, silent = demo.analyse_again(own, SILENT)
+    assert len(silent.samples) == 16
+    for looks in (0, 3, 100, "all", None, float("nan")):
+        with pytest.raises(gradio.Error, match="expected 1, 2 or 4 looks per second"):
+            list(demo.analyse(str(video), "", looks=looks))
 
 
 def test_a_clip_without_sound_says_so(demo, tmp_path):
@@ -93,7 +105,7 @@ def test_a_clip_that_crashes_after_the_check_is_told_and_leaves_nothing(demo, vi
 
 
 def test_a_clip_that_takes_too_long_is_told(folder, tmp_path, video, monkeypatch):
-    monkeypatch.setattr(contained_media, "_frames", planted.endless_frames)
+    monkeypatch.setattr(contained_media, "_watched_frames", planted.endless_frames)
     (tmp_path / "results").mkdir()
     demo = Demo(Models(str(folder), "cpu"), Limits(shown=64, reading=0.5), tmp_path / "results")
     with pytest.raises(gradio.Error, match="clip.mp4: reading it took more than"):
@@ -149,7 +161,7 @@ def test_who_closes_the_page_is_out_of_the_line(folder, video, tmp_path, monkeyp
             (again,) = [part["id"] for part in settings["components"] if part["props"].get("elem_id") == "again"]
             (run,) = [entry["id"] for entry in settings["dependencies"] if [again, "click"] in entry["targets"]]
             (clip,) = httpx.post(f"{api}upload", files={"files": ("clip.mp4", video.read_bytes())}, timeout=60).json()
-            data = [{"path": clip, "meta": {"_type": "gradio.FileData"}}, None, 0.5, 0.5]
+            data = [{"path": clip, "meta": {"_type": "gradio.FileData"}}, 1, None, 0.5, 0.5]
             httpx.post(f"{api}queue/join", json={"data": data, "fn_index": run, **page}, timeout=60)
             with httpx.stream("GET", f"{api}queue/data", params=page, timeout=60) as answers:
                 assert any("in line: 1 before you" in answer for answer in answers.iter_lines())
@@ -157,6 +169,31 @@ def test_who_closes_the_page_is_out_of_the_line(folder, video, tmp_path, monkeyp
             assert in_line(1)
     finally:
         gradio.close_all()
+
+
+def test_mute_beside_a_new_run_says_that_its_result_is_gone(folder, tmp_path, monkeypatch):
+    monkeypatch.setenv("GRADIO_TEMP_DIR", "restored at the end")
+    line = Line(16, 4)
+    monkeypatch.setattr(module, "Line", lambda *_: line)
+    app = make_app(Models(str(folder), "cpu"))
+    (mute,) = [
+        entry.fn
+        for entry in app.fns.values()
+        if "mute" in [app.blocks[block].elem_id for block, _ in entry.targets if block in app.blocks]
+    ]
+    own = SimpleNamespace(folder=tmp_path / "own")
+    own.folder.mkdir()
+    request = SimpleNamespace(client=SimpleNamespace(host="10.0.0.1"), session_hash="a page")
+    with line.place("the new run") as at_work:
+        assert line.before(at_work) == 0
+        steps = mute(Visit(own=own), 0.5, 0.5, request)
+        next(steps)  # in line
+        own.folder.rmdir()  # as the new run does with what was there before
+    with pytest.raises(gradio.Error, match="That result is no longer kept: press Run again"):
+        list(steps)
+    assert line._all() == []
+    with pytest.raises(gradio.Error, match="That result is no longer kept: press Run again"):
+        list(mute(Visit(), 0.5, 0.5, request))
 
 
 def test_uploads_and_results_are_removed_in_time(folder, video, tmp_path, monkeypatch):
@@ -173,8 +210,9 @@ def test_uploads_and_results_are_removed_in_time(folder, video, tmp_path, monkey
 
         assert {"clip.mp4", "overlay.mp4", "masks.zip", "probabilities.npy", "000000.jpg"} <= names()
         end = time.monotonic() + 60
-        while names() != {path.name for path in EXAMPLES} and time.monotonic() < end:
+        shipped = {path.name for path in (*EXAMPLES, MARKED)}
+        while names() != shipped and time.monotonic() < end:
             time.sleep(0.5)
-        assert names() == {path.name for path in EXAMPLES}
+        assert names() == shipped
     finally:
         gradio.close_all()

@@ -16,6 +16,7 @@ import wave
 import zipfile
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field, replace
+from itertools import chain
 from pathlib import Path
 
 import numpy as np
@@ -23,7 +24,6 @@ import torch
 from PIL import Image
 
 from ..inference.contained_media import (
-    iter_frames,
     iter_frames_at,
     iter_sounds,
     iter_watched_frames,
@@ -43,7 +43,6 @@ from ..model.processing_ccformer import AudioVisualProcessor
 from ..model.sliding_window_ccformer import FrameProbabilities, FrameSegmentation, segment_frames
 from .models import DemoModel
 
-SETTINGS = InferenceSettings()  # one frame per second; the threshold is that of the slider
 SOUND_RATE = 44100
 LOUDNESS_PER_SECOND = 8
 MASKS_ZIP = "masks.zip"
@@ -71,6 +70,7 @@ class DemoResult:
         audio_mask: whether there is any sound around each of them, `(T,)` bool.
         sound: file whose sound the model was given, and which goes with the overlay; None: none.
         sound_label: the same in words, such as `"no sound"`.
+        fps: looks of the model per second.
         model: its name, and what it was trained on.
         processor: of the model, which itself need not stay loaded.
         names: class id -> name, the background too.
@@ -84,6 +84,7 @@ class DemoResult:
     audio_mask: np.ndarray
     sound: Path | None
     sound_label: str
+    fps: float
     model: ModelInfo
     processor: AudioVisualProcessor
     names: dict[int, str]
@@ -114,7 +115,7 @@ class DemoResult:
         watched = iter_watched_frames(self.clip, self.samples.times, SMALL, every=True)
         # What is said of each picture was said before.
         frames = follow(watched, self._say, self.samples, threshold)
-        segments = empty_segments(self.info, self.model, self.names, replace(SETTINGS, threshold=threshold))
+        segments = empty_segments(self.info, self.model, self.names, InferenceSettings(self.fps, threshold))
         formats = ("video", "masks")
         write_frames(folder, frames, self.info, segments, formats, sound_from=self.sound, opacity=opacity)
         write_json(folder, segments)
@@ -158,18 +159,18 @@ def take_in(
     Returns:
         The copy, and what is in it. A small clip is copied as it is, a larger one is scaled down.
     """
-    scale = longest / max(info.width, info.height)
-    if scale >= 1:
+    if longest >= max(info.width, info.height):
         copy = folder / upload.name
         shutil.copyfile(upload, copy)
         return copy, replace(info, path=str(copy))
     copy = folder / f"{upload.stem}.mp4"
-    size = max(2, round(info.width * scale)), max(2, round(info.height * scale))
-    with VideoWriter(copy, *size, info.fps, sound_from=upload) as video:
-        for time, frame in iter_frames(upload, seconds):
-            video.write(
-                np.asarray(Image.fromarray(frame).resize(size, Image.Resampling.BILINEAR, reducing_gap=2)), time
-            )
+    # Scaled down where they are decoded: no picture of 4K comes over from the child.
+    frames = iter_watched_frames(upload, (), longest, every=True, seconds=seconds)
+    first = next(frames)
+    height, width, _ = first[1].shape
+    with VideoWriter(copy, width, height, info.fps, sound_from=upload) as video:
+        for time, picture, *_ in chain([first], frames):
+            video.write(picture, time)
     return copy, probe(copy)
 
 
@@ -194,7 +195,8 @@ def analyse(
     sound: Path | None,
     sound_label: str,
     model: DemoModel,
-    predict: Callable[[str, MediaInfo, MediaInfo], Iterable[tuple[np.ndarray, bool]]],
+    predict: Callable[[str, MediaInfo, MediaInfo, float], Iterable[tuple[np.ndarray, bool]]],
+    fps: float,
 ) -> Iterator[float | DemoResult]:
     """Runs the model on a clip with one sound.
 
@@ -205,19 +207,20 @@ def analyse(
         sound, sound_label: see `DemoResult`; the file is read from its start on.
         model: the checkpoint.
         predict: `predict_clip`, or what runs it elsewhere.
+        fps: looks of the model per second.
 
     Returns:
         An iterator over the share that is done, one per frame, and the result at the end.
     """
     source = replace(info, has_audio=False) if sound is None else probe(sound, need_video=False)
     info = replace(info, has_audio=source.has_audio)
-    samples = sampled_frames(info, SETTINGS.fps)
+    samples = sampled_frames(info, fps)
     frames = folder / "frames"
     frames.mkdir()
     for index, frame in enumerate(iter_frames_at(clip, samples.times)):
         Image.fromarray(frame).save(frames / f"{index:06d}.jpg", quality=90)
     maps, audio_mask = [], []
-    for frame_map, has_audio in predict(model.name, info, source):
+    for frame_map, has_audio in predict(model.name, info, source, fps):
         maps.append(frame_map)
         audio_mask.append(has_audio)
         yield len(maps) / len(samples)
@@ -230,6 +233,7 @@ def analyse(
         np.array(audio_mask),
         sound,
         sound_label,
+        fps,
         model={"name": model.name, "trained_on": model.trained_on},
         processor=model.processor,
         names=dict(model.model.config.id2label),
@@ -241,16 +245,19 @@ def _loudness(source: MediaInfo, seconds: float) -> np.ndarray:
     return loudness(source.path, max(1, round(seconds * LOUDNESS_PER_SECOND)), 1 / LOUDNESS_PER_SECOND)
 
 
-def predict_clip(model: DemoModel, info: MediaInfo, source: MediaInfo) -> Iterator[tuple[np.ndarray, bool]]:
+def predict_clip(
+    model: DemoModel, info: MediaInfo, source: MediaInfo, fps: float
+) -> Iterator[tuple[np.ndarray, bool]]:
     """What the model says about each sampled frame: float16 `(K, h, w)`, and whether there is any sound around it.
 
     Args:
         model: the checkpoint.
         info: of the clip whose pictures are taken.
         source: of the file whose sound is taken.
+        fps: looks of the model per second.
     """
-    samples = sampled_frames(info, SETTINGS.fps)
+    samples = sampled_frames(info, fps)
     frames = iter_frames_at(info.path, samples.times)
     with_sound = replace(info, path=source.path, has_audio=source.has_audio)
-    for frame in predict_video(with_sound, samples, frames, model.model, model.processor, SETTINGS):
+    for frame in predict_video(with_sound, samples, frames, model.model, model.processor, InferenceSettings(fps)):
         yield frame.probabilities.cpu().numpy().astype(np.float16), frame.has_audio

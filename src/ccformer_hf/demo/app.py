@@ -41,8 +41,12 @@ MODEL_VARIABLE = "CCFORMER_MODEL"
 CLIPS = Path(__file__).with_name("clips")
 EXAMPLES = (CHECKPOINTS / "example.mp4", CLIPS / "drum.mp4", CLIPS / "dog.mp4")
 LENDERS = (CLIPS / "dog.mp4", CLIPS / "drum.mp4", CHECKPOINTS / "example.mp4")
+# What the demo makes of one of them, there before anybody has chosen a clip.
+MARKED = CLIPS / "drum-marked.mp4"
+EXAMPLE_CAPTION = f"An example: the drawn clip {EXAMPLES[1].name} as {TINY_MODEL} marks it"
 STYLE = Path(__file__).with_name("style.css")
 THRESHOLD, OPACITY = 0.5, 0.5
+LOOKS = (1, 2, 4)  # a second
 FETCHED_AT_ONCE = 2
 OWN, SILENT, OTHER = "its own sound", "no sound", "another clip's sound"
 
@@ -70,7 +74,7 @@ document.addEventListener('timeupdate', (event) => {
 # Players, examples and download links have no name for a screen reader when Gradio makes them.
 NAMES_SCRIPT = """
 () => {
-  const players = {clip: 'Your clip', overlay: 'Your clip with masks over what sounds', lender: 'The other clip',
+  const players = {clip: 'Your clip', overlay: 'The clip with masks over what sounds', lender: 'The other clip',
     before: 'The clip with its own sound, masked', changed: 'The clip with another sound, masked'};
   const give = () => {
     for (const [id, name] of Object.entries(players))
@@ -131,7 +135,7 @@ class Demo:
         self._predict_on_gpu = on_gpu(self._predict)
 
     def analyse(
-        self, upload: str | None, model_name: str, sound: str = OWN, lender: str | None = None
+        self, upload: str | None, model_name: str, sound: str = OWN, lender: str | None = None, looks: int = LOOKS[0]
     ) -> Iterator[float | DemoResult]:
         """Runs the model on an uploaded clip.
 
@@ -140,17 +144,19 @@ class Demo:
             model_name: of the checkpoint; empty: the demo's own, see `_own_for`.
             sound: `OWN`, `SILENT` or `OTHER`: under which sound.
             lender: the file whose sound is put under the pictures for `OTHER`.
+            looks: of the model per second, one of `LOOKS`.
 
         Returns:
             An iterator over the share that is done, one per frame, and the result at the end.
         """
+        looks = _looks(looks)
         info = self._checked(upload)
         lender_info = self._checked(lender) if sound == OTHER else None
         model = self.model(model_name or self._own_for(upload))
         folder = self._folder()
         with _removed_on_error(folder):
             clip, info = take_in(Path(upload), info, folder, self.limits.shown, self.limits.reading)
-            yield from self._analyse(folder, clip, info, model, sound, lender_info)
+            yield from self._analyse(folder, clip, info, model, sound, lender_info, looks)
 
     def analyse_again(self, own: DemoResult, sound: str, lender: str | None = None) -> Iterator[float | DemoResult]:
         """The pictures of `own` under another sound; arguments and result as in `analyse`."""
@@ -158,10 +164,17 @@ class Demo:
         model = self.model(own.model["name"])
         folder = self._folder()
         with _removed_on_error(folder):
-            yield from self._analyse(folder, own.clip, own.info, model, sound, lender_info)
+            yield from self._analyse(folder, own.clip, own.info, model, sound, lender_info, own.fps)
 
     def _analyse(
-        self, folder: Path, clip: Path, info: MediaInfo, model: DemoModel, sound: str, lender: MediaInfo | None
+        self,
+        folder: Path,
+        clip: Path,
+        info: MediaInfo,
+        model: DemoModel,
+        sound: str,
+        lender: MediaInfo | None,
+        looks: float,
     ) -> Iterator[float | DemoResult]:
         file, label = None, SILENT
         if sound == OWN:
@@ -172,7 +185,7 @@ class Demo:
                 raise _error(f"{name} has no sound to lend; choose another clip")
             file, label = folder / "sound.wav", f"the sound of {name}"
             borrow_sound(Path(lender.path), info.duration, file)
-        yield from analyse(folder, clip, info, file, label, model, self._predict_on_gpu)
+        yield from analyse(folder, clip, info, file, label, model, self._predict_on_gpu, looks)
 
     def draw(self, result: DemoResult, threshold: float, opacity: float) -> Drawn:
         """What was found, drawn at a threshold and opacity of 0..1."""
@@ -210,8 +223,10 @@ class Demo:
     def _folder(self) -> Path:
         return Path(tempfile.mkdtemp(dir=self._root))
 
-    def _predict(self, model_name: str, info: MediaInfo, source: MediaInfo) -> Iterator[tuple[np.ndarray, bool]]:
-        yield from predict_clip(self.model(model_name), info, source)
+    def _predict(
+        self, model_name: str, info: MediaInfo, source: MediaInfo, looks: float
+    ) -> Iterator[tuple[np.ndarray, bool]]:
+        yield from predict_clip(self.model(model_name), info, source, looks)
 
 
 @contextmanager
@@ -255,6 +270,13 @@ def _share(value: float) -> float:
     return float(value)
 
 
+def _looks(value: float) -> float:
+    """Looks per second; bounded, as the work grows with them."""
+    if value not in LOOKS:
+        raise _error(f"{str(value)[:40]}: expected {', '.join(map(str, LOOKS[:-1]))} or {LOOKS[-1]} looks per second")
+    return float(value)
+
+
 def make_app(models: Models, limits: Limits = Limits()) -> gr.Blocks:  # noqa: B008  it is frozen
     """The page.
 
@@ -278,12 +300,18 @@ def make_app(models: Models, limits: Limits = Limits()) -> gr.Blocks:  # noqa: B
                 gr.Examples(
                     [[str(path)] for path in EXAMPLES], [clip], label=f"Or one of these drawn clips, for {TINY_MODEL}"
                 )
+                looks = gr.Radio(
+                    LOOKS,
+                    value=LOOKS[0],
+                    label="Looks per second of the next run: more follow short sounds, and take longer",
+                    elem_id="looks",
+                )
                 with gr.Row():
                     again = gr.Button("Run again", elem_id="again", size="sm")
                     stop = gr.Button("Stop", elem_id="stop", size="sm")
             with gr.Column(scale=3, min_width=300, elem_id="marked"):
-                sound_caption = gr.HTML(caption_html("What sounds"), elem_id="sound")
-                overlay = _video("overlay", 380)
+                sound_caption = gr.HTML(caption_html(EXAMPLE_CAPTION), elem_id="sound")
+                overlay = _video("overlay", 380, MARKED)
                 threshold = gr.Slider(
                     0, 1, THRESHOLD, step=0.01, label="Threshold: higher marks less", elem_id="threshold"
                 )
@@ -381,7 +409,7 @@ def make_app(models: Models, limits: Limits = Limits()) -> gr.Blocks:  # noqa: B
                 progress(0, desc=f"in line: {before} before you")
                 yield [gr.skip()] * outputs
 
-        def run(upload, visit: Visit, threshold, opacity, request: gr.Request, progress=gr.Progress()):  # noqa: B008
+        def run(upload, looks, visit: Visit, threshold, opacity, request: gr.Request, progress=gr.Progress()):  # noqa: B008
             if upload is None:
                 _remove_results(visit)
                 yield [
@@ -395,7 +423,7 @@ def make_app(models: Models, limits: Limits = Limits()) -> gr.Blocks:  # noqa: B
             outputs = len(shown) + len(compared) + 2
             with in_line(request) as place:
                 yield from waited(place, progress, outputs)
-                finished = yield from watched(demo.analyse(upload, visit.model), progress, outputs)
+                finished = yield from watched(demo.analyse(upload, visit.model, looks=looks), progress, outputs)
                 _remove_results(visit)
                 visit = Visit(visit.model, finished)
                 drawn = draw_own(visit, threshold, opacity, play=True)
@@ -469,7 +497,7 @@ def make_app(models: Models, limits: Limits = Limits()) -> gr.Blocks:  # noqa: B
             gr.on(
                 [clip.change, again.click],
                 run,
-                [clip, visit, threshold, opacity],
+                [clip, looks, visit, threshold, opacity],
                 [*shown, results, *compared, visit],
                 show_progress_on=[overlay],
                 trigger_mode="once",
@@ -541,9 +569,9 @@ def _clip_input(value: str | None = None, **settings) -> gr.Video:
     return clip
 
 
-def _video(elem_id: str, height: int) -> gr.Video:
+def _video(elem_id: str, height: int, value: Path | None = None) -> gr.Video:
     """A player; its label would lie over the names that stand in the video."""
-    return gr.Video(elem_id=elem_id, height=height, show_label=False, interactive=False)
+    return gr.Video(value, elem_id=elem_id, height=height, show_label=False, interactive=False)
 
 
 def _remove_results(visit: Visit) -> None:

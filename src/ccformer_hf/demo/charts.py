@@ -85,7 +85,7 @@ def in_words(segments: Segments, sound_label: str) -> str:
 
 
 def result_html(result: DemoResult, segments: Segments, chosen: int) -> str:
-    """What was found under one sound: a sentence, and the timeline with a button per second.
+    """What was found under one sound: a sentence, and the timeline with a button per look of the model.
 
     Args:
         result: the result.
@@ -117,7 +117,7 @@ def _timeline(result: DemoResult, segments: Segments, chosen: int) -> str:
             f"{cells}<span class='ccf-clock'>{clock(frame['start'])}</span></button>"
         )
     return (
-        "<div class='ccf-timeline' role='group' aria-label='What sounds when: a button for each second'>"
+        "<div class='ccf-timeline' role='group' aria-label='What sounds when: a button for each look of the model'>"
         f"<div class='ccf-names' aria-hidden='true'><span class='ccf-name ccf-loud'>loudness</span>{names}</div>"
         f"<div class='ccf-scroll'><div class='ccf-track' style='--seconds:{len(frames)}'>{_loudness(result)}"
         f"<div class='ccf-seconds'>{''.join(columns)}</div></div></div></div>"

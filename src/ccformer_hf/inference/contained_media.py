@@ -63,12 +63,6 @@ def sampled_frames(info: MediaInfo, fps: float | str) -> SampledFrames:
     return SampledFrames(arrays[0], arrays[0], info.duration)
 
 
-def iter_frames(path: str | os.PathLike, seconds: float = math.inf) -> Iterator[tuple[float, np.ndarray]]:
-    """`media_ccformer.iter_frames`; errors as in `probe`, and MediaError where it takes more than `seconds`."""
-    for time, arrays in run_isolated(_frames, path, seconds=seconds):
-        yield float(time), _picture(path, arrays)
-
-
 def iter_yuv_frames(path: str | os.PathLike) -> tuple[Colours, Iterator[tuple[float, np.ndarray]]]:
     """`media_ccformer.iter_yuv_frames`; errors as in `probe`."""
     messages = run_isolated(_yuv_frames, path)
@@ -85,11 +79,12 @@ def iter_frames_at(path: str | os.PathLike, times: Iterable[float]) -> Iterator[
 
 
 def iter_watched_frames(
-    path: str | os.PathLike, times: Iterable[float], longest: int, every: bool
+    path: str | os.PathLike, times: Iterable[float], longest: int, every: bool, seconds: float = math.inf
 ) -> Iterator[tuple[float, np.ndarray, int, np.ndarray | None]]:
-    """`media_ccformer.iter_watched_frames`; errors as in `probe`."""
+    """`media_ccformer.iter_watched_frames`; errors as in `probe`, and a MediaError after `seconds` of reading."""
     times = [float(time) for time in times]
-    for (time, count), (small, *whole) in run_isolated(_watched_frames, path, times, longest, every):
+    messages = run_isolated(_watched_frames, path, times, longest, every, seconds=seconds)
+    for (time, count), (small, *whole) in messages:
         if len(whole) != (count > 0):
             raise _not_understood(path)
         yield float(time), _picture(path, [small]), int(count), _picture(path, whole) if count else None
@@ -166,10 +161,6 @@ def _probe(path: str, need_video: bool) -> Iterator[tuple]:
 
 def _frame_starts(path: str) -> Iterator[tuple]:
     yield None, media_ccformer.frame_starts(path)
-
-
-def _frames(path: str) -> Iterator[tuple]:
-    yield from media_ccformer.iter_frames(path)
 
 
 def _yuv_frames(path: str) -> Iterator[tuple]:
