@@ -1,7 +1,7 @@
 """Tries many mutated files and folders, or kills many commands: `python -m tests.robustness --kind media --cases 500`.
 
-Each case runs in a process of its own, and the same seed makes the same cases. Prints what must not be as it comes,
-and a table at the end; the exit code is 1 where there was any.
+A process tries one case after another until one has a fault; the next one has a fresh process. The same seed makes the
+same cases. Prints what must not be as it comes, and a table at the end; the exit code is 1 where there was any.
 """
 
 import argparse
@@ -51,38 +51,54 @@ def run(root: Path, kind: str, cases: int, seed: int) -> int:
     os.environ[trials.SAMPLES] = str(root / "samples")
     os.environ["ACCELERATE_USE_CPU"] = "true"
     counts: Counter = Counter()
+    worker, place = Worker(kind), root / "case"  # the same place: children that read a file serve that path only
     for number in range(cases):
         rng = np.random.default_rng([seed, number])
         source = sources[rng.integers(len(sources))]
         trial = trials.TRIALS[kind][rng.integers(len(trials.TRIALS[kind]))].__name__
-        place = root / f"case-{number}"
         how = copy_mutated(source, place / "given", rng)
-        outcome = in_a_process(trial, kind, place)
+        outcome = worker.tries(trial, place)
         counts[outcome.kind] += outcome.kind in ("answered", "refused")
         for fault in outcome.faults():
             counts[fault] += 1
             about = f"{outcome.seconds:.0f} s, {outcome.megabytes:.0f} MB {' '.join(outcome.leftovers)}"
             print(f"case {number}, {trial} of {source.name}: {fault} ({about})\n  {how}\n  {outcome.text}", flush=True)
+        if outcome.faults():
+            worker.end()
+            worker = Worker(kind)
         shutil.rmtree(place)
         if (number + 1) % 50 == 0:
             print(f"{number + 1}: {trials.table(counts, number + 1)}", flush=True)
+    worker.end()
     print(f"{kind}, seed {seed}\n{trials.HEAD}\n{trials.table(counts, cases)}")
     return int(any(counts[name] for name in counts if name not in ("answered", "refused")))
 
 
-def in_a_process(trial: str, kind: str, place: Path) -> trials.Outcome:
-    (place / "work").mkdir()
-    answer = place / "answer.json"
-    process = SERVER.Process(target=trials.run_case, args=(trial, kind, place / "given", place / "work", answer))
-    process.start()
-    process.join(trials.PATIENCE)
-    if process.exitcode is None:
-        trials.end_group(process.pid)
-        process.join()
-        return trials.Outcome("hang", "was ended")
-    if not answer.is_file():
-        return trials.Outcome("crashed", f"exit code {process.exitcode}")
-    return trials.Outcome(**json.loads(answer.read_text()))
+class Worker:
+    """A process that tries cases of one kind, one after another."""
+
+    def __init__(self, kind: str):
+        self._here, there = SERVER.Pipe()
+        self._process = SERVER.Process(target=trials.try_each, args=(kind, there))
+        self._process.start()
+        there.close()  # its death ends the pipe
+
+    def tries(self, trial: str, place: Path) -> trials.Outcome:
+        """Tries what lies in `place / "given"`."""
+        (place / "work").mkdir()
+        self._here.send((trial, place / "given", place / "work"))
+        if not self._here.poll(trials.PATIENCE):
+            return trials.Outcome("hang", "was ended")
+        try:
+            return trials.Outcome(**json.loads(self._here.recv_bytes()))
+        except EOFError:
+            self._process.join()
+            return trials.Outcome("crashed", f"exit code {self._process.exitcode}")
+
+    def end(self) -> None:
+        """Ends it, with its children."""
+        trials.end_group(self._process.pid)
+        self._process.join()
 
 
 if __name__ == "__main__":

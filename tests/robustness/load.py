@@ -1,9 +1,11 @@
 """The demo under load: `python -m tests.robustness.load --users 8 --minutes 10`.
 
-Starts `ccformer demo` in a process of its own and sends it clips by its interface for programs: each user has one clip
-in line at a time, and one more user as many as a visitor may have. Prints how long they waited for their answers, and
-the memory and disk of the demo at the start, in every minute and at the end. On a machine with other work to do the
-seconds say little; memory and disk do.
+Starts the demo in a process of its own and sends it clips by its interface for programs: each user has one clip in
+line at a time, and one more user as many as a visitor may have. Prints how long they waited for their answers, and the
+memory and disk of the demo at the start, in every minute and at the end. The memory is that of the demo itself, and of
+the children that read clips for it, of which there are now more and now fewer. Results are kept for half of the time,
+not for an hour, so that in the second half as many go as come. On a machine with other work to do the seconds say
+little; memory and disk do.
 """
 
 import argparse
@@ -23,6 +25,13 @@ from gradio_client import Client, handle_file
 from ccformer_hf.demo.app import EXAMPLES
 from ccformer_hf.demo.limits import Limits
 
+from . import proc
+
+DEMO = (
+    "from ccformer_hf.demo.app import Limits, launch; "
+    "launch(host='127.0.0.1', port={port}, limits=Limits(kept={kept}))"
+)
+
 
 def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m tests.robustness.load", description=__doc__)
@@ -35,8 +44,10 @@ def main() -> int:
             free.bind(("127.0.0.1", 0))
             port = free.getsockname()[1]
         environment = {**os.environ, "TMPDIR": str(Path(folder) / "server"), "HF_HUB_OFFLINE": "1"}
-        command = [sys.executable, "-m", "ccformer_hf", "demo", "--port", str(port)]
-        server = subprocess.Popen(command, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        demo = DEMO.format(port=port, kept=round(options.minutes * 60 / 2))
+        server = subprocess.Popen(
+            [sys.executable, "-c", demo], env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+        )
         try:
             return load(server, f"http://127.0.0.1:{port}", Path(folder), options.users, options.minutes * 60)
         finally:
@@ -71,12 +82,14 @@ def load(server: subprocess.Popen, address: str, folder: Path, users: int, secon
     greedy = client("greedy")
     threads = [(number, client(f"user{number}"), "one clip at a time") for number in range(users)]
     threads += [(number, greedy, "as many as it may") for number in range(Limits().waiting_each)]
-    print(f"{'minute':>8} {'answered':>9} {'memory, MB':>11} {'disk, MB':>9}")
+    print(f"{'minute':>8} {'answered':>9} {'memory, MB':>14} {'children, MB':>12} {'children':>8} {'disk, MB':>9}")
 
     def tell() -> None:
         minute = (seconds - max(0.0, end - time.monotonic())) / 60
         done, disk = sum(map(len, waited.values())), size(folder / "server") / 1e6
-        print(f"{minute:8.1f} {done:9} {megabytes(server.pid):11.0f} {disk:9.1f}", flush=True)
+        below = [megabytes(child) for child in proc.children(server.pid)]
+        memory = f"{megabytes(server.pid):14.0f} {sum(below):12.0f} {len(below):8}"
+        print(f"{minute:8.1f} {done:9} {memory} {disk:9.1f}", flush=True)
 
     end = time.monotonic() + seconds
     running = [threading.Thread(target=use, args=arguments) for arguments in threads]
@@ -114,15 +127,10 @@ def size(folder: Path) -> int:
     return total
 
 
-def megabytes(process: int) -> float:
-    """Memory of a process and all that it has started (Linux)."""
-    children = Path(f"/proc/{process}/task/{process}/children")
-    try:
-        pages = int(Path(f"/proc/{process}/statm").read_text().split()[1])
-        below = [int(child) for child in children.read_text().split()]
-    except (FileNotFoundError, ProcessLookupError):
-        return 0.0
-    return pages * os.sysconf("SC_PAGE_SIZE") / 1e6 + sum(map(megabytes, below))
+def megabytes(process: int | str) -> float:
+    """Memory of a process (Linux); 0 where it has ended."""
+    pages = proc.told(process, "statm").split()[1:2]
+    return sum(map(int, pages)) * os.sysconf("SC_PAGE_SIZE") / 1e6
 
 
 if __name__ == "__main__":

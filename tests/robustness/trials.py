@@ -11,16 +11,23 @@ from collections import Counter
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import asdict, dataclass
+from functools import cache
+from multiprocessing.connection import Connection
 from pathlib import Path
 
 import numpy as np
 import torch
 from small_model import SMALL_NETWORK
 
+from ccformer_hf.inference import isolation
+
+from . import proc
+
 SAMPLES = "CCFORMER_ROBUSTNESS_SAMPLES"  # variable that tells where the whole ones lie
 SECONDS = 20.0  # of work by one CPU that no case may take
 PATIENCE = 90.0  # seconds by the clock after which it is ended
 MEGABYTES = 1000.0  # that no case may take on top of what Python and PyTorch have
+WARM = 16  # children that wait for the next case with a file of the same name: two for each container
 LONGEST = 100  # sampled frames that a clip of 2 s may have
 
 
@@ -59,14 +66,18 @@ class Outcome:
 
 
 def try_media(folder: Path, work: Path) -> bool:
-    """`segment_video`, and what a processor reads by itself."""
-    from ccformer_hf.inference.loading import load
     from ccformer_hf.inference.segmenting import segment_video
 
     file = next(folder.iterdir(), folder / "clip.mp4")
-    model = load(Path(os.environ[SAMPLES]) / "model", "cpu")
-    result = segment_video(file, work / "out", model, progress=False)
+    result = segment_video(file, work / "out", _loaded(Path(os.environ[SAMPLES]) / "model"), progress=False)
     return len(result.segments["frames"]) > LONGEST
+
+
+@cache
+def _loaded(model: Path) -> tuple:
+    from ccformer_hf.inference.loading import load
+
+    return load(model, "cpu")
 
 
 def try_processor(folder: Path, work: Path) -> bool:
@@ -167,21 +178,25 @@ def outcome_of(trial: Callable[[Path, Path], bool], folder: Path, work: Path) ->
         outcome.kind, outcome.text = "traceback", traceback.format_exc()
     finally:
         tempfile.tempdir = kept
-    outcome.megabytes = max(_peak() - start, _children_peak())
+    outcome.megabytes = max(_peak("self") - start, _children_peak())
     outcome.seconds = _seconds() - before
     outcome.leftovers = tuple(_leftovers(work, outcome.kind == "answered"))
     return outcome
 
 
-def run_case(trial: str, kind: str, folder: Path, work: Path, answer: Path) -> None:
-    """Tries a folder in a process of its own, and writes the outcome as JSON."""
-    function = next(function for function in TRIALS[kind] if function.__name__ == trial)
+def try_each(kind: str, connection: Connection) -> None:
+    """What a process does that tries cases: each that comes by the pipe, whose outcome goes back as JSON."""
+    trials = {trial.__name__: trial for trial in TRIALS[kind]}
     torch.set_num_threads(1)
+    isolation.MOST_IDLE = WARM  # the start of one takes longer than a case
     os.setsid()
     null = os.open(os.devnull, os.O_WRONLY)
     os.dup2(null, 1)
     os.dup2(null, 2)
-    answer.write_text(json.dumps(asdict(outcome_of(function, folder, work))))
+    with suppress(EOFError):
+        while True:
+            trial, folder, work = connection.recv()
+            connection.send_bytes(json.dumps(asdict(outcome_of(trials[trial], folder, work))).encode())
 
 
 def end_group(process: int) -> None:
@@ -212,23 +227,25 @@ def _leftovers(work: Path, answered: bool):
 
 
 def _seconds() -> float:
-    both = [resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)]
-    return sum(usage.ru_utime + usage.ru_stime for usage in both)
+    """Work of this process and of those that it has started, whether they have ended or not."""
+    ended = [resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)]
+    # user and system time of a process, and of those that it has started itself
+    times = [proc.told(child, "stat").rpartition(")")[2].split()[11:15] for child in proc.children()]
+    going = sum(int(ticks) for child in times for ticks in child) / os.sysconf("SC_CLK_TCK")
+    return going + sum(usage.ru_utime + usage.ru_stime for usage in ended)
 
 
 def _reset_peak() -> float:
     with suppress(OSError):
         Path("/proc/self/clear_refs").write_text("5")
-    return _peak()
+    return _peak("self")
 
 
-def _peak() -> float:
-    """The most memory of this process since the last reset, MB."""
-    with suppress(OSError, StopIteration):
-        lines = Path("/proc/self/status").read_text().splitlines()
-        return int(next(line for line in lines if line.startswith("VmHWM")).split()[1]) / 1000
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1000
+def _peak(process: str) -> float:
+    """The most memory of a process since the last reset, MB; 0 where it has ended."""
+    lines = proc.told(process, "status").splitlines()
+    return next((int(line.split()[1]) / 1000 for line in lines if line.startswith("VmHWM")), 0.0)
 
 
 def _children_peak() -> float:
-    return resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss / 1000
+    return max([resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss / 1000, *map(_peak, proc.children())])
