@@ -1,10 +1,14 @@
 import errno
 import os
+import re
 import subprocess
+import sys
 import tempfile
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
+from ccformer_hf import atomic
 from ccformer_hf.atomic import (
     MACHINE,
     AtomicFolder,
@@ -13,6 +17,7 @@ from ccformer_hf.atomic import (
     refuse_filled_folder,
     replace_folder,
     scratch_folder,
+    sole_writer,
     temporary_name,
 )
 
@@ -43,6 +48,66 @@ def test_a_folder_is_replaced(tmp_path):
         (tmp_path / name / name).write_text(name)
     replace_folder(tmp_path / "new", tmp_path / "old")
     assert names(tmp_path) == ["old"] and names(tmp_path / "old") == ["new"]
+
+
+@pytest.mark.parametrize("swaps", [True, False])
+def test_several_that_replace_one_folder_all_succeed_and_it_is_always_there(tmp_path, monkeypatch, swaps):
+    target = tmp_path / "best"
+    if not swaps:
+        monkeypatch.setattr(atomic, "_swapped", lambda *_: False)
+
+    def write(number: int) -> None:
+        with AtomicFolder(target) as folder:
+            (folder / "file").write_text(str(number))
+
+    write(0)
+    with ThreadPoolExecutor(4) as pool:
+        writers = [pool.submit(write, number) for number in range(100)]
+        while not all(writer.done() for writer in writers):
+            try:
+                assert (target / "file").read_text().isdecimal()
+            except FileNotFoundError:
+                assert not (swaps and sys.platform == "linux")
+    assert [writer.exception() for writer in writers] == [None] * 100
+    assert names(tmp_path) == ["best"] and names(target) == ["file"]
+
+
+def test_a_fault_that_is_no_other_writer_keeps_the_old_folder(tmp_path, monkeypatch):
+    with AtomicFolder(tmp_path / "best") as folder:
+        (folder / "old").write_text("")
+    replace, moves = os.replace, []
+
+    def refused_at_the_second(source, target):
+        moves.append(source)
+        if len(moves) == 2:
+            raise PermissionError(errno.EACCES, "in use")
+        replace(source, target)
+
+    monkeypatch.setattr(atomic, "_swapped", lambda *_: False)
+    (tmp_path / "new").mkdir()
+    with monkeypatch.context() as patch, pytest.raises(PermissionError):
+        patch.setattr(os, "replace", refused_at_the_second)
+        replace_folder(tmp_path / "new", tmp_path / "best")
+    atomic.put_back(tmp_path / "best")
+    assert names(tmp_path) == ["best", "new"] and names(tmp_path / "best") == ["old"]
+
+
+def test_of_two_that_make_a_new_folder_the_second_is_told(tmp_path):
+    with pytest.raises(FileExistsError, match="best exists already and is not an empty folder; name a new folder"):
+        with AtomicFolder(tmp_path / "best", new=True) as second:
+            with AtomicFolder(tmp_path / "best", new=True) as first:
+                (first / "first").write_text("")
+            (second / "second").write_text("")
+    assert names(tmp_path) == ["best"] and names(tmp_path / "best") == ["first"]
+
+
+@pytest.mark.skipif(os.name != "posix", reason="has no such locks")
+def test_a_folder_has_one_writer_and_the_second_is_told(tmp_path):
+    told = f"{tmp_path}: another process is writing into it; wait until that has ended, or name another folder"
+    with sole_writer(tmp_path), pytest.raises(BlockingIOError, match=re.escape(told)), sole_writer(tmp_path):
+        pass
+    with sole_writer(tmp_path):
+        pass
 
 
 def test_a_whole_folder_replaces_at_the_end(tmp_path):

@@ -1,11 +1,13 @@
 """Files and folders that appear whole or not at all: written under a temporary name, then renamed."""
 
+import ctypes
 import errno
 import itertools
 import os
 import platform
 import re
 import shutil
+import sys
 import tempfile
 import zlib
 from collections.abc import Callable, Iterator
@@ -16,6 +18,9 @@ from pathlib import Path
 # Bytes of a target's name that its temporary names repeat: these stay shorter than the 255 bytes that a name may have.
 MOST_REPEATED = 64
 DISK_IS_FULL = (errno.ENOSPC, errno.EDQUOT)
+ANOTHER_WAS_FASTER = (errno.ENOENT, errno.ENOTEMPTY, errno.EEXIST)
+MOST_TRIES = 100
+AT_FDCWD, RENAME_EXCHANGE = -100, 2  # of Linux, see renameat2(2)
 MACHINE = f"{zlib.crc32(platform.node().encode()):08x}"  # several may write into a folder that they share
 _numbers = itertools.count()  # threads of one process may write the same target
 
@@ -67,6 +72,33 @@ def scratch_folder(name: str) -> Iterator[Path]:
         shutil.rmtree(folder, ignore_errors=True)
 
 
+@contextmanager
+def sole_writer(folder: Path) -> Iterator[None]:
+    """Keeps a folder for this process during the `with` block, where the system has locks (not on Windows).
+
+    Raises:
+        BlockingIOError: where another process keeps it.
+    """
+    try:
+        import fcntl
+    except ImportError:
+        yield
+        return
+    place = os.open(folder, os.O_RDONLY)
+    try:
+        try:
+            fcntl.flock(place, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise BlockingIOError(
+                f"{folder}: another process is writing into it; wait until that has ended, or name another folder"
+            ) from None
+        except OSError:
+            pass  # a file system without locks
+        yield
+    finally:
+        os.close(place)
+
+
 def refuse_filled_folder(path: Path) -> None:
     """Refuses a place for a new folder where there is something already.
 
@@ -86,13 +118,16 @@ class AtomicFolder:
 
     Args:
         target: its place. It may be set anew before the end, to another name in the same folder.
+        new: whether nothing may be replaced but an empty folder, see `refuse_filled_folder`.
 
     Raises:
         OSError: on entering, where nothing can be written there.
+        FileExistsError: at the end of a `new` folder, where another process was faster.
     """
 
-    def __init__(self, target: Path):
+    def __init__(self, target: Path, new: bool = False):
         self.target = target
+        self._new = new
 
     def __enter__(self) -> Path:
         parent = self.target.parent
@@ -111,8 +146,13 @@ class AtomicFolder:
 
     def __exit__(self, error_type: type[BaseException] | None, error: BaseException | None, _: object) -> None:
         if error_type is None:
-            replace_folder(self.temporary, self.target)
-            return
+            try:
+                if self._new:
+                    refuse_filled_folder(self.target)
+                replace_folder(self.temporary, self.target)
+                return
+            finally:
+                shutil.rmtree(self.temporary, ignore_errors=True)
         shutil.rmtree(self.temporary, ignore_errors=True)
         self._remove_parents()
         if reason := _disk_is_full(error):
@@ -156,13 +196,36 @@ def _remove_of_killed(parent: Path, pattern: str, chosen: Callable[[Path], bool]
 
 
 def replace_folder(new: Path, target: Path) -> None:
-    """Moves `new` to `target`. A folder cannot be replaced in one step: the old one moves away first (`put_back`)."""
+    """Moves `new` to `target`, whatever other processes put there at the same time: the last one stays.
+
+    On Linux what was there changes places with it in one step. Elsewhere it moves away first (`put_back`).
+    """
     old = _aside(target)
+    for number in itertools.count():
+        shutil.rmtree(old, ignore_errors=True)
+        if target.is_dir() and _swapped(new, target):
+            shutil.rmtree(new, ignore_errors=True)
+            return
+        try:
+            if target.exists():
+                os.replace(target, old)
+            os.replace(new, target)
+            break
+        except OSError as error:
+            if error.errno not in ANOTHER_WAS_FASTER or not new.is_dir() or number == MOST_TRIES:
+                raise
     shutil.rmtree(old, ignore_errors=True)
-    if target.exists():
-        os.replace(target, old)
-    os.replace(new, target)
-    shutil.rmtree(old, ignore_errors=True)
+
+
+def _swapped(one: Path, other: Path) -> bool:
+    """Swaps two folders in one step; False where the system, or the file system, cannot."""
+    if sys.platform != "linux":
+        return False
+    try:
+        rename = ctypes.CDLL(None).renameat2
+    except AttributeError:  # an old libc
+        return False
+    return rename(AT_FDCWD, os.fsencode(one), AT_FDCWD, os.fsencode(other), RENAME_EXCHANGE) == 0
 
 
 def put_back(target: Path) -> None:

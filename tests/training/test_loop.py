@@ -21,6 +21,7 @@ from safetensors.torch import load_file, save_file
 from small_model import SMALL_NETWORK, small_config
 
 from ccformer_hf import AudioVisualProcessor, CCFormerForAudioVisualSegmentation
+from ccformer_hf.atomic import sole_writer
 from ccformer_hf.cli import main as cli
 from ccformer_hf.data.loading import load_setting
 from ccformer_hf.data.synthetic.clips import write_synthetic_set
@@ -395,6 +396,8 @@ def test_a_run_is_not_overwritten(data, tmp_path):
     other = made_clips(tmp_path, seed=5)
     with pytest.raises(ValueError, match="was begun with data = '8 clips, ids .*take the recipe and the clips"):
         run(other, tmp_path / "run", epochs=1, resume=True)
+    with sole_writer(tmp_path / "run"), pytest.raises(BlockingIOError, match="another process is writing into it"):
+        run(data, tmp_path / "run", epochs=1, resume=True)
 
 
 # What goes wrong

@@ -112,6 +112,7 @@ def test_killed_between_the_two_moves_the_old_best_comes_back(run, monkeypatch):
         move(source, target)
 
     with monkeypatch.context() as patch, pytest.raises(SystemExit):
+        patch.setattr("ccformer_hf.atomic._swapped", lambda *_: False)
         patch.setattr("os.replace", killed_at_the_second)
         replace_folder(new, run.best)
     assert not run.best.exists()

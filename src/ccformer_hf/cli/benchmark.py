@@ -93,7 +93,7 @@ def _benchmark(options: argparse.Namespace) -> int:
 
     quiet_transformers()
     device, dtype = choose_device(options.device), getattr(torch, options.dtype)
-    with nullcontext() if output is None else AtomicFolder(output) as folder:
+    with nullcontext() if output is None else AtomicFolder(output, new=True) as folder:
         model = load(options.model, options.device)[0] if options.model else random_model(options.backbone).to(device)
         name = options.model or f"{options.backbone}, random weights"
         conditions = Conditions(name, _command(options), device, dtype, options.rounds)

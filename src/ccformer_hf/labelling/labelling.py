@@ -106,7 +106,7 @@ def label_videos(
     made, rows = LabelledSet(), []
     ignored: list[float] = []
     with (
-        AtomicFolder(out.resolve()) as folder,
+        AtomicFolder(out.resolve(), new=True) as folder,
         tqdm(total=total, desc="labelling", unit="s", disable=not progress) as bar,
     ):
         class_names = ("background", *(sounding.name for sounding in classes))

@@ -7,6 +7,7 @@ import shutil
 import signal
 import time
 from collections.abc import Iterator, Mapping
+from contextlib import nullcontext
 from dataclasses import dataclass
 from hashlib import blake2b
 from itertools import islice
@@ -23,7 +24,7 @@ from safetensors import SafetensorError
 from safetensors.torch import save_file
 from tqdm import tqdm
 
-from ..atomic import AtomicFolder, replace_folder
+from ..atomic import AtomicFolder, replace_folder, sole_writer
 from ..data.collator import AudioVisualCollator
 from ..data.listing import file_name_of
 from ..data.training_clips import ClipOrder, ShareOfSteps, TrainingClips
@@ -145,7 +146,8 @@ def train(
         FileExistsError: for an `output` with a run in it, without `resume`.
         FloatingPointError: when the loss is no longer a finite number.
         TrainingStopped: after SIGTERM or Ctrl-C, once the state is saved.
-        OSError: for a clip that cannot be read, or a full disk; the states saved before stay.
+        OSError: for a clip that cannot be read, a full disk, or an `output` that another process trains into; the
+            states saved before stay.
     """
     run = RunFolder(output)
     # 1. Where and how: `accelerate` knows from its launcher.
@@ -213,7 +215,8 @@ def train(
         accelerator.print(line)
     if tracker:
         accelerator.init_trackers("ccformer", config={"recipe": json.dumps(recipe.as_dict())})
-    with StopRequest() as stopped:
+    alone = sole_writer(run.path) if accelerator.is_main_process else nullcontext()
+    with alone, StopRequest() as stopped:
         loop.run(steps_to_come, validate_every, validation, workers, stopped)
     return state.progress
 

@@ -177,7 +177,7 @@ def write_composed_set(
     counts = {split: max(1, round(SHARES[split] * clips)) for split in SPLITS if split in material}
     jobs = [(split, seed, index) for split, count in counts.items() for index in range(count)]
     bar = {"total": len(jobs), "desc": "composing clips", "unit": "clip", "disable": not progress}
-    with AtomicFolder(out.resolve()) as folder:
+    with AtomicFolder(out.resolve(), new=True) as folder:
         names = material["train"].sources.classes
         (folder / CLASSES_FILE).write_text("".join(f"{name}\n" for name in names), encoding="utf-8")
         workers = min(workers or os.cpu_count() or 1, len(jobs))

@@ -352,7 +352,7 @@ def write_synthetic_set(
         raise ValueError(f"workers is {workers}, expected at least 1")
     refuse_filled_folder(root)
 
-    with AtomicFolder(root.resolve()) as folder:
+    with AtomicFolder(root.resolve(), new=True) as folder:
         make = partial(
             _make_and_write, setting=setting, clips=clips, seed=seed, size=size, classes=classes, root=folder
         )
