@@ -68,7 +68,7 @@ def load(
     with _told_in_one_line(folder):
         config = CCFormerConfig.from_pretrained(str(folder))
         processor = AudioVisualProcessor.from_pretrained(str(folder))
-        check_processor(folder, processor, config)
+        inputs = check_processor(folder, processor, config)
         check_network(folder, config, most_gigabytes)
         loaded, report = CCFormerForAudioVisualSegmentation.from_pretrained(
             str(folder), config=config, output_loading_info=True, ignore_mismatched_sizes=True
@@ -78,6 +78,7 @@ def load(
         if report["mismatched_keys"]:
             raise does_not_fit(folder, *sorted(report["mismatched_keys"])[0])
         check_weights(loaded, folder)
+        loaded.model.check_inputs(inputs["pixel_values"], inputs["input_features"])
     if is_hub_id and folder != Path(model):
         loaded.name_or_path = loaded.config.name_or_path = model
         loaded.config._commit_hash = folder.name

@@ -19,6 +19,7 @@ from torch.nn.modules import module as hooks
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 from torch.utils.flop_counter import FlopCounterMode
+from transformers import BatchFeature
 from transformers import initialization as init
 
 from ..model.configuration_ccformer import CCFormerConfig
@@ -173,9 +174,12 @@ def does_not_fit(model: Any, part: str, found: Sequence[int], wanted: Sequence[i
     )
 
 
-def check_processor(path: Path, processor: AudioVisualProcessor, config: CCFormerConfig) -> None:
+def check_processor(path: Path, processor: AudioVisualProcessor, config: CCFormerConfig) -> BatchFeature:
     """Refuses a processor that makes pictures of more than `LARGEST_PICTURE` pixels a side, that one black picture
     and one second of silence cannot go through, or whose sounds are another network's than that of `config`.
+
+    Returns:
+        What it makes of these two, for the network to look at.
 
     Raises:
         ValueError: names the setting, where it is known.
@@ -192,7 +196,7 @@ def check_processor(path: Path, processor: AudioVisualProcessor, config: CCForme
             f"{path / PROCESSOR}: makes a frame's sound {made[0]} columns by {made[1]} bands, and the audio encoder "
             f"of {CONFIG} takes {taken[0]} by {taken[1]}; take both from one model"
         )
-    black, silence = np.zeros((1, 8, 8, 3), np.uint8), np.zeros(SAMPLING_RATE, np.float32)
+    black, silence = np.zeros((1, 64, 64, 3), np.uint8), np.zeros(SAMPLING_RATE, np.float32)
     try:
         with np.errstate(all="ignore"):
             inputs = processor(black, audio=silence, sampling_rate=SAMPLING_RATE, fps=1.0)
@@ -207,6 +211,7 @@ def check_processor(path: Path, processor: AudioVisualProcessor, config: CCForme
                 f"{path / PROCESSOR}: its settings make NaN or infinity of a black picture or of silence ({name}); "
                 "copy or save it again"
             )
+    return inputs
 
 
 def trained_on(path: Path) -> str | None:
