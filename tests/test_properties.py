@@ -7,6 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ccformer_hf import AudioVisualCollator, AudioVisualProcessor
+from ccformer_hf.inference.rle import decoded, encoded
 from ccformer_hf.metrics.binary import BinarySegmentation, binary_iou
 from ccformer_hf.metrics.semantic import SemanticSegmentation
 from ccformer_hf.metrics.sums import SummedMetric
@@ -149,3 +150,22 @@ def test_iou_is_the_same_either_way_round_where_something_sounds(seed):
     a[:, 0, 0] = b[:, 0, 0] = True
     assert np.array_equal(binary_iou(a, b), binary_iou(b, a))
     assert (binary_iou(a, b) <= 1).all() and np.allclose(binary_iou(a, a), 1, atol=1e-6)  # AVSBench adds 1e-7 below
+
+
+SIDES = st.integers(1, 60)
+
+
+@checked
+@given(height=SIDES, width=SIDES, share=st.floats(0, 1), seed=SEEDS)
+def test_any_mask_comes_back_from_its_run_lengths(height, width, share, seed):
+    mask = np.random.default_rng(seed).random((height, width)) < share
+    assert np.array_equal(decoded(encoded(mask)), mask)
+
+
+@checked
+@given(height=SIDES, width=SIDES, text=st.text([chr(48 + part) for part in range(66)], max_size=12))
+def test_any_text_is_a_mask_of_its_size_or_is_refused(height, width, text):
+    try:
+        assert decoded({"size": [height, width], "counts": text}).shape == (height, width)
+    except ValueError as error:
+        assert "expected" in str(error)

@@ -1,4 +1,5 @@
 import json
+from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
@@ -70,6 +71,32 @@ def test_a_state_that_cannot_be_gone_on_from_is_named(tmp_path, fault):
     with pytest.raises(ValueError, match=f"^{folder}: is not a whole state of this model .*; remove this folder"):
         other.read(folder)
     assert other.progress == Progress()
+
+
+class RunsCode:
+    """A pickle of this makes a file when it is read."""
+
+    def __init__(self, mark: Path):
+        self._mark = mark
+
+    def __reduce__(self):
+        return Path.touch, (self._mark,)
+
+
+@pytest.mark.parametrize("name", ["custom_checkpoint_0.pkl", "optimizer.bin", "random_states_0.pkl", "model.pt"])
+def test_pickles_in_the_folder_are_left_alone(tmp_path, name):
+    """`load_state` of accelerate would run the code in them."""
+    state, folder = made(0), tmp_path / "state"
+    steps(state, 1)
+    state.write(folder, main=True)
+    torch.save(RunsCode(tmp_path / "ran"), folder / name)
+    made(1).read(folder)
+    torch.save(RunsCode(tmp_path / "ran"), folder / "optimizer.safetensors")
+    with pytest.raises(ValueError, match="is not a whole state"):
+        made(1).read(folder)
+    assert not (tmp_path / "ran").exists()
+    torch.load(folder / name, weights_only=False)
+    assert (tmp_path / "ran").exists()  # it would have
 
 
 @pytest.mark.parametrize(
