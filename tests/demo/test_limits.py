@@ -50,6 +50,16 @@ def test_the_length_is_that_of_the_packets_and_not_what_the_file_tells(tmp_path,
     assert "more than 240 pictures a second" in refused(fast, seconds=1)
 
 
+def test_sound_that_goes_on_after_the_pictures_is_part_of_the_length(tmp_path, monkeypatch):
+    """It would be read, and encoded, for every overlay that is drawn."""
+    path = write_media(tmp_path / "radio.mkv", VideoTrack(), SoundTrack(seconds=20, codec="libopus", rate=48000))
+    assert check_clip(path, Limits(seconds=20)).has_audio
+    monkeypatch.setattr(module, "probe", lambda path: pytest.fail("it was decoded"))
+    assert refused(path, seconds=10) == "the sound of radio.mkv lasts more than 10 seconds; cut it"
+    monkeypatch.setattr(module, "MOST_SOUND_PACKETS", 10)
+    assert "the sound of radio.mkv lasts more than 20" in refused(path, seconds=20)
+
+
 @pytest.mark.parametrize("content", [b"just some words " * 100, b"#EXTM3U\n#EXTINF:1,\nother.mp4\n", b""])
 def test_what_is_no_video_is_refused(content, tmp_path):
     make_video(tmp_path / "other.mp4", 1.0)
@@ -82,10 +92,10 @@ def test_the_webm_of_a_browser_is_taken(tmp_path):
 
 
 @pytest.mark.skipif(os.name != "posix", reason="has no such signals")
-@pytest.mark.parametrize("step", ["measured_pictures", "probe"])
+@pytest.mark.parametrize("step", ["measured_packets", "probe"])
 def test_a_clip_that_crashes_what_reads_it_is_refused(step, video, monkeypatch):
-    if step == "measured_pictures":
-        monkeypatch.setattr(module, "measured_pictures", planted.crash)
+    if step == "measured_packets":
+        monkeypatch.setattr(module, "measured_packets", planted.crash)
     else:
         monkeypatch.setattr(contained_media, "_probe", planted.crash)
     assert refused(video) == (

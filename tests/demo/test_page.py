@@ -1,4 +1,5 @@
 import os
+import shutil
 import signal
 import tempfile
 import time
@@ -19,6 +20,7 @@ from ccformer_hf.demo.limits import Limits
 from ccformer_hf.demo.line import Line
 from ccformer_hf.demo.models import Models
 from ccformer_hf.inference import contained_media
+from ccformer_hf.inference.contained_media import probe
 from ccformer_hf.stop_signals import Stopped
 
 
@@ -56,6 +58,14 @@ def test_the_model_looks_as_often_as_asked_within_bounds(demo, video):
     for looks in (0, 3, 100, "all", None, float("nan")):
         with pytest.raises(gradio.Error, match="expected 1, 2 or 4 looks per second"):
             list(demo.analyse(str(video), "", looks=looks))
+
+
+@pytest.mark.parametrize("name", ["probabilities.npy", "frames", "sound.wav", "drawn-a"])
+def test_an_upload_may_be_called_like_what_the_demo_writes(demo, video, tmp_path, name):
+    upload = shutil.copy(video, tmp_path / name)
+    *_, own = demo.analyse(upload, "", OTHER, str(video))
+    assert own.clip.name == name and own.clip.read_bytes() == video.read_bytes()
+    assert probe(demo.draw(own, 0.5, 0.5).video).duration == pytest.approx(4.0, abs=0.1)
 
 
 def test_a_clip_without_sound_says_so(demo, tmp_path):
@@ -130,6 +140,19 @@ def test_the_checkpoint_is_the_one_given_else_that_of_the_environment(given, env
         monkeypatch.setenv("CCFORMER_MODEL", environment)
     with pytest.raises(Stop, match=wanted):
         launch(given)
+
+
+def test_pages_are_forgotten_before_they_fill_the_memory_and_their_results_go_too(folder, demo, monkeypatch):
+    """Gradio keeps what it showed last for each of so many pages, whether they are open or not."""
+    given = {}
+    monkeypatch.setattr(module, "Models", lambda name: demo.models)
+    monkeypatch.setenv("GRADIO_TEMP_DIR", "restored at the end")
+    monkeypatch.setattr(gradio.Blocks, "launch", lambda _, **settings: (None, given.update(settings), None))
+    launch(str(folder), block=False)
+    assert given["state_session_capacity"] == module.PAGES_KEPT <= 1000
+    old, new = demo._folder(), demo._folder()
+    os.utime(old, (0, time.time() - 2 * demo.limits.kept - 1))
+    assert set(results(demo)) == {old, new} and demo._folder() and not old.exists() and new.exists()
 
 
 @pytest.mark.skipif(os.name != "posix", reason="has no such signals")

@@ -2,7 +2,7 @@
 
 A result lies in a folder of its own, gone with `DemoResult.remove`:
 
-    <name>.mp4           the clip at its working size
+    clip/<name>.mp4      the clip at its working size
     sound.wav            of another clip, where that was put under the pictures
     frames/000000.jpg    the sampled frames
     probabilities.npy    float16 (T, K, h, w), what the model said
@@ -152,13 +152,15 @@ def take_in(
     Args:
         upload: the file.
         info: of it.
-        folder: to write into.
+        folder: of the result; in a folder of its own there, as an upload may be called like anything in it.
         longest: side in pixels.
         seconds: that reading its pictures may take.
 
     Returns:
         The copy, and what is in it. A small clip is copied as it is, a larger one is scaled down.
     """
+    folder = folder / "clip"
+    folder.mkdir()
     if longest >= max(info.width, info.height):
         copy = folder / upload.name
         shutil.copyfile(upload, copy)

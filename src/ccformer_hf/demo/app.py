@@ -7,8 +7,9 @@ import filecmp
 import os
 import shutil
 import tempfile
+import time
 from collections.abc import Generator, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from html import escape
 from pathlib import Path
@@ -48,6 +49,8 @@ STYLE = Path(__file__).with_name("style.css")
 THRESHOLD, OPACITY = 0.5, 0.5
 LOOKS = (1, 2, 4)  # a second
 FETCHED_AT_ONCE = 2
+# What a page showed last is kept in memory until so many other pages were opened; left alone, Gradio keeps 10,000.
+PAGES_KEPT = 500
 OWN, SILENT, OTHER = "its own sound", "no sound", "another clip's sound"
 
 # A click on a second, in either timeline, moves the videos there and tells the server; while a video plays, its second
@@ -221,6 +224,11 @@ class Demo:
             raise _error(str(refusal)) from None
 
     def _folder(self) -> Path:
+        """A new one for a result. Those of pages that are no longer kept in memory, and so not removed in time, go."""
+        for folder in self._root.iterdir():
+            with suppress(FileNotFoundError):
+                if time.time() - folder.stat().st_mtime > 2 * self.limits.kept:
+                    shutil.rmtree(folder, ignore_errors=True)
         return Path(tempfile.mkdtemp(dir=self._root))
 
     def _predict(
@@ -616,6 +624,7 @@ def launch(
             js=NAMES_SCRIPT,
             footer_links=["api", "gradio"],
             ssr_mode=False,
+            state_session_capacity=PAGES_KEPT,
             app_kwargs={"middleware": [Middleware(SafeHeaders)]},
             prevent_thread_lock=not block,
         )

@@ -12,6 +12,9 @@ from ..model.media_ccformer import MediaError, MediaInfo, best_streams, open_med
 MEGABYTE = 1_000_000
 # Some cameras take 240 pictures a second; more in a file than that is not a clip of the length it states.
 MOST_FPS = 240
+# The shortest packets of sound, those of Opus, last 2.5 ms.
+MOST_SOUND_PACKETS = 1000  # a second
+LATE_SOUND = 2.0  # s that sound may last longer than pictures may
 
 
 @dataclass(frozen=True)
@@ -69,7 +72,13 @@ def check_clip(path: str | os.PathLike, limits: Limits) -> MediaInfo:
             f"{name} has {size:.0f} MB, at most {limits.megabytes} MB can be taken; cut it, or save it smaller"
         )
     try:
-        ((measured, _),) = run_isolated(measured_pictures, path, limits.seconds + 0.5, limits.seconds * MOST_FPS)
+        ((measured, _),) = run_isolated(
+            measured_packets,
+            path,
+            limits.seconds + 0.5,
+            limits.seconds * MOST_FPS,
+            limits.seconds * MOST_SOUND_PACKETS,
+        )
         if measured is not None:
             _check_size(name, measured["width"], measured["height"], limits)
             _check_length(name, measured, limits)
@@ -95,30 +104,41 @@ def _check_length(name: str, measured: dict, limits: Limits) -> None:
         raise ClipRefused(_too_long(name, max(measured["stated"], measured["seconds"]), limits))
     if measured["pictures"] > limits.seconds * MOST_FPS:
         raise ClipRefused(f"{name} has more than {MOST_FPS} pictures a second; save it with fewer")
+    # All of it goes with every overlay that is drawn.
+    late = measured["sound"] > limits.seconds + 0.5 + LATE_SOUND
+    if late or measured["sounds"] > limits.seconds * MOST_SOUND_PACKETS:
+        raise ClipRefused(f"the sound of {name} lasts more than {limits.seconds} seconds; cut it")
 
 
 def _too_long(name: str, seconds: float, limits: Limits) -> str:
     return f"{name} lasts {seconds:.0f} seconds, at most {limits.seconds} can be taken; cut it"
 
 
-def measured_pictures(path: str, most_seconds: float, most_pictures: int) -> Iterator[tuple]:
-    """Size and length of the pictures of a file, by its packets and without decoding any; runs in a child process.
+def measured_packets(path: str, most_seconds: float, most_pictures: int, most_sounds: int) -> Iterator[tuple]:
+    """Size and length of the pictures of a file and the length of its sound, by its packets and without decoding any;
+    runs in a child process.
 
-    What a file states about its length need not be so. It is read as far as it holds no more than `most_seconds` and
-    `most_pictures`.
+    What a file states about its length need not be so. It is read as far as its pictures hold no more than
+    `most_seconds` and `most_pictures`, and its sound no more than `LATE_SOUND` beyond that and `most_sounds`
+    (packets).
 
     Returns:
-        An iterator over one dict: width, height (pixels); seconds (between the first and the last packet), pictures
-        (packets), stated (s, what the file says). None in its place where there are no pictures.
+        An iterator over one dict: width, height (pixels); seconds (between the first and the last picture), pictures
+        (packets), stated (s, what the file says); sound (s, of all its packets), sounds (packets). None in its place
+        where there are no pictures.
     """
     with open_media(path) as container:
-        video, _ = best_streams(container)
+        video, audio = best_streams(container)
         if video is None:
             yield (None,)
             return
-        first, last, pictures = None, 0.0, 0
-        for packet in container.demux(video):
-            if packet.pts is None or not packet.size:
+        first, last, pictures, sound, sounds = None, 0.0, 0, 0.0, 0
+        for packet in container.demux([stream for stream in (video, audio) if stream is not None]):
+            if packet.stream.type == "audio":
+                sound, sounds = sound + float((packet.duration or 0) * packet.time_base), sounds + 1
+                if sound > most_seconds + LATE_SOUND or sounds > most_sounds:
+                    break
+            if packet.stream.type == "audio" or packet.pts is None or not packet.size:
                 continue
             time = float(packet.pts * packet.time_base)
             first = time if first is None else min(first, time)
@@ -127,8 +147,8 @@ def measured_pictures(path: str, most_seconds: float, most_pictures: int) -> Ite
                 break
         seconds = last - (first or 0.0)
         stated = float(video.duration * video.time_base) if video.duration else seconds
-        size = {"width": video.width, "height": video.height}
-        yield ({**size, "seconds": seconds, "pictures": pictures, "stated": stated},)
+        about = {"width": video.width, "height": video.height, "sound": sound, "sounds": sounds}
+        yield ({**about, "seconds": seconds, "pictures": pictures, "stated": stated},)
 
 
 def without_folder(error: Exception, path: str | os.PathLike) -> str:
