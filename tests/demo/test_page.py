@@ -144,12 +144,13 @@ def test_the_checkpoint_is_the_one_given_else_that_of_the_environment(given, env
 
 def test_pages_are_forgotten_before_they_fill_the_memory_and_their_results_go_too(folder, demo, monkeypatch):
     """Gradio keeps what it showed last for each of so many pages, whether they are open or not."""
-    given = {}
+    given, shared = {}, []
+    monkeypatch.setattr(module, "share_arenas", lambda: shared.append(True))
     monkeypatch.setattr(module, "Models", lambda name: demo.models)
     monkeypatch.setenv("GRADIO_TEMP_DIR", "restored at the end")
     monkeypatch.setattr(gradio.Blocks, "launch", lambda _, **settings: (None, given.update(settings), None))
     launch(str(folder), block=False)
-    assert given["state_session_capacity"] == module.PAGES_KEPT <= 1000
+    assert given["state_session_capacity"] == module.PAGES_KEPT <= 1000 and shared
     old, new = demo._folder(), demo._folder()
     os.utime(old, (0, time.time() - 2 * demo.limits.kept - 1))
     assert set(results(demo)) == {old, new} and demo._folder() and not old.exists() and new.exists()

@@ -30,6 +30,7 @@ from .charts import caption_html, knows_html, note_html, result_html, second_htm
 from .headers import SafeHeaders
 from .limits import MEGABYTE, ClipRefused, Limits, check_clip
 from .line import Line, LineRefused, Place, visitor_of
+from .memory import share_arenas
 from .models import DemoModel, Models
 
 TITLE = "What makes the sound?"
@@ -607,6 +608,7 @@ def launch(
     Returns:
         The page's address.
     """
+    share_arenas()  # before there are threads
     with stopped_by_signals():
         models = Models(model or os.environ.get(MODEL_VARIABLE) or DEFAULT_MODEL)
         models.get()
