@@ -4,6 +4,7 @@ import subprocess
 import sys
 from fractions import Fraction
 from pathlib import Path
+from types import SimpleNamespace
 
 import av
 import numpy as np
@@ -29,10 +30,12 @@ from ccformer_hf.model.media_ccformer import (
     MediaError,
     MediaWarning,
     SoundReader,
+    decode_stream,
     frame_starts,
     iter_frames,
     iter_frames_at,
     iter_yuv_frames,
+    packets_of,
     probe,
     read_clip,
     sampled_frames,
@@ -775,3 +778,18 @@ def test_damaged_samples_are_silence_to_whoever_reads_the_file(tmp_path, value):
         samples = read_clip(path).waveform
     assert (samples[4000:4100] == 0).all() and (samples[:4000] == 0.5).all()
     CCFormerFeatureExtractor()(samples, 16000)
+
+
+def test_memory_that_a_damaged_file_asks_for_in_vain_is_told():
+    """FFmpeg refuses a packet that claims to be huge; the processor reads in its own process."""
+
+    def refuse(*_):
+        raise av.error.MemoryError(12, "Cannot allocate memory", "file:/videos/clip.avi")
+
+    packet = SimpleNamespace(size=1, pts=0)
+    container = SimpleNamespace(name="file:/videos/clip.avi", demux=refuse)
+    stream = SimpleNamespace(type="video", decode=refuse)
+    clock = SimpleNamespace(on_clock=lambda *_: [packet])
+    for read in (packets_of(container, stream), decode_stream(container, stream, clock)):
+        with pytest.raises(MediaError, match="^/videos/clip.avi: reading it needs more memory than there is"):
+            list(read)

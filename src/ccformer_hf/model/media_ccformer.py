@@ -666,7 +666,7 @@ def decode_stream(
         try:
             frames = stream.decode(packet)
         except MemoryError:
-            raise
+            raise _no_memory(container) from None
         except av.FFmpegError:  # decoders fail on garbage with many codes, "not permitted" among them
             continue
         yield from frames
@@ -680,12 +680,20 @@ def packets_of(container: "av.container.InputContainer", *streams: "av.stream.St
             if packet.size or packet.pts is not None:
                 yield packet
     except MemoryError:
-        raise
+        raise _no_memory(container) from None
     except av.FFmpegError as error:
         _warn(
             container.name.removeprefix("file:"),
             f"is damaged, what comes after the damage is left out ({error.strerror})",
         )
+
+
+def _no_memory(container: "av.container.InputContainer") -> MediaError:
+    """The error where FFmpeg gets no memory: for what a damaged file claims to hold, most of the time."""
+    return MediaError(
+        f"{shown_path(container.name.removeprefix('file:'))}: reading it needs more memory than there is; it is "
+        "damaged, or too large: copy it again, or convert it with another program"
+    )
 
 
 @dataclass(frozen=True)
