@@ -43,6 +43,7 @@ def heard_through(settings: dict) -> dict:
 
 
 AST = {"model_type": "audio-spectrogram-transformer"}
+AS_LARGE = {"max_length": 96, "num_mel_bins": 64}  # as the processor of the folder makes a sound
 RESNET = {"model_type": "resnet", "layer_type": "basic", "depths": [1] * 4, "embedding_size": 8}
 
 
@@ -62,7 +63,7 @@ RESNET = {"model_type": "resnet", "layer_type": "basic", "depths": [1] * 4, "emb
         ({"backbone_config": {"model_type": "timm_backbone", "backbone": "local-dir:/x"}}, "'local-dir:/x'"),
         ({"attn_implementation": "somebody/kernel"}, "sets attn_implementation"),
         ({"audio_config": AST | {"attn_implementation": "somebody/kernel"}}, "sets attn_implementation"),
-        ({"audio_config": AST | {"hidden_size": 60_000}}, "asks for a network of more than 4 GB"),
+        ({"audio_config": AST | AS_LARGE | {"hidden_size": 60_000}}, "asks for a network of more than 4 GB"),
         ({"audio_config": {"model_type": "bert"}}, "audio_config has model_type 'bert', expected"),
         ({"transformers_weights": "other.bin"}, "sets transformers_weights"),
         ({"quantization_config": {"quant_method": "bitsandbytes"}}, "sets quantization_config"),
