@@ -5,6 +5,7 @@ import subprocess
 import sys
 import tempfile
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
 import pytest
 
@@ -108,6 +109,46 @@ def test_a_folder_has_one_writer_and_the_second_is_told(tmp_path):
         pass
     with sole_writer(tmp_path):
         pass
+
+
+@pytest.mark.skipif(os.name != "posix", reason="has no such locks")
+def test_a_child_that_outlives_the_writer_does_not_keep_its_folder(tmp_path):
+    """Workers that read clips are forked while their parent trains, and may outlive it."""
+    reading, writing = os.pipe()
+    with sole_writer(tmp_path):
+        child = os.fork()
+        if not child:
+            os.close(writing)
+            os.read(reading, 1)  # until the parent has seen that the folder is free
+            os._exit(len(atomic._locks))
+    with sole_writer(tmp_path):
+        os.close(writing)
+    assert os.waitpid(child, 0) == (child, 0)
+    os.close(reading)
+
+
+def test_a_new_folder_takes_nothing_from_one_that_comes_in_the_last_moment(tmp_path, monkeypatch):
+    with pytest.raises(FileExistsError, match="best exists already"), AtomicFolder(tmp_path / "best", new=True):
+        check = atomic.refuse_filled_folder
+
+        def and_then_another_writes(path: Path) -> None:
+            check(path)
+            monkeypatch.setattr(atomic, "refuse_filled_folder", check)
+            (path / "theirs").mkdir(parents=True)
+
+        monkeypatch.setattr(atomic, "refuse_filled_folder", and_then_another_writes)
+    assert names(tmp_path) == ["best"] and names(tmp_path / "best") == ["theirs"]
+
+
+@pytest.mark.parametrize("swaps", [True, False])
+def test_a_link_to_a_folder_is_replaced_and_the_folder_stays(tmp_path, monkeypatch, swaps):
+    if not swaps:
+        monkeypatch.setattr(atomic, "_swapped", lambda *_: False)
+    (tmp_path / "there").mkdir()
+    (tmp_path / "best").symlink_to(tmp_path / "there", target_is_directory=True)
+    with AtomicFolder(tmp_path / "best") as folder:
+        (folder / "new").write_text("")
+    assert names(tmp_path) == ["best", "there"] and names(tmp_path / "best") == ["new"]
 
 
 def test_a_whole_folder_replaces_at_the_end(tmp_path):

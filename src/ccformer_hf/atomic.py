@@ -23,6 +23,17 @@ MOST_TRIES = 100
 AT_FDCWD, RENAME_EXCHANGE = -100, 2  # of Linux, see renameat2(2)
 MACHINE = f"{zlib.crc32(platform.node().encode()):08x}"  # several may write into a folder that they share
 _numbers = itertools.count()  # threads of one process may write the same target
+_locks: set[int] = set()  # descriptors of the folders that this process keeps, see `sole_writer`
+
+
+def _let_go_of_locks() -> None:
+    """In a child that was forked: its copies would keep the folders after the end of its parent."""
+    while _locks:
+        os.close(_locks.pop())
+
+
+if os.name == "posix":
+    os.register_at_fork(after_in_child=_let_go_of_locks)
 
 
 def temporary_name(target: Path) -> Path:
@@ -85,6 +96,7 @@ def sole_writer(folder: Path) -> Iterator[None]:
         yield
         return
     place = os.open(folder, os.O_RDONLY)
+    _locks.add(place)
     try:
         try:
             fcntl.flock(place, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -96,7 +108,11 @@ def sole_writer(folder: Path) -> Iterator[None]:
             pass  # a file system without locks
         yield
     finally:
-        os.close(place)
+        if place in _locks:  # not in a child
+            _locks.remove(place)
+            with suppress(OSError):
+                fcntl.flock(place, fcntl.LOCK_UN)  # for children too that were forked this very moment
+            os.close(place)
 
 
 def refuse_filled_folder(path: Path) -> None:
@@ -148,8 +164,9 @@ class AtomicFolder:
         if error_type is None:
             try:
                 if self._new:
-                    refuse_filled_folder(self.target)
-                replace_folder(self.temporary, self.target)
+                    _place_new_folder(self.temporary, self.target)
+                else:
+                    replace_folder(self.temporary, self.target)
                 return
             finally:
                 shutil.rmtree(self.temporary, ignore_errors=True)
@@ -195,6 +212,23 @@ def _remove_of_killed(parent: Path, pattern: str, chosen: Callable[[Path], bool]
                 path.unlink() if path.is_file() else shutil.rmtree(path)
 
 
+def _place_new_folder(new: Path, target: Path) -> None:
+    """Moves `new` to `target`, where there is nothing or an empty folder.
+
+    Raises:
+        FileExistsError: where another process was faster.
+    """
+    refuse_filled_folder(target)
+    try:
+        if target.is_dir():
+            target.rmdir()
+        os.rename(new, target)
+    except OSError as error:
+        if error.errno in ANOTHER_WAS_FASTER:
+            refuse_filled_folder(target)
+        raise
+
+
 def replace_folder(new: Path, target: Path) -> None:
     """Moves `new` to `target`, whatever other processes put there at the same time: the last one stays.
 
@@ -202,9 +236,9 @@ def replace_folder(new: Path, target: Path) -> None:
     """
     old = _aside(target)
     for number in itertools.count():
-        shutil.rmtree(old, ignore_errors=True)
+        _remove(old)
         if target.is_dir() and _swapped(new, target):
-            shutil.rmtree(new, ignore_errors=True)
+            _remove(new)
             return
         try:
             if target.exists():
@@ -214,7 +248,15 @@ def replace_folder(new: Path, target: Path) -> None:
         except OSError as error:
             if error.errno not in ANOTHER_WAS_FASTER or not new.is_dir() or number == MOST_TRIES:
                 raise
-    shutil.rmtree(old, ignore_errors=True)
+    _remove(old)
+
+
+def _remove(folder: Path) -> None:
+    """Removes a folder, or a link to one, where it is there."""
+    if folder.is_symlink():
+        folder.unlink()
+    else:
+        shutil.rmtree(folder, ignore_errors=True)
 
 
 def _swapped(one: Path, other: Path) -> bool:

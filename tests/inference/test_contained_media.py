@@ -91,6 +91,9 @@ def test_loudness_of_equal_parts_is_read_in_blocks(tmp_path, monkeypatch):
     path = write_media(tmp_path / "steps.mkv", SoundTrack(waveform=waveform, codec="pcm_f32le"))
     found = contained_media.loudness(path, 40, 0.05)
     assert found == pytest.approx(np.repeat([0.0, 0.25, 0.5, 0.125], 10), abs=0.01)
+    fine = contained_media.loudness(path, 1200, 2 / 1200)  # 26 and two thirds samples each
+    for step, value in enumerate([0.0, 0.25, 0.5, 0.125]):
+        assert fine[300 * step + 2 : 300 * step + 298] == pytest.approx(value, abs=0.01)
     blocks = []
     read = contained_media.iter_sounds
     monkeypatch.setattr(contained_media, "iter_sounds", lambda *given: (blocks.append(b) or b for b in read(*given)))

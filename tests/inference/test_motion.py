@@ -100,4 +100,8 @@ def test_maps_of_another_size_are_carried_as_far_in_the_picture():
 
 
 def test_pictures_too_small_for_the_flow_stand_still():
-    assert not motion(np.zeros((4, 90), np.uint8), np.full((4, 90), 255, np.uint8)).any()
+    """OpenCV refuses them: those with fewer than 8 pixels a side, and those with fewer than 12 on both."""
+    for size in ((4, 90), (8, 8), (11, 11), (8, 11), (11, 10)):
+        assert not motion(np.zeros(size, np.uint8), np.full(size, 255, np.uint8)).any()
+    for size in ((8, 12), (12, 8), (30, 9)):
+        assert motion(np.zeros(size, np.uint8), np.zeros(size, np.uint8)).shape == (*size, 2)

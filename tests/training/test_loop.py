@@ -396,8 +396,10 @@ def test_a_run_is_not_overwritten(data, tmp_path):
     other = made_clips(tmp_path, seed=5)
     with pytest.raises(ValueError, match="was begun with data = '8 clips, ids .*take the recipe and the clips"):
         run(other, tmp_path / "run", epochs=1, resume=True)
+    before = (tmp_path / "run" / "recipe.json").read_bytes()
     with sole_writer(tmp_path / "run"), pytest.raises(BlockingIOError, match="another process is writing into it"):
-        run(data, tmp_path / "run", epochs=1, resume=True)
+        run(data, tmp_path / "run", epochs=2, resume=True)
+    assert (tmp_path / "run" / "recipe.json").read_bytes() == before
 
 
 # What goes wrong

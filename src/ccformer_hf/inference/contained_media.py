@@ -117,13 +117,15 @@ def iter_sounds(
 
 def loudness(path: str | os.PathLike, parts: int, seconds: float) -> np.ndarray:
     """Root mean square of a file's sound in `parts` parts of `seconds` each, `(parts,)`, 0..1; 0 without sound."""
-    num_samples = max(1, round(seconds * SAMPLING_RATE))
-    at_once = max(1, LOUDNESS_SAMPLES // num_samples)
+    at_once = max(1, int(LOUDNESS_SAMPLES / max(1.0, seconds * SAMPLING_RATE)))
     starts = np.arange(0, parts, at_once) * seconds
+    num_samples = max(at_once, round(at_once * seconds * SAMPLING_RATE))
+    # A part need not be a whole number of samples: each ends where the next begins.
+    edges = np.linspace(0, num_samples, at_once + 1).round().astype(int)
     found = np.zeros((len(starts), at_once))
-    for row, block in zip(found, iter_sounds(path, starts, at_once * num_samples, SAMPLING_RATE), strict=True):
+    for row, block in zip(found, iter_sounds(path, starts, num_samples, SAMPLING_RATE), strict=True):
         if block is not None:
-            row[:] = np.sqrt(np.mean(np.square(block.reshape(at_once, -1), dtype=np.float64), axis=1))
+            row[:] = np.sqrt(np.add.reduceat(np.square(block, dtype=np.float64), edges[:-1]) / np.diff(edges))
     return found.reshape(-1)[:parts]
 
 

@@ -15,7 +15,7 @@ from functools import cache, cached_property
 import cv2
 import numpy as np
 
-SMALLEST = 8  # pixels of the shorter side: those of a patch of the flow
+SMALLEST = (8, 12)  # pixels of the shorter and of the longer side, below which OpenCV refuses to look for motion
 # The flow does not explain a picture where it misses by this share of the picture's own contrast, and by this many
 # grey levels: the film was cut. In eleven real films it misses by a share of 0.32 at most, and by 0.44 at least where
 # one is spliced to another. A dissolve is no cut.
@@ -28,7 +28,7 @@ def motion(picture: np.ndarray, other: np.ndarray) -> np.ndarray | None:
     Args:
         picture, other: `(H, W)` uint8, grey.
     """
-    if min(picture.shape) < SMALLEST:  # too few pixels for the flow's patches
+    if min(picture.shape) < SMALLEST[0] or max(picture.shape) < SMALLEST[1]:
         return np.zeros((*picture.shape, 2), np.float32)
     displacement = _flow_of().calc(picture, other, None)
     missed = cv2.absdiff(picture, _sampled(other, displacement)).mean()

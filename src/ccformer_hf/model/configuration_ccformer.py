@@ -189,10 +189,7 @@ class CCFormerConfig(PreTrainedConfig):
     def to_dict(self) -> dict[str, Any]:
         """As in transformers; where `save_pretrained` writes the code too, with the classes to load from it."""
         code = {"auto_map": dict(AUTO_MAP), "custom_pipelines": deepcopy(CUSTOM_PIPELINES)} if self._auto_class else {}
-        values = super().to_dict() | code
-        if self.audio_config is None:  # as configs were before there was a choice
-            values.pop("audio_config", None)
-        return values
+        return super().to_dict() | code
 
     def check_fields(self, others: Iterable[str]):
         """Refuses names that are neither a field of ours nor known to transformers, which takes any in silence.

@@ -24,7 +24,7 @@ from safetensors import SafetensorError
 from safetensors.torch import save_file
 from tqdm import tqdm
 
-from ..atomic import AtomicFolder, replace_folder, sole_writer
+from ..atomic import AtomicFolder, replace_folder
 from ..data.collator import AudioVisualCollator
 from ..data.listing import file_name_of
 from ..data.training_clips import ClipOrder, ShareOfSteps, TrainingClips
@@ -165,8 +165,8 @@ def train(
             "DDP"
         )
     # 2. How long, and whether this run may have the folder.
-    # The main process writes the folder before the others check theirs against it.
-    with accelerator.main_process_first():
+    # The main process writes the folder before the others check theirs against it, and only where nobody trains in it.
+    with accelerator.main_process_first(), run.kept() if accelerator.is_main_process else nullcontext():
         changed = run.begin(recipe, resume, f"{len(clips)} clips, ids {_fingerprint(clips)}")
 
     # Epochs are fractions of steps here: a step takes the next clips of an endless order, so no epoch ends in a
@@ -215,8 +215,7 @@ def train(
         accelerator.print(line)
     if tracker:
         accelerator.init_trackers("ccformer", config={"recipe": json.dumps(recipe.as_dict())})
-    alone = sole_writer(run.path) if accelerator.is_main_process else nullcontext()
-    with alone, StopRequest() as stopped:
+    with run.kept() if accelerator.is_main_process else nullcontext(), StopRequest() as stopped:
         loop.run(steps_to_come, validate_every, validation, workers, stopped)
     return state.progress
 

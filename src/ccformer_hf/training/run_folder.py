@@ -3,10 +3,11 @@
 import json
 import os
 import shutil
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
 
-from ..atomic import atomic_file, put_back
+from ..atomic import atomic_file, put_back, sole_writer
 from .recipe import Recipe
 
 # May differ between the first start and a resumption: how long, where and how often. The steps stay what they are, but
@@ -22,6 +23,11 @@ class RunFolder:
         self.path = Path(path)
         self.best, self.last, self.logs = self.path / "best", self.path / "last", self.path / "logs"
         self.states = self.path / "states"
+
+    def kept(self) -> AbstractContextManager[None]:
+        """Makes the folder, and keeps other processes from training into it, see `sole_writer`."""
+        self.path.mkdir(parents=True, exist_ok=True)
+        return sole_writer(self.path)
 
     def begin(self, recipe: Recipe, resume: bool, data: str = "") -> dict[str, tuple[Any, Any]]:
         """Makes the folder with the recipe in `recipe.json`, or checks that it is of this recipe and these clips.
