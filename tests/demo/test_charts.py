@@ -79,6 +79,7 @@ def demo_result(**changes) -> SimpleNamespace:
         "names": {0: "background", 1: HOSTILE, 4: "dog", 5: "drum"},
         "sound_label": "its own sound",
         "loudness": np.linspace(0, 1, 20),
+        "fps": 1.0,
         "frame": lambda index: picture,
         "sounding": lambda index: np.tile(np.linspace(0, 0.5, 15, dtype=np.float32), (10, 1)),
     }
@@ -96,7 +97,7 @@ def test_shares_are_weighted_by_time():
 
 def test_in_words():
     assert in_words(SEGMENTS, "its own sound") == (
-        "With its own sound: dog 2 s, drum 1 s. 20 % of the picture is marked, on average."
+        "With its own sound: dog 1.5 s, drum 1 s. 20 % of the picture is marked, on average."
     )
     speck = {"frames": [frame(0, entry(4, "dog", 0.9, 0.0001))]}
     assert in_words(speck, "its own sound").endswith("dog 1 s. less than 0.1 % of the picture is marked, on average.")
@@ -116,6 +117,26 @@ def test_the_timeline_has_a_button_per_second_that_says_all():
     assert dog == "--colour:#{:02x}{:02x}{:02x};--sure:0.900".format(*PALETTE[4])
     assert drum == "--colour:#{:02x}{:02x}{:02x};--sure:0.600".format(*PALETTE[5])
     assert len(page.all("rect")) == 20
+
+
+@pytest.mark.parametrize("looks", [2, 4])
+def test_with_more_looks_a_second_each_has_its_own_time(looks):
+    dog = entry(4, "dog", 0.9, 0.2)
+    frames = [{**frame(i, *[dog][i:]), "start": i / looks, "end": (i + 1) / looks} for i in range(looks)]
+    segments = {"frames": frames}
+    html = result_html(demo_result(fps=float(looks)), segments, 0)
+    page = Tags(html)
+    starts = [f"0:00.{round(100 * i / looks):02d}" for i in range(looks)]
+    assert re.findall(r"ccf-clock'>([^<]+)<", html) == starts
+    buttons = page.all("button")
+    assert buttons[0]["aria-label"] == f"0:00.00 to {starts[1]}: dog, 90 % sure"
+    assert buttons[-1]["aria-label"] == f"{starts[-1]} to 0:01.00: nothing sounds"
+    assert "Choose a look" in page.text and page.all("div", **{"class": "ccf-track ccf-fine"})
+    seconds = {2: "0.5 s", 4: "0.25 s"}[looks]
+    assert f"dog {seconds}. " in page.text and seconds in Tags(table_html(segments)).text
+    found = FrameSegmentation(1, 0.4, 1 / looks, 2 / looks, np.zeros((40, 60), np.uint8), {}, True)
+    shown = Tags(second_html(demo_result(fps=float(looks)), found)).text
+    assert f"{starts[1]} to {[*starts, '0:01.00'][2]}, with" in shown
 
 
 def test_a_timeline_with_nothing_in_it():
@@ -195,6 +216,6 @@ def test_the_surest_frame():
 
 
 def test_what_to_do_where_nothing_is_found_though_there_is_sound():
-    heard, silent = (SimpleNamespace(sound_label="", loudness=loudness) for loudness in (np.ones(8), None))
+    heard, silent = (demo_result(sound_label="", loudness=loudness) for loudness in (np.ones(8), None))
     assert NOTHING_FOUND in result_html(heard, NOTHING, 0)
     assert NOTHING_FOUND not in result_html(heard, SEGMENTS, 0) + result_html(silent, NOTHING, 0)

@@ -80,7 +80,7 @@ def in_words(segments: Segments, sound_label: str) -> str:
     shares = class_shares(segments)
     if not shares:
         return f"With {sound_label}: nothing is marked."
-    sounding = ", ".join(f"{share.name} {share.seconds:.0f} s" for share in shares)
+    sounding = ", ".join(f"{share.name} {_seconds(share.seconds)}" for share in shares)
     return f"With {sound_label}: {sounding}. {_percent(marked_area(segments))} of the picture is marked, on average."
 
 
@@ -108,20 +108,22 @@ def _timeline(result: DemoResult, segments: Segments, chosen: int) -> str:
     for frame in frames:
         by_class = {entry["id"]: entry for entry in frame["sounding"]}
         cells = "".join(_cell(by_class.get(share.class_id)) for share in shares) or "<span class='ccf-cell'></span>"
-        span = f"{clock(frame['start'])} to {clock(frame['end'])}"
+        start, end = (_clock(result, frame[key]) for key in ("start", "end"))
         said = ", ".join(f"{named[entry['id']]}, {_percent(entry['score'])} sure" for entry in frame["sounding"])
-        label = escape(f"{span}: {said or 'nothing sounds'}", quote=True)
+        label = escape(f"{start} to {end}: {said or 'nothing sounds'}", quote=True)
         columns.append(
             f"<button type='button' class='ccf-second' data-index='{frame['index']}' data-time='{frame['start']}' "
             f"aria-pressed='{'true' if frame['index'] == chosen else 'false'}' aria-label='{label}' title='{label}'>"
-            f"{cells}<span class='ccf-clock'>{clock(frame['start'])}</span></button>"
+            f"{cells}<span class='ccf-clock'>{start}</span></button>"
         )
+    fine = " ccf-fine" if result.fps > 1 else ""
     return (
         "<div class='ccf-timeline' role='group' aria-label='What sounds when: a button for each look of the model'>"
         f"<div class='ccf-names' aria-hidden='true'><span class='ccf-name ccf-loud'>loudness</span>{names}</div>"
-        f"<div class='ccf-scroll'><div class='ccf-track' style='--seconds:{len(frames)}'>{_loudness(result)}"
+        f"<div class='ccf-scroll'><div class='ccf-track{fine}' style='--seconds:{len(frames)}'>{_loudness(result)}"
         f"<div class='ccf-seconds'>{''.join(columns)}</div></div></div></div>"
-        "<p class='ccf-hint'>The fuller the colour, the surer. Choose a second to see it.</p>"
+        "<p class='ccf-hint'>The fuller the colour, the surer. "
+        f"Choose a {'look' if fine else 'second'} to see it.</p>"
     )
 
 
@@ -149,7 +151,7 @@ def _loudness(result: DemoResult) -> str:
 def table_html(segments: Segments) -> str:
     """How much of the picture each class takes; `segments` as in `segments.json`."""
     rows = "".join(
-        f"<tr><th scope='row'>{_swatch(s.class_id)}{escape(s.name)}</th><td>{s.seconds:.1f} s</td>"
+        f"<tr><th scope='row'>{_swatch(s.class_id)}{escape(s.name)}</th><td>{_seconds(s.seconds)}</td>"
         f"<td>{_percent(s.area)}</td><td>{_percent(s.largest)}</td><td>{_percent(s.score)}</td></tr>"
         for s in class_shares(segments)
     )
@@ -172,7 +174,7 @@ def second_html(result: DemoResult, found: FrameSegmentation) -> str:
     frame = result.frame(found.index)
     names = distinct_names(result.names)
     said = ", ".join(f"{names[i]} ({_percent(score)} sure)" for i, score in found.scores.items()) or "nothing"
-    span = f"{clock(found.start)} to {clock(found.end)}"
+    span = f"{_clock(result, found.start)} to {_clock(result, found.end)}"
     sounding = result.sounding(found.index)
     highest = _percent(float(sounding.max()))
     probability = Image.fromarray(np.round(255 * sounding).astype(np.uint8))
@@ -245,6 +247,16 @@ def _swatch(class_id: int) -> str:
 
 def _rgb(class_id: int) -> str:
     return "#{:02x}{:02x}{:02x}".format(*PALETTE[class_id].tolist())
+
+
+def _clock(result: DemoResult, seconds: float) -> str:
+    """`0:03`; with more than one look a second `0:03.25`, as looks would be called alike."""
+    return clock(seconds, 2 if result.fps > 1 else 0)
+
+
+def _seconds(seconds: float) -> str:
+    """`2 s`, `0.5 s`, `0.25 s`."""
+    return f"{round(seconds, 2):g} s"
 
 
 def _percent(share: float) -> str:
