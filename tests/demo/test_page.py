@@ -18,7 +18,7 @@ from ccformer_hf.demo import app as module
 from ccformer_hf.demo.app import EXAMPLES, MARKED, OTHER, OWN, SILENT, Demo, Visit, launch, make_app
 from ccformer_hf.demo.limits import Limits
 from ccformer_hf.demo.line import Line
-from ccformer_hf.demo.models import Models
+from ccformer_hf.demo.models import DemoModel, Models
 from ccformer_hf.inference import contained_media
 from ccformer_hf.inference.contained_media import probe
 from ccformer_hf.stop_signals import Stopped
@@ -195,16 +195,22 @@ def test_who_closes_the_page_is_out_of_the_line(folder, video, tmp_path, monkeyp
         gradio.close_all()
 
 
+def function_of(app: gradio.Blocks, elem_id: str):
+    """What the page runs on an event of one of its parts."""
+    (found,) = [
+        entry.fn
+        for entry in app.fns.values()
+        if elem_id in [app.blocks[block].elem_id for block, _ in entry.targets if block in app.blocks]
+    ]
+    return found
+
+
 def test_mute_beside_a_new_run_says_that_its_result_is_gone(folder, tmp_path, monkeypatch):
     monkeypatch.setenv("GRADIO_TEMP_DIR", "restored at the end")
     line = Line(16, 4)
     monkeypatch.setattr(module, "Line", lambda *_: line)
     app = make_app(Models(str(folder), "cpu"))
-    (mute,) = [
-        entry.fn
-        for entry in app.fns.values()
-        if "mute" in [app.blocks[block].elem_id for block, _ in entry.targets if block in app.blocks]
-    ]
+    mute = function_of(app, "mute")
     own = SimpleNamespace(folder=tmp_path / "own")
     own.folder.mkdir()
     request = SimpleNamespace(client=SimpleNamespace(host="10.0.0.1"), session_hash="a page")
@@ -218,6 +224,43 @@ def test_mute_beside_a_new_run_says_that_its_result_is_gone(folder, tmp_path, mo
     assert line._all() == []
     with pytest.raises(gradio.Error, match="That result is no longer kept: press Run again"):
         list(mute(Visit(), 0.5, 0.5, request))
+
+
+def test_results_live_as_long_as_the_page_that_shows_them(folder, demo, tmp_path, monkeypatch):
+    """Gradio counts a page's time to live from when its state was last given back."""
+    monkeypatch.setenv("GRADIO_TEMP_DIR", "restored at the end")
+    drawn = SimpleNamespace(video="a.mp4", masks="a.zip", json="a.json", segments={"frames": []})
+    own, changed, silent = (
+        SimpleNamespace(folder=demo._folder(), samples=[0], drawn=drawn, sound_label=name)
+        for name in (OWN, OTHER, SILENT)
+    )
+    changed.remove = lambda: None
+    monkeypatch.setattr(Demo, "analyse_again", lambda *_: iter([silent]))
+    monkeypatch.setattr(Demo, "draw", lambda *_: drawn)
+    monkeypatch.setattr(Demo, "second", lambda *_: "")
+    monkeypatch.setattr(Demo, "fetch", lambda *_: iter([DemoModel("a", None, None, None)]))
+    monkeypatch.setattr(module, "DemoResult", SimpleNamespace)
+    for name in ("result_html", "table_html", "knows_html"):
+        monkeypatch.setattr(module, name, lambda *_: "")
+    app, request = make_app(demo.models), SimpleNamespace(client=None, session_hash="a page")
+    event = SimpleNamespace(_data={"index": 0})
+    uses = {
+        "choose": lambda visit: [function_of(app, "result")(event, visit, 0.5)],
+        "mute": lambda visit: function_of(app, "mute")(visit, 0.5, 0.5, request),
+        "swap": lambda visit: function_of(app, "swap")("b.mp4", visit, 0.5, 0.5, request),
+        "slide": lambda visit: [function_of(app, "threshold")(visit, 0.5, 0.5)],
+        "load": lambda visit: function_of(app, "load")("a", visit),
+    }
+    for name, use in uses.items():
+        visit = Visit(own=own, changed=changed, chosen=0)
+        for result in (own, changed, silent):
+            os.utime(result.folder, (0, 0))
+        *_, answer = use(visit)
+        assert answer[-1] is visit
+        for result in visit.results():
+            assert time.time() - result.folder.stat().st_mtime < 60, name
+    shutil.rmtree(own.folder)  # as a new run does
+    assert visit.renewed() is visit
 
 
 def test_uploads_and_results_are_removed_in_time(folder, video, tmp_path, monkeypatch):

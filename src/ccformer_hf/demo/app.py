@@ -117,6 +117,13 @@ class Visit:
     def results(self) -> list[DemoResult]:
         return [shown for shown in (self.own, self.changed) if shown is not None]
 
+    def renewed(self) -> "Visit":
+        """Itself, to hand back to Gradio: its time to live counts from then on, and so does that of its results."""
+        for result in self.results():
+            with suppress(FileNotFoundError):
+                os.utime(result.folder)
+        return self
+
 
 class Demo:
     """Everything the page can do, without the page.
@@ -436,7 +443,7 @@ def make_app(models: Models, limits: Limits = Limits()) -> gr.Blocks:  # noqa: B
                 _remove_results(visit)
                 visit = Visit(visit.model, finished)
                 drawn = draw_own(visit, threshold, opacity, play=True)
-            yield [*drawn, gr.Column(visible=True), *no_comparison, visit]
+            yield [*drawn, gr.Column(visible=True), *no_comparison, visit.renewed()]
 
         def run_with(sound: str, upload, visit: Visit, threshold, opacity, request: gr.Request, progress):
             if visit.own is None:
@@ -451,7 +458,7 @@ def make_app(models: Models, limits: Limits = Limits()) -> gr.Blocks:  # noqa: B
                     visit.changed.remove()
                 visit.changed = finished
                 drawn = draw_changed(visit, threshold, opacity)
-            yield [*drawn, visit]
+            yield [*drawn, visit.renewed()]
 
         def muted(visit: Visit, threshold, opacity, request: gr.Request, progress=gr.Progress()):  # noqa: B008
             yield from run_with(SILENT, None, visit, threshold, opacity, request, progress)
@@ -465,22 +472,22 @@ def make_app(models: Models, limits: Limits = Limits()) -> gr.Blocks:  # noqa: B
                 own = draw_own(visit, threshold, opacity, play=False)
             if visit.changed is not None:
                 changed = draw_changed(visit, threshold, opacity)
-            return [*own, *changed, visit]
+            return [*own, *changed, visit.renewed()]
 
         def choose(event: gr.EventData, visit: Visit, threshold):
             index = event._data.get("index") if isinstance(event._data, dict) else None
             if visit.own is None or not isinstance(index, int) or not 0 <= index < len(visit.own.samples):
-                return gr.skip(), gr.skip(), visit
+                return gr.skip(), gr.skip(), visit.renewed()
             visit.chosen = index
             both = [demo.second(result, index, threshold) for result in visit.results()]
-            return both[0], both[1] if visit.changed else gr.skip(), visit
+            return both[0], both[1] if visit.changed else gr.skip(), visit.renewed()
 
         def use_model(name: str, visit: Visit, progress=gr.Progress()):  # noqa: B008
             progress(0, desc="fetching it")
             for step in demo.fetch(name):
                 if isinstance(step, DemoModel):
                     visit.model = name
-                    yield knows_html(step), visit
+                    yield knows_html(step), visit.renewed()
                 else:
                     progress(step, desc="fetching it" if step < 1 else "loading it")
                     yield gr.skip(), gr.skip()  # here the page may stop it
@@ -495,7 +502,7 @@ def make_app(models: Models, limits: Limits = Limits()) -> gr.Blocks:  # noqa: B
                 _remove_results(visit)
                 visit = Visit(visit.model, finished)
                 drawn = demo.draw(finished, threshold, opacity)
-            return str(drawn.video), str(drawn.masks), drawn.segments, visit
+            return str(drawn.video), str(drawn.masks), drawn.segments, visit.renewed()
 
         app.load(lambda: knows_html(demo.model("")), None, knows, api_visibility="private")
         # Gradio's own line would be by time alone; all come in, and wait in ours.
