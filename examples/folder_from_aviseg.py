@@ -55,7 +55,16 @@ def mask_of(segmentation: Any, height: int, width: int) -> np.ndarray:
 
 
 def class_maps(video: dict[str, Any], objects: list[dict[str, Any]], ids: dict[int, int]) -> np.ndarray:
-    """What sounds in each frame of a video, uint8 `(T, H, W)`."""
+    """What sounds in each frame of a video, uint8 `(T, H, W)`.
+
+    Raises:
+        ValueError: where the video has not one picture, or an object not one mask, for each frame.
+    """
+    listed = [("file_names", video["file_names"]), *(("segmentations", one["segmentations"]) for one in objects)]
+    for name, entries in listed:
+        if len(entries) != video["length"]:
+            first, length = video["file_names"][0], video["length"]
+            raise ValueError(f"{first}: its video has {len(entries)} {name}, expected its length, {length}")
     maps = np.zeros((video["length"], video["height"], video["width"]), np.uint8)
     for one in objects:
         for frame, segmentation in enumerate(one["segmentations"]):
@@ -81,20 +90,32 @@ def sound_of(folder: Path, name: str, frames: int) -> Path:
 
 
 def write_split(root: Path, sounds: Path, split: str, names: list[str], folder: Path) -> int:
-    """Writes the clips of a split; how many."""
-    table = json.loads((root / f"{split}.json").read_text(encoding="utf-8"))
+    """Writes the clips of a split; how many.
+
+    Raises:
+        ValueError: for a category that is not in `names`, and a video without pictures or a folder of its own.
+    """
+    path = root / f"{split}.json"
+    table = json.loads(path.read_text(encoding="utf-8"))
+    for entry in table["categories"]:
+        if entry["name"] not in names:
+            raise ValueError(f"{path}: has the category {entry['name']!r}, expected one of {', '.join(names)}")
     ids = {entry["id"]: names.index(entry["name"]) + 1 for entry in table["categories"]}
     objects = defaultdict(list)
     for one in table.get("annotations") or ():
         objects[one["video_id"]].append(one)
     for video in table["videos"]:
+        if not video["file_names"]:
+            raise ValueError(f"{path}: the video {video['id']} has no file_names, expected one per frame")
         name = Path(video["file_names"][0]).parent.name
         if not is_plain(name):
-            raise ValueError(f"{root / split}.json: names the picture {video['file_names'][0]}, expected VIDEO/FRAME")
+            raise ValueError(f"{path}: names the picture {video['file_names'][0]}, expected VIDEO/FRAME")
         clip = folder / SPLITS[split] / name
+        if clip.exists():
+            raise ValueError(f"{path}: two videos have their pictures in {name}, expected a folder for each")
+        maps = class_maps(video, objects[video["id"]], ids)
         for part in ("frames", "masks"):
             (clip / part).mkdir(parents=True)
-        maps = class_maps(video, objects[video["id"]], ids)
         for index, file in enumerate(video["file_names"]):
             picture = root / split / "JPEGImages" / file
             shutil.copyfile(picture, clip / "frames" / f"{index:06d}{picture.suffix}")

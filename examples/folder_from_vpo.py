@@ -13,6 +13,7 @@ here has one frame. The stereo of VPO is mixed down.
 
 import argparse
 import csv
+import os
 import shutil
 import wave
 from collections import defaultdict
@@ -37,13 +38,14 @@ CLASSES = {
 }  # fmt: skip
 
 
-def read_clips(table: Path) -> dict[tuple[str, Path, Path], list[str]]:
-    """Split, picture and mask of each clip -> the names of its sounds.
+def read_clips(table: Path) -> dict[tuple[str, str, Path, Path], list[str]]:
+    """Split, name, picture and mask of each clip -> the names of its sounds.
 
     Raises:
         ValueError: for a table without the columns, or with another split.
     """
     clips = defaultdict(list)
+    home = Path(os.path.abspath(table)).parent
     with table.open(newline="", encoding="utf-8") as file:
         rows = csv.DictReader(file)
         missing = [name for name in COLUMNS if name not in (rows.fieldnames or ())]
@@ -55,18 +57,24 @@ def read_clips(table: Path) -> dict[tuple[str, Path, Path], list[str]]:
             split = "train" if row["split"] == "train" else "test"
             # VPO-MSMI takes pictures with one of each class from VPO-MS, beside it.
             alone = row.get("multi_instance") in ("0", "0.0", "False")
-            root = table.parent.with_name("VPO-MS") if alone else table.parent
+            root = home.with_name("VPO-MS") if alone else home
             image, annotation = row["img_Id"].zfill(12), row["ann_Ids"].zfill(12)
             picture, mask = root / "data" / f"{image}.jpg", root / "mask" / f"{image}.png"
             if (root / "data" / row["cateName"]).is_dir():  # VPO-SS
                 picture = root / "data" / row["cateName"] / f"{image}.jpg"
                 mask = root / "mask" / row["cateName"] / f"{image}_{annotation}.png"
-            clips[split, picture, mask].append(row["vgg_file"])
+            # A picture of VPO-MS may be one of VPO-MSMI too, with another mask.
+            name = f"{root.name}-{mask.parent.name}-{mask.stem}"
+            clips[split, name, picture, mask].append(row["vgg_file"])
     return clips
 
 
 def middle_second(path: Path) -> torch.Tensor:
-    """The middle second of a sound `(16000,)`; a shorter one is repeated, as VPO's authors do."""
+    """The middle second of a sound `(16000,)`; a shorter one is repeated, as VPO's authors do.
+
+    Raises:
+        MediaError: for a file without a sample (a ValueError too).
+    """
     samples, rate = read_sound(path)
     samples = resampled(torch.from_numpy(samples), rate, RATE)
     samples = samples.repeat(-(-RATE // len(samples)))
@@ -109,13 +117,13 @@ def main() -> None:
         clips = read_clips(options.table)
         with AtomicFolder(options.output) as folder:
             (folder / "classes.txt").write_text("\n".join(CLASSES.values()) + "\n")
-            for (split, picture, mask), sounds in clips.items():
-                clip = folder / split / f"{mask.parent.name}-{mask.stem}"
+            for (split, name, picture, mask), sounds in clips.items():
+                clip = folder / split / name
                 for part in ("frames", "masks"):
                     (clip / part).mkdir(parents=True)
                 shutil.copyfile(picture, clip / "frames" / "000000.jpg")
                 Image.fromarray(class_ids(mask)).save(clip / "masks" / "000000.png")
-                heard = sum(middle_second(options.sounds / f"{name}.wav") for name in sounds)
+                heard = sum(middle_second(options.sounds / f"{sound}.wav") for sound in sounds)
                 write_wav(clip / "audio.wav", heard)
     except (OSError, ValueError) as error:
         parser.error(str(error))

@@ -116,6 +116,24 @@ def test_vpo_becomes_a_folder_of_clips(run, tmp_path):
         assert loudest == pytest.approx(0.7 if part == "VPO-SS" else 1.0, abs=0.01)
 
 
+def test_vpo_names_the_clips_of_two_subsets_apart_and_a_sound_that_is_empty(run, tmp_path):
+    root, sounds = tmp_path / "VPO", tmp_path / "sounds"
+    for part, value in (("VPO-MS", 18), ("VPO-MSMI", 93)):
+        save(PICTURE, root / part / "data" / "000000000009.jpg")
+        save(np.full((24, 32), value, np.uint8), root / part / "mask" / "000000000009.png")
+    (root / "VPO-MSMI" / "table.csv").write_text(COLUMNS + "dog,9,5,a,train,0\nfemale,9,6,a,train,1\n")
+    write_tone(sounds / "a.wav", 1.0)
+    arguments = ["folder_from_vpo.py", str(root / "VPO-MSMI" / "table.csv"), str(sounds)]
+    assert run(*arguments, str(tmp_path / "mine")).startswith("2 clips are in ")
+    assert {path.name for path in (tmp_path / "mine" / "train").iterdir()} == {
+        "VPO-MS-mask-000000000009", "VPO-MSMI-mask-000000000009",
+    }  # fmt: skip
+    write_tone(sounds / "a.wav", 0.0)
+    with pytest.raises(AssertionError, match=r"a\.wav: its sound cannot be decoded; copy it again"):
+        run(*arguments, str(tmp_path / "other"))
+    assert not (tmp_path / "other").exists()
+
+
 def test_aviseg_becomes_a_folder_of_clips(run, tmp_path):
     root, files = tmp_path / "AVISeg", ["v1/00000.jpg", "v1/00001.jpg"]
     for file in files:
@@ -147,6 +165,31 @@ def test_aviseg_becomes_a_folder_of_clips(run, tmp_path):
     with pytest.raises(AssertionError, match=r"v1.wav: lasts 0.4 s for 2 frames, expected one per second"):
         run(*arguments, str(tmp_path / "other"))
     assert not (tmp_path / "other").exists()
+
+
+def test_what_is_wrong_in_aviseg_is_told_with_its_name(run, tmp_path):
+    root, output = tmp_path / "AVISeg", tmp_path / "mine"
+    save(PICTURE, root / "train" / "JPEGImages" / "v1" / "0.jpg")
+    write_tone(tmp_path / "sounds" / "v1.wav", 1.0)
+    video = {"id": 7, "width": 32, "height": 24, "length": 1, "file_names": ["v1/0.jpg"]}
+    person = [{"id": 1, "name": "person"}]
+    two = [{"id": 1, "video_id": 7, "category_id": 1, "segmentations": [None, None]}]
+
+    def refused(split: str, videos: list, categories: list, annotations: list, message: str) -> None:
+        table = {"videos": videos, "categories": categories, "annotations": annotations}
+        (root / f"{split}.json").write_text(json.dumps(table))
+        with pytest.raises(AssertionError, match=message):
+            run("folder_from_aviseg.py", str(root), str(tmp_path / "sounds"), str(output))
+        assert not output.exists()
+
+    pictures = {**video, "file_names": ["v1/0.jpg", "v1/1.jpg"]}
+    refused("train", [video], person, two, r"v1/0\.jpg: its video has 2 segmentations, expected its length, 1")
+    refused("train", [pictures], person, [], r"v1/0\.jpg: its video has 2 file_names, expected its length, 1")
+    refused("train", [{**video, "file_names": []}], person, [], r"train\.json: the video 7 has no file_names")
+    refused("train", [video, video], person, [], r"train\.json: two videos have their pictures in v1")
+    (root / "train.json").write_text(json.dumps({"videos": [], "categories": person}))
+    violin = [*person, {"id": 2, "name": "violin"}]
+    refused("val", [], violin, [], r"val\.json: has the category 'violin', expected one of person")
 
 
 def test_reliability_prints_two_tables(run, tmp_path):
