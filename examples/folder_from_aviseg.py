@@ -139,7 +139,7 @@ def main() -> None:
             raise FileNotFoundError(f"{options.root}: has none of {', '.join(f'{split}.json' for split in SPLITS)}")
         table = json.loads((options.root / f"{splits[0]}.json").read_text(encoding="utf-8"))
         names = [entry["name"] for entry in sorted(table["categories"], key=lambda entry: entry["id"])]
-        with AtomicFolder(options.output) as folder:
+        with AtomicFolder(options.output, new=True) as folder:
             (folder / "classes.txt").write_text("\n".join(names) + "\n", encoding="utf-8")
             number = sum(write_split(options.root, options.sounds, split, names, folder) for split in splits)
     except (OSError, ValueError, KeyError) as error:

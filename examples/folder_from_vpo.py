@@ -15,7 +15,6 @@ import argparse
 import csv
 import os
 import shutil
-import wave
 from collections import defaultdict
 from pathlib import Path
 
@@ -25,10 +24,11 @@ from PIL import Image
 
 from ccformer_hf.atomic import AtomicFolder
 from ccformer_hf.data.reading import read_sound
+from ccformer_hf.data.synthetic.clips import save_wav
 from ccformer_hf.model.feature_extraction_ccformer import resampled
 from ccformer_hf.model.pictures_ccformer import IGNORE_LABEL, read_labels
+from ccformer_hf.model.timing_ccformer import SAMPLING_RATE
 
-RATE = 16000
 COLUMNS = ("cateName", "img_Id", "ann_Ids", "vgg_file", "split")
 # COCO's numbers, and those that VPO adds, in the order of VPO's own ids.
 CLASSES = {
@@ -76,10 +76,10 @@ def middle_second(path: Path) -> torch.Tensor:
         MediaError: for a file without a sample (a ValueError too).
     """
     samples, rate = read_sound(path)
-    samples = resampled(torch.from_numpy(samples), rate, RATE)
-    samples = samples.repeat(-(-RATE // len(samples)))
-    start = (len(samples) - RATE) // 2
-    return samples[start : start + RATE]
+    samples = resampled(torch.from_numpy(samples), rate, SAMPLING_RATE)
+    samples = samples.repeat(-(-SAMPLING_RATE // len(samples)))
+    start = (len(samples) - SAMPLING_RATE) // 2
+    return samples[start : start + SAMPLING_RATE]
 
 
 def class_ids(mask: Path) -> np.ndarray:
@@ -97,14 +97,6 @@ def class_ids(mask: Path) -> np.ndarray:
     return ids.astype(np.uint8)
 
 
-def write_wav(path: Path, samples: torch.Tensor) -> None:
-    """Mono sound `(S,)` at 16 kHz as 16-bit wav; what is louder than full is made as loud."""
-    samples = samples / max(1.0, samples.abs().max().item())
-    with wave.open(str(path), "wb") as file:
-        file.setparams((1, 2, RATE, 0, "NONE", ""))
-        file.writeframes((samples.numpy() * 32767).round().astype("<i2").tobytes())
-
-
 def main() -> None:
     parser = argparse.ArgumentParser(description="Writes VPO as a folder of clips of your own.")
     parser.add_argument("table", metavar="TABLE", type=Path, help="vpo_..._data....csv, beside data/ and mask/")
@@ -115,7 +107,7 @@ def main() -> None:
         parser.error(f"{options.output}: exists already; name a new folder")
     try:
         clips = read_clips(options.table)
-        with AtomicFolder(options.output) as folder:
+        with AtomicFolder(options.output, new=True) as folder:
             (folder / "classes.txt").write_text("\n".join(CLASSES.values()) + "\n")
             for (split, name, picture, mask), sounds in clips.items():
                 clip = folder / split / name
@@ -124,7 +116,8 @@ def main() -> None:
                 shutil.copyfile(picture, clip / "frames" / "000000.jpg")
                 Image.fromarray(class_ids(mask)).save(clip / "masks" / "000000.png")
                 heard = sum(middle_second(options.sounds / f"{sound}.wav") for sound in sounds)
-                write_wav(clip / "audio.wav", heard)
+                # What is louder than full is made as loud.
+                save_wav(clip / "audio.wav", (heard / max(1.0, heard.abs().max().item())).numpy())
     except (OSError, ValueError) as error:
         parser.error(str(error))
     print(f"{len(clips)} clips are in {options.output}; look them over with ccformer data check {options.output}")

@@ -161,16 +161,13 @@ class AtomicFolder:
         return self.temporary
 
     def __exit__(self, error_type: type[BaseException] | None, error: BaseException | None, _: object) -> None:
-        if error_type is None:
-            try:
-                if self._new:
-                    _place_new_folder(self.temporary, self.target)
-                else:
-                    replace_folder(self.temporary, self.target)
+        try:
+            if error_type is None:
+                place = _place_new_folder if self._new else replace_folder
+                place(self.temporary, self.target)
                 return
-            finally:
-                shutil.rmtree(self.temporary, ignore_errors=True)
-        shutil.rmtree(self.temporary, ignore_errors=True)
+        finally:
+            shutil.rmtree(self.temporary, ignore_errors=True)
         self._remove_parents()
         if reason := _disk_is_full(error):
             raise OSError(f"{self.target}: cannot be written ({reason}); make room on the disk or write elsewhere")

@@ -113,7 +113,7 @@ def benchmark(
                 works = [*part_works(model, first), *network_works(whole, model, [first])]
                 rows = measure(works, rounds, device, PARTS)
             yield Table(PARTS, _with_sums(rows))
-        for kind in filter(varied.get, wanted):
+        for kind in (kind for kind in wanted if kind in varied):
             given = [*found, *files] if kind == BATCHES else eager
             with torch.inference_mode():
                 rows = measure(network_works(given, model, varied[kind]), rounds, device, kind)

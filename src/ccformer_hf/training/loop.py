@@ -166,7 +166,8 @@ def train(
         )
     # 2. How long, and whether this run may have the folder.
     # The main process writes the folder before the others check theirs against it, and only where nobody trains in it.
-    with accelerator.main_process_first(), run.kept() if accelerator.is_main_process else nullcontext():
+    kept = run.kept if accelerator.is_main_process else nullcontext
+    with accelerator.main_process_first(), kept():
         changed = run.begin(recipe, resume, f"{len(clips)} clips, ids {_fingerprint(clips)}")
 
     # Epochs are fractions of steps here: a step takes the next clips of an endless order, so no epoch ends in a
@@ -215,7 +216,7 @@ def train(
         accelerator.print(line)
     if tracker:
         accelerator.init_trackers("ccformer", config={"recipe": json.dumps(recipe.as_dict())})
-    with run.kept() if accelerator.is_main_process else nullcontext(), StopRequest() as stopped:
+    with kept(), StopRequest() as stopped:
         loop.run(steps_to_come, validate_every, validation, workers, stopped)
     return state.progress
 

@@ -230,7 +230,8 @@ def _save_png(path: Path, pixels: np.ndarray, palette: np.ndarray | None = None)
     image.save(path, compress_level=1)
 
 
-def _save_wav(path: Path, waveform: np.ndarray) -> None:
+def save_wav(path: Path, waveform: np.ndarray) -> None:
+    """Writes mono sound at 16 kHz, `(S,)` in -1..1, as a 16-bit wav; the folder is made where there is none."""
     path.parent.mkdir(parents=True, exist_ok=True)
     with wave.open(str(path), "wb") as file:
         file.setnchannels(1)
@@ -246,7 +247,7 @@ def _write_s4(clip: SyntheticClip, split: str, root: Path) -> list[str]:
         _save_png(data / "visual_frames" / file, frame)
         if split != "train" or second == 0:  # as in the real set, training knows the first mask only
             _save_png(data / "gt_masks" / file, (clip.labels[second] > 0).astype(np.uint8) * 255)
-    _save_wav(data / "audio_wav" / f"{place}.wav", clip.waveform)
+    save_wav(data / "audio_wav" / f"{place}.wav", clip.waveform)
     return [clip.name, "0", clip.category, split]
 
 
@@ -256,7 +257,7 @@ def _write_ms3(clip: SyntheticClip, split: str, root: Path) -> list[str]:
         _save_png(data / "visual_frames" / clip.name / f"{clip.name}.mp4_{second + 1}.png", frame)
         mask = (clip.labels[second] > 0).astype(np.uint8) * 255
         _save_png(data / "gt_masks" / split / clip.name / f"{clip.name}_{second + 1}.png", mask)
-    _save_wav(data / "audio_wav" / split / f"{clip.name}.wav", clip.waveform)
+    save_wav(data / "audio_wav" / split / f"{clip.name}.wav", clip.waveform)
     return [clip.name, split]
 
 
@@ -272,7 +273,7 @@ def _write_avss(clip: SyntheticClip, split: str, root: Path) -> list[str]:
             ids = avss_ids[clip.labels[second]]
             _save_png(folder / "labels_semantic" / f"{second}.png", ids, palette)
             _save_png(folder / "labels_rgb" / f"{second}.png", palette[ids])
-    _save_wav(folder / "audio.wav", clip.waveform)
+    save_wav(folder / "audio.wav", clip.waveform)
     return [clip.name, uid, "0", "0", clip.category, split, clip.label]
 
 
@@ -284,7 +285,7 @@ def write_folder_clip(clip, split: str, root: Path) -> list[str]:
     for second, frame in enumerate(clip.frames):
         Image.fromarray(frame).save(folder / "frames" / f"{second:06d}.jpg", quality=95)
         _save_png(folder / "masks" / f"{second:06d}.png", clip.labels[second], palette)
-    _save_wav(folder / "audio.wav", clip.waveform)
+    save_wav(folder / "audio.wav", clip.waveform)
     return []  # there is no table
 
 
