@@ -43,7 +43,7 @@ class TestImageProcessor(common.ImageProcessingTestMixin, unittest.TestCase):
     def image_processor_dict(self) -> dict:
         return self.image_processor_tester.prepare_image_processor_dict()
 
-    @unittest.skip("PIL alone, on purpose: the same pixels on every machine, torchvision installed or not")
+    @unittest.skip("one backend, on purpose: the same pixels on every machine, torchvision installed or not")
     def test_new_models_require_torchvision_backend(self):
         """The library asks new models for a second backend."""
 
