@@ -65,6 +65,20 @@ def test_the_child_is_light_and_serves_one_file(tmp_path, monkeypatch):
     assert child("a.mp4") != first  # another file of this name
 
 
+def test_children_that_are_started_ahead_serve_the_calls_that_follow(monkeypatch):
+    isolation.start_ahead("clip.mp4", 2)
+    ready = list(isolation._idle)
+    assert [child.file[0] for child in ready] == ["clip.mp4"] * 3  # one was there before
+    monkeypatch.setattr(isolation, "_Child", None)  # no other can be started
+    calls = [run_isolated(planted.fine, "clip.mp4", 1) for _ in range(3)]
+    for call in calls:  # all go on at the same time
+        assert next(call)[0] == {"number": 0}
+    assert isolation._idle == []
+    for call in calls:
+        assert list(call) == []
+    assert sorted(map(id, isolation._idle)) == sorted(map(id, ready))
+
+
 @posix
 def test_a_crash_costs_one_file():
     assert "crashed (SIGSEGV)" in fault(planted.crash)

@@ -1,7 +1,11 @@
+from threading import Event
+
+import numpy as np
 import pytest
 import torch
 
 from ccformer_hf import AudioVisualProcessor
+from ccformer_hf.model import sliding_window_ccformer
 from ccformer_hf.model.media_ccformer import iter_frames_at, probe, read_clip, sampled_frames
 from ccformer_hf.model.sliding_window_ccformer import (
     array_inputs,
@@ -70,6 +74,28 @@ def test_windows_that_go_through_together_say_what_they_say_alone(loaded):
     for one, other in zip(alone, together, strict=True):
         torch.testing.assert_close(one.probabilities, other.probabilities, rtol=0, atol=1e-5)
         assert (one.has_audio, one.size) == (other.has_audio, other.size)
+
+
+def test_the_model_is_at_work_on_the_next_window_while_one_is_dealt_with(monkeypatch):
+    begun = [Event() for _ in range(3)]
+
+    def model(_, inputs):
+        begun[inputs["number"].item()].set()
+        return inputs["number"]
+
+    monkeypatch.setattr(sliding_window_ccformer, "class_probabilities", model)
+    zero = torch.zeros(1, 1)
+    windows = ({"number": torch.tensor([i]), "audio_mask": zero, "size": zero} for i in range(3))
+    for place, answer in enumerate(predict_windows(windows, None, 1)):
+        assert answer["probabilities"].item() == place
+        assert begun[min(place + 1, 2)].wait(60)
+
+
+def test_what_goes_wrong_in_the_model_is_told_to_the_caller(loaded):
+    _, processor = loaded
+    inputs = array_inputs(list(torch.zeros(2, 32, 32, 3, dtype=torch.uint8)), None, None, processor, np.arange(2.0))
+    with pytest.raises(AttributeError, match="device"):
+        list(predict_windows(iter_windows(inputs, [(0, 2)], 2), "no model", 1))
 
 
 @pytest.mark.parametrize("alignment", ["frame", "avsbench"])

@@ -10,7 +10,7 @@ sends is read ahead while its parent is busy, by `READ_AHEAD` and no more: beyon
 length of the file. Should it crash, what it had sent before is there.
 
 A child serves one file: the next call for the same file finds it idle, and spares its start (0.3 s); another file gets
-a new one.
+a new one. Those that a file will need at the same time are started together by `start_ahead`.
 """
 
 import atexit
@@ -38,7 +38,7 @@ from ..model.media_ccformer import MediaError, MediaWarning, shown_path
 MEMORY = 6 << 30  # bytes of address space that a child may have, where the system can limit it; 8K takes half
 # A child that says nothing for so long (s), and another second for each MB of its file, is taken to hang.
 SILENCE, SILENCE_PER_MEGABYTE = 60.0, 1.0
-MOST_IDLE = 2
+MOST_IDLE = 3
 LONGEST_LINE = 1 << 20  # bytes of a message without its arrays
 LARGEST_ARRAY = 1 << 30  # bytes
 READ_AHEAD = 32 << 20  # bytes of messages that may wait: a dozen pictures of 1280 x 720
@@ -313,6 +313,12 @@ def _take_idle(path: str) -> _Child | None:
                 _idle.remove(child)
                 return child if child.alive() else None
     return None
+
+
+def start_ahead(path: str | os.PathLike, count: int) -> None:
+    """Starts children for a file, one for each of the calls that will go on at the same time, and does not wait."""
+    for _ in range(count):
+        _keep_idle(_Child(os.fsdecode(path)))
 
 
 def _keep_idle(child: _Child) -> None:

@@ -45,6 +45,8 @@ FORMATS = {
     "srt": "sounds.srt",
     "vtt": "sounds.vtt",
 }
+# Those that the pictures of the video are drawn on for.
+DRAWN = frozenset({"video", "matte"})
 # Those that are written unless others are asked for.
 USUAL_FORMATS = ("video", "masks", "json", "sheet")
 # Which masks are written as PNGs: those of the looks, which `segments.json` describes, or those of all frames.
@@ -84,7 +86,7 @@ def write_frames(
     if "masks" in formats:
         (folder / FORMATS["masks"]).mkdir()
     with ExitStack() as opened:
-        if "video" in formats or "matte" in formats:
+        if DRAWN & set(formats):
             colours, pictures = iter_yuv_frames(info.path)
             size = info.width, info.height, info.fps
         if "video" in formats:

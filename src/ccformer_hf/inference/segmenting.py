@@ -31,9 +31,11 @@ from ..model.sliding_window_ccformer import (
 from .contained_media import iter_frames_at, iter_sounds, iter_watched_frames, probe, sampled_frames
 from .edges import SMALL
 from .following import FollowedFrame, follow
+from .isolation import start_ahead
 from .loading import load, trained_on
 from .result_folder import claim_folder, made_with, mark_result, result_folder
 from .results import (
+    DRAWN,
     FORMATS,
     MASKS,
     SHEET_FRAMES,
@@ -74,7 +76,7 @@ def iter_segments(
         fps, threshold, window, overlap: see `InferenceSettings`.
 
     Returns:
-        An iterator over the frames in order. Memory is that of one window, whatever the duration.
+        An iterator over the frames in order. Memory is that of two windows, whatever the duration.
 
     Raises:
         MediaError: where the file cannot be read or has no pictures.
@@ -192,6 +194,7 @@ def segment_video(
         raise ValueError(f"formats is {formats}; choose from {', '.join(FORMATS)}")
     if masks not in MASKS:
         raise ValueError(f"masks is {masks!r}; choose from {', '.join(MASKS)}")
+    start_ahead(path, 2 + bool(DRAWN & set(formats)))  # looked at, heard, and drawn on
     info = probe(path)
     output_dir, source = Path(output_dir), Path(path)
     model, processor = model if isinstance(model, tuple) else load(model, device)
@@ -218,7 +221,7 @@ def _write_all(
 ) -> Segments:
     """Writes everything into `folder`. The video is read to look at, and once more where it is drawn on."""
     samples = sampled_frames(info, settings.fps)
-    every = "video" in formats or "matte" in formats or ("masks" in formats and masks == "every-frame")
+    every = bool(DRAWN & set(formats)) or ("masks" in formats and masks == "every-frame")
     on_sheet = np.linspace(0, len(samples) - 1, min(SHEET_FRAMES, len(samples))).round().astype(int).tolist()
     thumbnails: dict[int, np.ndarray] = {}
     small_masks: dict[int, np.ndarray] = {}

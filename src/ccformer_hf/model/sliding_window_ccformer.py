@@ -7,13 +7,15 @@
     classes at the size of the picture `segment_frames`                   -> FrameSegmentation
 
 `predict_frames` chains the middle three; the pipeline calls them one by one, since transformers makes the batches in
-between. Every step is an iterator: the memory it needs is that of one window, whatever the length of the clip.
+between. Every step is an iterator: the memory it needs is that of two windows, whatever the length of the clip.
 
 Letters: `B` clips, `T` frames of a window, `K` classes with background first, `S` samples of sound, `H W` picture,
 `h w` the model's map.
 """
 
+from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from itertools import islice, repeat
 from typing import Any
@@ -259,16 +261,29 @@ def predict_frames(
 def predict_windows(
     windows: Iterator[FrameInputs], model: PreTrainedModel, at_once: int
 ) -> Iterator[dict[str, torch.Tensor]]:
-    """What `join_windows` takes, from the inputs of windows of one length; several go through the model together."""
-    while batch := list(islice(windows, at_once)):
-        inputs = {name: torch.cat([window[name] for window in batch]) for name in batch[0]}  # (B, T, ...)
-        probabilities = class_probabilities(model, inputs)  # (B, T, K, h, w)
-        for row, window in enumerate(batch):
-            yield {
-                "probabilities": probabilities[row],  # (T, K, h, w)
-                "audio_mask": window["audio_mask"][0],
-                "size": window["size"][0],
-            }
+    """What `join_windows` takes, from the inputs of windows of one length; several go through the model together.
+
+    The model is at work on the next ones, in a thread of its own, while the caller has to do with these.
+    """
+    with ThreadPoolExecutor(max_workers=1) as thread:
+        under_way: deque[tuple[list[FrameInputs], Future[torch.Tensor]]] = deque()
+        while batch := list(islice(windows, at_once)):
+            inputs = {name: torch.cat([window[name] for window in batch]) for name in batch[0]}  # (B, T, ...)
+            under_way.append((batch, thread.submit(class_probabilities, model, inputs)))
+            if len(under_way) > 1:
+                yield from _answered(*under_way.popleft())
+        for last in under_way:
+            yield from _answered(*last)
+
+
+def _answered(windows: Sequence[FrameInputs], answer: Future[torch.Tensor]) -> Iterator[dict[str, torch.Tensor]]:
+    """Windows that went through the model together, one by one again."""
+    for window, probabilities in zip(windows, answer.result(), strict=True):  # (T, K, h, w)
+        yield {
+            "probabilities": probabilities,
+            "audio_mask": window["audio_mask"][0],
+            "size": window["size"][0],
+        }
 
 
 def segment_frames(
