@@ -96,7 +96,8 @@ def test_windows_of_one_frame(told, loaded, tmp_path):
     assert [frame.scores[1] for frame in segments] == pytest.approx([0.1, 0.2, 0.3])
 
 
-def test_only_one_window_is_read_ahead(monkeypatch, told, loaded, video):
+def test_only_two_windows_are_read_ahead(monkeypatch, told, loaded, video):
+    """The one that is given out, and the one that the model has next."""
     read = []
 
     def frames(path, times):
@@ -105,7 +106,7 @@ def test_only_one_window_is_read_ahead(monkeypatch, told, loaded, video):
             yield np.zeros((64, 96, 3), dtype=np.uint8)
 
     monkeypatch.setattr(module, "iter_frames_at", frames)
-    segments = iter_segments(video, *loaded, window=2, overlap=0)
+    segments = iter_segments(video, *loaded, window=1, overlap=0)
     next(segments)
     assert read == [0, 1]
 
