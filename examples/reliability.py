@@ -2,26 +2,32 @@
 
     python examples/reliability.py                          # ccformer-tiny on drawn clips; takes minutes
     python examples/reliability.py --model ccformer-small --sources SOURCES.yaml   # composed clips, of its test split
+    python examples/reliability.py --model runs/mine/best --fit runs/mine/best     # measures its calibration before
 
 Two tables, each in ten bins of confidence, with the expected calibration error (ECE: the mean gap between confidence
 and share that is right, weighted by how many there are):
 
-    per second and class   each class that a look marks, with its score as in `segments.json`; right where that class
-                           sounds in view in that second
+    per second and class   each class that a look marks, with its score as in `segments.json`, which is calibrated;
+                           right where that class sounds in view in that second
     per pixel              each marked pixel, with the probability of its class; right where that class sounds there
 
 The picture (`--picture`) shows both: bars as high as the share that is right, and the line that a calibrated model
 keeps to.
+
+`--fit FOLDER` finds the `score_calibration` of the model's processor under which the scores of other clips (of the
+validation split, where there are sources) were likeliest, and writes the processor with it into FOLDER.
 """
 
 import argparse
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
 
 import numpy as np
 import torch
 from PIL import Image, ImageDraw, ImageFont
+from torch.nn.functional import binary_cross_entropy_with_logits
 
-from ccformer_hf import load
+from ccformer_hf import AudioVisualProcessor, CCFormerForAudioVisualSegmentation, load
 from ccformer_hf.data.composing.composed import compose_clip
 from ccformer_hf.data.composing.material import read_material
 from ccformer_hf.data.reading import IGNORE_LABEL
@@ -30,6 +36,7 @@ from ccformer_hf.model.timing_ccformer import SAMPLING_RATE
 
 BINS = 10
 SYNTHETIC_SEED, COMPOSED_SEED = 2_000_000, 1_000_000  # never trained on
+FIT_SEED = 3_000_000  # of drawn clips
 
 
 class Reliability:
@@ -54,17 +61,75 @@ class Reliability:
         return float(np.abs(self._sure - self._right).sum() / max(1, self._said.sum()))
 
 
-def clips_of(sources: str | None, count: int) -> Iterator[tuple[np.ndarray, np.ndarray, np.ndarray]]:
-    """Frames `(T, H, W, 3)`, one a second, labels `(T, H, W)`, and sound `(S,)` at 16 kHz."""
+def clips_of(sources: str | None, count: int, fit: bool) -> Iterator[tuple[np.ndarray, np.ndarray, np.ndarray]]:
+    """Frames `(T, H, W, 3)`, one a second, labels `(T, H, W)`, and sound `(S,)` at 16 kHz: to fit, or to measure."""
     if sources is None:
         for index in range(count):
-            clip = make_clip("avss", SYNTHETIC_SEED, index)
+            clip = make_clip("avss", FIT_SEED if fit else SYNTHETIC_SEED, index)
             yield clip.frames, clip.labels, clip.waveform
         return
-    material = read_material(sources)["test"]
+    material = read_material(sources)["validation" if fit else "test"]
     for index in range(count):
         clip = compose_clip(material, COMPOSED_SEED, index)
         yield clip.frames, clip.labels, clip.waveform
+
+
+@dataclass(frozen=True)
+class Marked:
+    """A class that the model marks in a second.
+
+    Attributes:
+        score: mean probability within its mask, 0..1, before calibration.
+        sounds: whether it sounds in view.
+        pixels: probability of each of its pixels, `(N,)`.
+        right: whether it sounds there, `(N,)`.
+    """
+
+    score: float
+    sounds: bool
+    pixels: np.ndarray
+    right: np.ndarray
+
+
+def marked_in(
+    clips: Iterable[tuple[np.ndarray, np.ndarray, np.ndarray]],
+    model: CCFormerForAudioVisualSegmentation,
+    processor: AudioVisualProcessor,
+    threshold: float,
+) -> Iterator[Marked]:
+    """All that the model marks in these clips, where it is known what sounds."""
+    for frames, labels, sound in clips:
+        inputs = processor(frames, sound, sampling_rate=SAMPLING_RATE, fps=1).to(model.device)
+        with torch.inference_mode():
+            outputs = model(**inputs)
+        size = [labels.shape[1:]]
+        maps = processor.post_process_semantic_segmentation(outputs, size, threshold)[0].cpu().numpy()
+        scores = processor.post_process_scores(outputs, size)[0].cpu().numpy()  # (T, K, H, W)
+        for found, truth, probabilities in zip(maps, labels, scores, strict=True):
+            for class_id in set(np.unique(found).tolist()) - {0}:
+                marked = (found == class_id) & (truth != IGNORE_LABEL)
+                pixels = probabilities[class_id][marked]
+                if len(pixels):
+                    sounds = bool((truth == class_id).any())
+                    yield Marked(float(pixels.mean()), sounds, pixels, truth[marked] == class_id)
+
+
+def fitted(marked: Iterable[Marked]) -> list[float]:
+    """The slope and shift under which what was marked was likeliest to sound, or not, as it did."""
+    found = [(one.score, one.sounds) for one in marked]
+    scores, sounds = torch.tensor(found, dtype=torch.float64).T  # (N,) each
+    logits = scores.logit(1e-6)
+    calibration = torch.tensor([1.0, 0.0], dtype=torch.float64, requires_grad=True)
+    optimizer = torch.optim.LBFGS([calibration], max_iter=200, line_search_fn="strong_wolfe")
+
+    def loss() -> torch.Tensor:
+        optimizer.zero_grad()
+        unlikely = binary_cross_entropy_with_logits(calibration[0] * logits + calibration[1], sounds)
+        unlikely.backward()
+        return unlikely
+
+    optimizer.step(loss)
+    return [round(number, 3) for number in calibration.tolist()]
 
 
 def main() -> None:
@@ -73,25 +138,19 @@ def main() -> None:
     parser.add_argument("--sources", help="a sources file, see `ccformer data compose --help`; without: drawn clips")
     parser.add_argument("--clips", type=int, default=100)
     parser.add_argument("--threshold", type=float, default=0.5)
+    parser.add_argument("--fit", metavar="FOLDER", help="folder for the processor with the calibration that fits best")
     parser.add_argument("--picture", help="file to draw the diagrams into, such as reliability.png")
     args = parser.parse_args()
     model, processor = load(args.model)
+    if args.fit:
+        clips = clips_of(args.sources, args.clips, fit=True)
+        processor.score_calibration = fitted(marked_in(clips, model, processor, args.threshold))
+        processor.save_pretrained(args.fit)
+        print(f"score_calibration {processor.score_calibration}: written to {args.fit}\n")
     tables = {"per second and class": Reliability(), "per pixel": Reliability()}
-    for frames, labels, sound in clips_of(args.sources, args.clips):
-        inputs = processor(frames, sound, sampling_rate=SAMPLING_RATE, fps=1).to(model.device)
-        with torch.inference_mode():
-            outputs = model(**inputs)
-        size = [labels.shape[1:]]
-        maps = processor.post_process_semantic_segmentation(outputs, size, args.threshold)[0].cpu().numpy()
-        scores = processor.post_process_scores(outputs, size)[0].cpu().numpy()  # (T, K, H, W)
-        for found, truth, probabilities in zip(maps, labels, scores, strict=True):
-            for class_id in set(np.unique(found).tolist()) - {0}:
-                marked = (found == class_id) & (truth != IGNORE_LABEL)
-                sure = probabilities[class_id][marked]
-                if len(sure):
-                    tables["per pixel"].add(sure, truth[marked] == class_id)
-                    here = np.array([(truth == class_id).any()])
-                    tables["per second and class"].add(sure.mean(keepdims=True), here)
+    for one in marked_in(clips_of(args.sources, args.clips, fit=False), model, processor, args.threshold):
+        tables["per second and class"].add(np.array([processor.confidence(one.score)]), np.array([one.sounds]))
+        tables["per pixel"].add(one.pixels, one.right)
     print(f"{args.model}, {args.clips} {'composed' if args.sources else 'drawn'} clips, threshold {args.threshold:g}")
     for name, table in tables.items():
         print(f"\n{name}: expected calibration error {table.error():.3f}")

@@ -48,7 +48,10 @@ ABOUT = {
         trained_on="synthetic clips (drawn objects with synthesised sounds), made by `ccformer data make`",
         about="""\
 It ships with `ccformer-hf` for tests and teaching: a real, trained model and an honest demonstration of the whole
-method. It knows these drawn classes only, **not the real world**.""",
+method. It knows these drawn classes only, **not the real world**.
+
+A score is close to how often such a mask is right: expected calibration error 0.018 per second and class, on 100 drawn
+clips (`python examples/reliability.py`).""",
         dataset="synthetic",
         dataset_name="synthetic clips",
         scored="""\
@@ -60,6 +63,7 @@ ccformer data make synthetic --setting folder --clips 3600
 export OMP_NUM_THREADS=1 ACCELERATE_USE_CPU=true
 ccformer train --config synthetic-tiny --data synthetic --output runs/tiny \\
     --set start_from=runs/warm batch_size=6 epochs=1.2 learning_rate=5e-4 warmup_steps=40 validate_every=1.2
+python examples/reliability.py --model {run}/best --fit {run}/best
 python examples/maintainers/ship_checkpoint.py ccformer-tiny --run {run}""",
         license="apache-2.0",
         dtype=torch.float32,
@@ -74,7 +78,11 @@ recordings alone: no video was ever shown to it, and no AVSBench clip.
 of EfficientAT (AudioSet, MIT), whose tags and embeddings of mixed sounds it copies. On the seven objects marked in the
 real clips that its makers have, it names five and finds five (`examples/maintainers/real_clips.py`). Noise and hum are
 laid on nothing; a sound it does not know is still at times laid on something visible, people who are silent are marked
-beside one who speaks, and a small bird that sings was missed.""",
+beside one who speaks, and a small bird that sings was missed.
+
+A score says about how often such a mask is right: the expected calibration error per second and class is 0.053 on 100
+composed clips of the test split (`python examples/reliability.py --model ccformer-small --sources sources.yaml`);
+docs/output.md of the package has the diagram. How far that holds for real videos is unknown.""",
         dataset="composed",
         dataset_name="composed clips",
         scored="""\
@@ -128,6 +136,7 @@ ccformer train --config composed-small --data sources-224.yaml --output runs/ele
     ema_decay=0.98 seed=42
 python examples/maintainers/average_weights.py runs/ninth/last runs/eleventh/last --share 0.7 --output runs/average
 python examples/maintainers/calibrate.py runs/average --sources sources.yaml --keep 1.5 0.5 --output {run}
+python examples/reliability.py --model {run} --sources sources.yaml --fit {run}
 python examples/maintainers/ship_checkpoint.py ccformer-small --run {run} --sources sources.yaml""",
         license="cc-by-nc-4.0",
         dtype=torch.float16,

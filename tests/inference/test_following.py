@@ -31,7 +31,7 @@ def watched(counts):
         yield number / 25, picture(number), count, picture(number) if count else None
 
 
-def followed(counts, answers, threshold=0.5, ahead=1):
+def followed(counts, answers, threshold=0.5, ahead=1, confidence=float):
     """Frames with so many looks each; `ahead` pictures are taken before the first answer, as windows do."""
     samples = SampledFrames(np.arange(sum(counts)) / 5, np.arange(sum(counts)) / 5, 9.0)
 
@@ -43,7 +43,7 @@ def followed(counts, answers, threshold=0.5, ahead=1):
             if number + len(taken) < sum(counts):
                 next(pictures)
 
-    return list(follow(watched(counts), predict, samples, threshold))
+    return list(follow(watched(counts), predict, samples, threshold, confidence))
 
 
 @pytest.mark.parametrize("ahead", [1, 2])
@@ -60,6 +60,16 @@ def test_every_frame_has_the_mask_where_its_object_is(ahead):
     looks = [look for frame in frames for look in frame.looks]
     assert [(look.index, look.time, look.start, look.end) for look in looks] == [(0, 0, 0, 0.2), (1, 0.2, 0.2, 9.0)]
     assert (frames[2].class_map == looks[0].class_map).all() and looks[0].scores[2] > 0.9
+
+
+def test_scores_are_how_sure_the_model_says_it_is():
+    (first, _), (second, _) = (
+        [look for frame in followed([1, 1], [said(0), said(1)], confidence=sure) for look in frame.looks]
+        for sure in (float, lambda score: score / 2)
+    )
+    assert second.scores[2] == first.scores[2] / 2 > 0.4
+    assert [one.score for one in second.objects] == [one.score / 2 for one in first.objects]
+    assert (first.class_map == second.class_map).all()
 
 
 def test_several_looks_at_one_frame_start_and_end_their_own_spans():
@@ -112,7 +122,7 @@ def followed_two(said_at, pictures):
         for _, answer in zip(pictures, said_at.values(), strict=False):
             yield answer
 
-    return list(follow(frames, predict, samples, 0.5))
+    return list(follow(frames, predict, samples, 0.5, float))
 
 
 def test_objects_of_a_class_keep_their_numbers_in_every_frame_and_while_silent():

@@ -117,7 +117,7 @@ def test_every_frame_gets_its_own_mask(loaded, tmp_path):
 def finding(map_of, scores):
     """In place of `follow`: what `map_of(time)` says of each frame."""
 
-    def follow(watched, predict, samples, threshold):
+    def follow(watched, predict, samples, threshold, confidence):
         watched, index, numbers = list(watched), 0, ObjectNumbers()
         list(predict(picture for _, _, count, picture in watched for _ in range(count)))  # thumbnails are kept there
         for time, small, count, _ in watched:

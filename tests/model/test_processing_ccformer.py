@@ -525,6 +525,25 @@ def test_fps_must_be_positive():
         AudioVisualProcessor(fps=0)
 
 
+def test_confidence():
+    assert AudioVisualProcessor().confidence(0.7) == pytest.approx(0.7)
+    processor = AudioVisualProcessor(score_calibration=[2.0, -1.0])
+    assert processor.confidence(0.5) == pytest.approx(1 / (1 + np.e))
+    assert processor.confidence(0.8) == pytest.approx(16 / (16 + np.e))  # odds of 4, squared, over e
+    assert 0 < processor.confidence(0.0) < processor.confidence(0.1) < processor.confidence(1.0) < 1
+
+
+def test_the_calibration_of_scores_is_saved(tmp_path):
+    AudioVisualProcessor(score_calibration=(0.75, -0.5)).save_pretrained(tmp_path)
+    assert AudioVisualProcessor.from_pretrained(tmp_path).score_calibration == [0.75, -0.5]
+
+
+@pytest.mark.parametrize("wrong", [1.0, [1.0], [0.0, 0.0], [1.0, float("nan")], [1.0, 11.0], ["1", 0.0], None])
+def test_what_is_no_calibration(wrong):
+    with pytest.raises(ValueError, match="score_calibration is .*, expected a slope above 0 and a shift"):
+        AudioVisualProcessor(score_calibration=wrong)
+
+
 def outputs_of(probabilities: torch.Tensor) -> SimpleNamespace:
     return SimpleNamespace(logits=probabilities.log())
 

@@ -79,6 +79,7 @@ def follow(
     predict: Callable[[Iterator[np.ndarray]], Iterator[FrameProbabilities]],
     samples: SampledFrames,
     threshold: float,
+    confidence: Callable[[float], float],
 ) -> Iterator[FollowedFrame]:
     """What sounds where in each of the frames that are watched.
 
@@ -87,6 +88,7 @@ def follow(
         predict: the pictures of the looks -> what the model says about each.
         samples: times of the looks.
         threshold: see `InferenceSettings`.
+        confidence: mean probability within a mask -> score, see `AudioVisualProcessor`.
     """
     held: deque[_Frame] = deque()  # watched, and not yet given out
 
@@ -112,7 +114,7 @@ def follow(
         looks, answers = [], []
         for answer in (said, *islice(predicted, frame.looks - 1)):
             index, (time, start, end) = next(spans)
-            found, scores, objects = _segmented(answer, frame.small, numbers, threshold)
+            found, scores, objects = _segmented(answer, frame.small, numbers, threshold, confidence)
             owners = object_map(found, [(one.number, one.class_id, one.mask) for one in objects])
             looks.append(Look(index, time, start, end, found, scores, answer.has_audio, objects, owners))
             answers.append(_Said(_array(answer), objects, answer.size))
@@ -139,7 +141,11 @@ def _carried_mask(mask: np.ndarray, way: np.ndarray) -> np.ndarray:
 
 
 def _segmented(
-    look: FrameProbabilities, small: np.ndarray, numbers: ObjectNumbers, threshold: float
+    look: FrameProbabilities,
+    small: np.ndarray,
+    numbers: ObjectNumbers,
+    threshold: float,
+    confidence: Callable[[float], float],
 ) -> tuple[np.ndarray, dict[int, float], list[SeenObject]]:
     """The class map, the scores and the objects of a look."""
     probabilities = _array(look)
@@ -152,10 +158,10 @@ def _segmented(
     halved = {one: cv2.resize(maps[ids.index(one)], (width, height), interpolation=cv2.INTER_AREA) for one in scores}
     parts = numbers.apart(joined(small_regions(found, half)))
     objects = [
-        SeenObject(number, class_id, float(halved[class_id][mask].mean()), mask)
+        SeenObject(number, class_id, confidence(float(halved[class_id][mask].mean())), mask)
         for number, (class_id, mask) in zip(numbers.number(parts), parts, strict=True)
     ]
-    return found, scores, objects
+    return found, {class_id: confidence(score) for class_id, score in scores.items()}, objects
 
 
 def _between(

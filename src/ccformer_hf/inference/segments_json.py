@@ -24,7 +24,7 @@ class SeenRecord(TypedDict):
 
     Attributes:
         id: number of the object, from 1, one for the whole video; that of its entry in `Segments.objects`.
-        score: mean probability within its mask, 0..1.
+        score: how sure it is, 0..1, see `AudioVisualProcessor.confidence`.
         box: `[x0, y0, x1, y1]` around it, x1 and y1 one beyond the last pixel.
         rle: its mask at the size of the picture, as pycocotools reads it, see `rle`.
     """
@@ -58,7 +58,7 @@ class SoundingRecord(TypedDict):
     Attributes:
         label: name of the class.
         id: its number, that of its pixels in the mask.
-        score: mean probability within its mask, 0..1.
+        score: how sure it is, 0..1, see `AudioVisualProcessor.confidence`.
         area: share of the picture's pixels, 0..1.
         boxes: `[x0, y0, x1, y1]` of its connected regions, x1 and y1 one beyond the last pixel: the largest first, at
             most 20, none smaller than 0.05 % of the picture.

@@ -82,7 +82,7 @@ class AudioVisualSegmentationPipeline(ChunkPipeline):
             has_audio: whether there is any sound around this frame.
             sounding: what sounds in it, best score first, one dict per class:
                 label: name of the class; id: its number.
-                score: mean probability within its mask, 0..1.
+                score: how sure it is, 0..1: `AudioVisualProcessor.confidence` of the mean probability within its mask.
                 area: share of the picture's pixels, 0..1.
                 mask: PIL image "L" of the size of the picture, 255 where it sounds, 0 elsewhere.
 

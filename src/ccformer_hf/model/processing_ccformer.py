@@ -6,6 +6,7 @@ around its own time, and clips of different lengths or picture sizes share a bat
 Letters: `B` clips, `T` frames, `K` classes with background first, `H W` picture, `h w` the model's map.
 """
 
+import math
 import warnings
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
@@ -45,6 +46,8 @@ Clip = Array | Sequence[Frame] | Image.Image | str | Path
 # A row of a data set: its columns by name.
 Row = Mapping[str, Any]
 
+# Slope and shift that leave scores as they are; the largest of either; a score is at least this far from 0 and from 1.
+NOT_CALIBRATED, STEEPEST, CERTAIN = (1.0, 0.0), 10.0, 1e-6
 # Floats of 0..1 that were resized may overshoot by this much.
 OVERSHOOT = 1e-3
 
@@ -87,9 +90,10 @@ class AudioVisualProcessor(ProcessorMixin):
         feature_extractor: `CCFormerFeatureExtractor`, which also holds the alignment rule; left out: one with its
             defaults.
         fps: frames sampled per second, for video files and for frames given without their fps or timestamps.
+        score_calibration: slope and shift of `confidence`, measured for the model that it belongs to.
 
     Raises:
-        ValueError: for an fps that is not positive.
+        ValueError: for an fps that is not positive, or a calibration that is not two numbers, the first positive.
         TypeError: for a misspelt argument, here or in `from_pretrained`.
     """
 
@@ -101,8 +105,10 @@ class AudioVisualProcessor(ProcessorMixin):
         image_processor: CCFormerImageProcessor | None = None,
         feature_extractor: CCFormerFeatureExtractor | None = None,
         fps: float = 1.0,
+        score_calibration: Sequence[float] = NOT_CALIBRATED,
     ):
         self.fps = FrameTiming(fps=fps).fps  # which checks it
+        self.score_calibration = _checked_calibration(score_calibration)
         super().__init__(image_processor or CCFormerImageProcessor(), feature_extractor or CCFormerFeatureExtractor())
 
     @property
@@ -112,7 +118,7 @@ class AudioVisualProcessor(ProcessorMixin):
     @classmethod
     def from_args_and_dict(cls, args, processor_dict: dict[str, Any], **kwargs) -> "AudioVisualProcessor":
         """The last step of `from_pretrained`, after the parts: refuses misspelt arguments."""
-        refuse_misspelt(kwargs, {"fps", *cls.get_attributes()}, cls.__name__)
+        refuse_misspelt(kwargs, {"fps", "score_calibration", *cls.get_attributes()}, cls.__name__)
         return super().from_args_and_dict(args, processor_dict, **kwargs)
 
     def save_pretrained(self, save_directory: str | Path, push_to_hub: bool = False, **kwargs) -> list[str]:
@@ -253,6 +259,19 @@ class AudioVisualProcessor(ProcessorMixin):
         if return_tensors != "pt":
             data = {name: tensor.numpy() for name, tensor in data.items()}
         return BatchFeature(data, tensor_type=return_tensors)
+
+    def confidence(self, score: float) -> float:
+        """How likely it is that what the model marks sounds there (*ours*), 0..1.
+
+        Platt's scaling: sigmoid(slope * logit(score) + shift), with the two numbers of `score_calibration`. It changes
+        no mask, and the order of scores stays.
+
+        Args:
+            score: mean probability within the mask, 0..1.
+        """
+        slope, shift = self.score_calibration
+        score = min(max(score, CERTAIN), 1 - CERTAIN)
+        return 1 / (1 + math.exp(-slope * math.log(score / (1 - score)) - shift))
 
     def post_process_scores(
         self,
@@ -655,6 +674,17 @@ def _read_map(class_map: Frame | None, size: tuple[int, int]) -> np.ndarray:
         ((np.arange(new) + 0.5) * old / new).astype(np.int64) for new, old in zip(size, class_map.shape, strict=True)
     )
     return class_map[rows[:, None], columns].astype(np.int64)  # (h, w)
+
+
+def _checked_calibration(given: Sequence[float]) -> list[float]:
+    numbers = list(given) if isinstance(given, (list, tuple)) else []
+    finite = [float(number) for number in numbers if isinstance(number, (int, float)) and math.isfinite(number)]
+    if len(numbers) != 2 or len(finite) != 2 or not 0 < finite[0] <= STEEPEST or abs(finite[1]) > STEEPEST:
+        raise ValueError(
+            f"score_calibration is {given!r}, expected a slope above 0 and a shift, both up to {STEEPEST:g}; "
+            f"{list(NOT_CALIBRATED)} changes nothing"
+        )
+    return finite
 
 
 def _clip_probabilities(outputs, target_sizes, num_frames) -> list[tuple[torch.Tensor, tuple[int, int]]]:

@@ -67,8 +67,8 @@ class FrameSegmentation:
         start: (s) from which on it stands for the clip, up to `end`.
         end: the next frame's `start`, or the end of the clip.
         class_map: `(H, W)` uint8 at the size of the picture, 0 = background.
-        scores: class id -> mean probability within its mask, 0..1, for every class in the map, best first. The names
-            are `model.config.id2label`.
+        scores: class id -> `AudioVisualProcessor.confidence` of the mean probability within its mask, 0..1, for every
+            class in the map, best first. The names are `model.config.id2label`.
         has_audio: whether there is any sound around this frame.
     """
 
@@ -306,7 +306,7 @@ def segment_frames(
 def classes_at_size(
     probabilities: torch.Tensor, processor: AudioVisualProcessor, size: tuple[int, int], threshold: float
 ) -> tuple[np.ndarray, dict[int, float]]:
-    """`(K, h, w)` -> class map `(H, W)` uint8, and class id -> mean probability within its mask, best first."""
+    """`(K, h, w)` -> class map `(H, W)` uint8, and class id -> its score, see `FrameSegmentation`, best first."""
     outputs = SemanticSegmenterOutput(logits=probabilities.log()[None, None])  # (1, 1, K, h, w)
     class_map = processor.post_process_semantic_segmentation(outputs, [size], threshold)[0][0]  # (H, W)
     scores = {}
@@ -314,6 +314,6 @@ def classes_at_size(
         if class_id:
             one_class = probabilities[None, [class_id]]  # (1, 1, h, w)
             scaled = torch.nn.functional.interpolate(one_class, size=size, mode="bilinear")[0, 0]  # (H, W)
-            scores[class_id] = scaled[class_map == class_id].mean().item()
+            scores[class_id] = processor.confidence(scaled[class_map == class_id].mean().item())
     best_first = sorted(scores, key=scores.get, reverse=True)
     return class_map.cpu().numpy(), {class_id: scores[class_id] for class_id in best_first}
