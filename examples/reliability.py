@@ -4,22 +4,23 @@
     python examples/reliability.py --model ccformer-small --sources SOURCES.yaml   # composed clips, of its test split
     python examples/reliability.py --model runs/mine/best --fit runs/mine/best     # measures its calibration before
 
-Two tables, each in ten bins of confidence, with the expected calibration error (ECE: the mean gap between confidence
+Three tables, each in ten bins of confidence, with the expected calibration error (ECE: the mean gap between confidence
 and share that is right, weighted by how many there are):
 
     per second and class   each class that a look marks, with its score as in `segments.json`, which is calibrated;
                            right where that class sounds in view in that second
+    not in view            each second with sound, with its `unseen`; right where nothing in view sounds
     per pixel              each marked pixel, with the probability of its class; right where that class sounds there
 
-The picture (`--picture`) shows both: bars as high as the share that is right, and the line that a calibrated model
+The picture (`--picture`) shows them: bars as high as the share that is right, and the line that a calibrated model
 keeps to.
 
-`--fit FOLDER` finds the `score_calibration` of the model's processor under which the scores of other clips (of the
-validation split, where there are sources) were likeliest, and writes the processor with it into FOLDER.
+`--fit FOLDER` finds the `score_calibration` and `unseen_calibration` of the model's processor under which what is said
+of other clips (of the validation split, where there are sources) was likeliest, and writes it with them into FOLDER.
 """
 
 import argparse
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -91,13 +92,29 @@ class Marked:
     right: np.ndarray
 
 
-def marked_in(
+@dataclass(frozen=True)
+class Second:
+    """What the model makes of a second.
+
+    Attributes:
+        marked: the classes.
+        sounding: highest 1 - P(background), 0..1; None where there is no sound, or nobody can tell what sounds.
+        in_view: whether anything in view sounds.
+    """
+
+    marked: list[Marked]
+    sounding: float | None
+    in_view: bool
+
+
+def seconds_of(
     clips: Iterable[tuple[np.ndarray, np.ndarray, np.ndarray]],
     model: CCFormerForAudioVisualSegmentation,
     processor: AudioVisualProcessor,
     threshold: float,
-) -> Iterator[Marked]:
-    """All that the model marks in these clips, where it is known what sounds."""
+) -> list[Second]:
+    """All seconds of these clips."""
+    seconds = []
     for frames, labels, sound in clips:
         inputs = processor(frames, sound, sampling_rate=SAMPLING_RATE, fps=1).to(model.device)
         with torch.inference_mode():
@@ -105,26 +122,34 @@ def marked_in(
         size = [labels.shape[1:]]
         maps = processor.post_process_semantic_segmentation(outputs, size, threshold)[0].cpu().numpy()
         scores = processor.post_process_scores(outputs, size)[0].cpu().numpy()  # (T, K, H, W)
-        for found, truth, probabilities in zip(maps, labels, scores, strict=True):
-            for class_id in set(np.unique(found).tolist()) - {0}:
-                marked = (found == class_id) & (truth != IGNORE_LABEL)
-                pixels = probabilities[class_id][marked]
+        background = outputs.logits[0].float().softmax(1)[:, 0].flatten(1).amin(1).tolist()  # T
+        heard = inputs["audio_mask"][0].tolist()
+        for t, truth in enumerate(labels):
+            marked = []
+            for class_id in set(np.unique(maps[t]).tolist()) - {0}:
+                mask = (maps[t] == class_id) & (truth != IGNORE_LABEL)
+                pixels = scores[t, class_id][mask]
                 if len(pixels):
                     sounds = bool((truth == class_id).any())
-                    yield Marked(float(pixels.mean()), sounds, pixels, truth[marked] == class_id)
+                    marked.append(Marked(float(pixels.mean()), sounds, pixels, truth[mask] == class_id))
+            known = heard[t] and not (truth == IGNORE_LABEL).any()
+            seconds.append(Second(marked, 1 - background[t] if known else None, bool(truth.any())))
+    return seconds
 
 
-def fitted(marked: Iterable[Marked]) -> list[float]:
-    """The slope and shift under which what was marked was likeliest to sound, or not, as it did."""
-    found = [(one.score, one.sounds) for one in marked]
-    scores, sounds = torch.tensor(found, dtype=torch.float64).T  # (N,) each
-    logits = scores.logit(1e-6)
+def fitted(found: Sequence[tuple[float, bool]]) -> list[float]:
+    """The slope and shift under which these probabilities were likeliest to come true, or not, as they did."""
+    said, happened = torch.tensor(found, dtype=torch.float64).T  # (N,) each
+    # Platt's targets, a little off 0 and 1: where they can be told apart wholly, the slope stays finite.
+    true = happened.sum()
+    happened = torch.where(happened > 0, (true + 1) / (true + 2), 1 / (len(happened) - true + 2))
+    logits = said.logit(1e-6)
     calibration = torch.tensor([1.0, 0.0], dtype=torch.float64, requires_grad=True)
     optimizer = torch.optim.LBFGS([calibration], max_iter=200, line_search_fn="strong_wolfe")
 
     def loss() -> torch.Tensor:
         optimizer.zero_grad()
-        unlikely = binary_cross_entropy_with_logits(calibration[0] * logits + calibration[1], sounds)
+        unlikely = binary_cross_entropy_with_logits(calibration[0] * logits + calibration[1], happened)
         unlikely.backward()
         return unlikely
 
@@ -143,14 +168,21 @@ def main() -> None:
     args = parser.parse_args()
     model, processor = load(args.model)
     if args.fit:
-        clips = clips_of(args.sources, args.clips, fit=True)
-        processor.score_calibration = fitted(marked_in(clips, model, processor, args.threshold))
+        fit = seconds_of(clips_of(args.sources, args.clips, fit=True), model, processor, args.threshold)
+        processor.score_calibration = fitted([(one.score, one.sounds) for second in fit for one in second.marked])
+        known = [second for second in fit if second.sounding is not None]
+        processor.unseen_calibration = fitted([(second.sounding, second.in_view) for second in known])
         processor.save_pretrained(args.fit)
-        print(f"score_calibration {processor.score_calibration}: written to {args.fit}\n")
-    tables = {"per second and class": Reliability(), "per pixel": Reliability()}
-    for one in marked_in(clips_of(args.sources, args.clips, fit=False), model, processor, args.threshold):
-        tables["per second and class"].add(np.array([processor.confidence(one.score)]), np.array([one.sounds]))
-        tables["per pixel"].add(one.pixels, one.right)
+        for name in ("score_calibration", "unseen_calibration"):
+            print(f"{name} {getattr(processor, name)}: written to {args.fit}")
+        print()
+    tables = {name: Reliability() for name in ("per second and class", "not in view", "per pixel")}
+    for second in seconds_of(clips_of(args.sources, args.clips, fit=False), model, processor, args.threshold):
+        for one in second.marked:
+            tables["per second and class"].add(np.array([processor.confidence(one.score)]), np.array([one.sounds]))
+            tables["per pixel"].add(one.pixels, one.right)
+        if second.sounding is not None:
+            tables["not in view"].add(np.array([processor.unseen(second.sounding)]), np.array([not second.in_view]))
     print(f"{args.model}, {args.clips} {'composed' if args.sources else 'drawn'} clips, threshold {args.threshold:g}")
     for name, table in tables.items():
         print(f"\n{name}: expected calibration error {table.error():.3f}")

@@ -33,7 +33,14 @@ def entry(class_id: int, name: str, score: float, area: float) -> dict:
 
 
 def frame(index: int, *sounding: dict, end: float | None = None) -> dict:
-    return {"index": index, "time": index + 0.9, "start": index, "end": end or index + 1.0, "sounding": list(sounding)}
+    return {
+        "index": index,
+        "time": index + 0.9,
+        "start": index,
+        "end": end or index + 1.0,
+        "unseen": 0.2,
+        "sounding": list(sounding),
+    }
 
 
 SEGMENTS = {
@@ -102,6 +109,9 @@ def test_in_words():
     speck = {"frames": [frame(0, entry(4, "dog", 0.9, 0.0001))]}
     assert in_words(speck, "its own sound").endswith("dog 1 s. less than 0.1 % of the picture is marked, on average.")
     assert in_words(NOTHING, "no sound") == "With no sound: nothing is marked."
+    unseen = {"frames": [frame(0) | {"unseen": 0.8}, frame(1) | {"unseen": 0.4}, frame(2) | {"unseen": None}]}
+    told = "nothing is marked. For 1 s something sounds that is not in view, or unknown."
+    assert in_words(SEGMENTS | unseen, "no sound") == f"With no sound: {told}"
 
 
 def test_the_timeline_has_a_button_per_second_that_says_all():
@@ -134,7 +144,7 @@ def test_with_more_looks_a_second_each_has_its_own_time(looks):
     assert "Choose a look" in page.text and page.all("div", **{"class": "ccf-track ccf-fine"})
     seconds = {2: "0.5 s", 4: "0.25 s"}[looks]
     assert f"dog {seconds}. " in page.text and seconds in Tags(table_html(segments)).text
-    found = FrameSegmentation(1, 0.4, 1 / looks, 2 / looks, np.zeros((40, 60), np.uint8), {}, True)
+    found = FrameSegmentation(1, 0.4, 1 / looks, 2 / looks, np.zeros((40, 60), np.uint8), {}, True, 0.2)
     shown = Tags(second_html(demo_result(fps=float(looks)), found)).text
     assert f"{starts[1]} to {[*starts, '0:01.00'][2]}, with" in shown
 
@@ -155,7 +165,7 @@ def test_the_table():
 def test_a_second_shows_frame_mask_and_probability_with_alt_texts():
     class_map = np.zeros((40, 60), dtype=np.uint8)
     class_map[10:30, 20:50] = 4
-    page = Tags(second_html(demo_result(), FrameSegmentation(1, 1.9, 1.0, 2.0, class_map, {4: 0.8}, True)))
+    page = Tags(second_html(demo_result(), FrameSegmentation(1, 1.9, 1.0, 2.0, class_map, {4: 0.8}, True, 0.2)))
     overlaid, mask, probability = (read_image(image["src"]) for image in page.all("img"))
     assert all(len(image["alt"]) > 20 and "dog" in image["alt"] for image in page.all("img")[:2])
     assert "the highest is 50 %" in page.all("img")[2]["alt"]
@@ -187,7 +197,7 @@ def test_what_the_checkpoint_knows():
 
 def test_text_from_outside_stays_text():
     hostile = {"frames": [frame(0, entry(1, HOSTILE, 0.5, 0.5))]}
-    found = FrameSegmentation(0, 0.9, 0.0, 1.0, np.ones((40, 60), np.uint8), {1: 0.5}, True)
+    found = FrameSegmentation(0, 0.9, 0.0, 1.0, np.ones((40, 60), np.uint8), {1: 0.5}, True, 0.2)
     pages = [
         result_html(demo_result(sound_label=HOSTILE), hostile, 0),
         table_html(hostile),
@@ -206,7 +216,7 @@ def test_two_classes_of_one_name_are_told_apart():
     segments = {"frames": [frame(0, entry(4, "dog", 0.9, 0.2), entry(5, "dog", 0.6, 0.1))]}
     assert [share.name for share in class_shares(segments)] == ["dog (4)", "dog (5)"]
     assert "dog (4), 90 % sure, dog (5), 60 % sure" in result_html(demo_result(), segments, 0)
-    found = FrameSegmentation(0, 0.9, 0.0, 1.0, np.full((40, 60), 4, np.uint8), {4: 0.5}, True)
+    found = FrameSegmentation(0, 0.9, 0.0, 1.0, np.full((40, 60), 4, np.uint8), {4: 0.5}, True, 0.2)
     assert "dog (4) (50 % sure)" in second_html(demo_result(names={4: "dog", 5: "dog"}), found)
 
 

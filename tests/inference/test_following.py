@@ -2,12 +2,15 @@ import numpy as np
 import pytest
 import torch
 
+from ccformer_hf import AudioVisualProcessor
 from ccformer_hf.inference import following
 from ccformer_hf.inference.following import follow
 from ccformer_hf.model.media_ccformer import SampledFrames
 from ccformer_hf.model.sliding_window_ccformer import FrameProbabilities
 
 SIZE = (64, 96)
+PROCESSOR = AudioVisualProcessor()
+SURE = AudioVisualProcessor(score_calibration=[2.0, -10.0], unseen_calibration=[0.5, 1.0])
 BACKGROUND = np.random.default_rng(0).integers(40, 200, (16, 24, 3)).repeat(4, 0).repeat(4, 1).astype(np.uint8)
 
 
@@ -31,7 +34,7 @@ def watched(counts):
         yield number / 25, picture(number), count, picture(number) if count else None
 
 
-def followed(counts, answers, threshold=0.5, ahead=1, confidence=float):
+def followed(counts, answers, threshold=0.5, ahead=1, processor=PROCESSOR):
     """Frames with so many looks each; `ahead` pictures are taken before the first answer, as windows do."""
     samples = SampledFrames(np.arange(sum(counts)) / 5, np.arange(sum(counts)) / 5, 9.0)
 
@@ -43,7 +46,7 @@ def followed(counts, answers, threshold=0.5, ahead=1, confidence=float):
             if number + len(taken) < sum(counts):
                 next(pictures)
 
-    return list(follow(watched(counts), predict, samples, threshold, confidence))
+    return list(follow(watched(counts), predict, samples, threshold, processor))
 
 
 @pytest.mark.parametrize("ahead", [1, 2])
@@ -64,11 +67,14 @@ def test_every_frame_has_the_mask_where_its_object_is(ahead):
 
 def test_scores_are_how_sure_the_model_says_it_is():
     (first, _), (second, _) = (
-        [look for frame in followed([1, 1], [said(0), said(1)], confidence=sure) for look in frame.looks]
-        for sure in (float, lambda score: score / 2)
+        [look for frame in followed([1, 1], [said(0), said(1)], processor=processor) for look in frame.looks]
+        for processor in (PROCESSOR, SURE)
     )
-    assert second.scores[2] == first.scores[2] / 2 > 0.4
-    assert [one.score for one in second.objects] == [one.score / 2 for one in first.objects]
+    assert second.scores[2] == pytest.approx(SURE.confidence(first.scores[2])) and second.scores[2] < first.scores[2]
+    assert [one.score for one in second.objects] == pytest.approx(
+        [SURE.confidence(one.score) for one in first.objects]
+    )
+    assert (first.unseen, second.unseen) == (PROCESSOR.unseen(1.0), SURE.unseen(1.0))
     assert (first.class_map == second.class_map).all()
 
 
@@ -79,6 +85,7 @@ def test_several_looks_at_one_frame_start_and_end_their_own_spans():
     # The second look at the third frame heard nothing more.
     assert [frame.class_map.any() for frame in frames] == [True, True, True, False, False]
     assert [look.has_audio for frame in frames for look in frame.looks] == [True, True, False, False]
+    assert [look.unseen is None for frame in frames for look in frame.looks] == [False, False, True, True]
 
 
 def test_looks_only():
@@ -122,7 +129,7 @@ def followed_two(said_at, pictures):
         for _, answer in zip(pictures, said_at.values(), strict=False):
             yield answer
 
-    return list(follow(frames, predict, samples, 0.5, float))
+    return list(follow(frames, predict, samples, 0.5, PROCESSOR))
 
 
 def test_objects_of_a_class_keep_their_numbers_in_every_frame_and_while_silent():

@@ -75,7 +75,7 @@ def test_json_says_what_the_masks_show(result, video, threshold):
     assert [frame["index"] for frame in segments["frames"]] == list(range(16)) and segments["fps"] == 4
     boxes, heard = 0, {}
     for frame in segments["frames"]:
-        assert set(frame) == {"index", "time", "start", "end", "has_audio", "sounding"}
+        assert set(frame) == {"index", "time", "start", "end", "has_audio", "unseen", "sounding"}
         ids = np.array(Image.open(result.masks / f"{frame['index']:06d}.png"))
         assert {entry["id"] for entry in frame["sounding"]} == set(np.unique(ids).tolist()) - {0}
         for entry in frame["sounding"]:
@@ -117,7 +117,7 @@ def test_every_frame_gets_its_own_mask(loaded, tmp_path):
 def finding(map_of, scores):
     """In place of `follow`: what `map_of(time)` says of each frame."""
 
-    def follow(watched, predict, samples, threshold, confidence):
+    def follow(watched, predict, samples, threshold, processor):
         watched, index, numbers = list(watched), 0, ObjectNumbers()
         list(predict(picture for _, _, count, picture in watched for _ in range(count)))  # thumbnails are kept there
         for time, small, count, _ in watched:
@@ -130,7 +130,7 @@ def finding(map_of, scores):
             heard = {class_id: score for class_id, score in scores.items() if (found == class_id).any()}
             for _ in range(count):
                 times = samples.times[index], samples.starts[index], samples.ends[index]
-                looks.append(Look(index, *times, found, heard, True, objects, owners))
+                looks.append(Look(index, *times, found, heard, True, 0.2, objects, owners))
                 index += 1
             classes = {one.number: one.class_id for one in objects}
             several = several_of_a_class(objects)

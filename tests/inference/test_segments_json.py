@@ -10,11 +10,12 @@ from ccformer_hf.model.sliding_window_ccformer import FrameSegmentation
 def test_a_record_is_that_of_the_pipeline_rounded_and_with_boxes():
     class_map = np.zeros((10, 20), dtype=np.uint8)
     class_map[2:4, 5:10] = 3
-    frame = FrameSegmentation(1, 1.93750001, 1.0, 2.0, class_map, {3: 0.812345}, True)
+    frame = FrameSegmentation(1, 1.93750001, 1.0, 2.0, class_map, {3: 0.812345}, True, 0.123456)
     record, names = frame.record({3: "dog"}), {3: "dog"}
     assert (record["sounding"][0]["mask"] == (class_map == 3)).all() and record["sounding"][0]["score"] == 0.812345
     sounding = {"label": "dog", "id": 3, "score": 0.8123, "area": 0.05, "boxes": [[5, 2, 10, 4]]}
-    rounded = {"index": 1, "time": 1.9375, "start": 1.0, "end": 2.0, "has_audio": True, "sounding": [sounding]}
+    rounded = {"index": 1, "time": 1.9375, "start": 1.0, "end": 2.0, "has_audio": True, "unseen": 0.1235}
+    rounded["sounding"] = [sounding]
     assert frame_record(frame, names) == rounded and list(rounded) == list(record)
 
 
@@ -39,7 +40,7 @@ def look(index: int, start: float, end: float, *squares: tuple[int, int, float])
         owners[4:10, left : left + 6] = number
         class_map[owners == number] = 3
         objects.append(SeenObject(number, 3, score, owners == number))
-    return Look(index, start, start, end, class_map, {3: 0.5} if squares else {}, True, objects, owners)
+    return Look(index, start, start, end, class_map, {3: 0.5} if squares else {}, True, 0.2, objects, owners)
 
 
 def test_a_look_has_the_objects_of_each_class():

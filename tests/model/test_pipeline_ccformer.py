@@ -33,7 +33,7 @@ def test_records_say_what_iter_segments_says(segmenter, loaded, long_video, thre
     frames = list(iter_segments(long_video, *loaded, **options))
     assert len(records) == 18 and sum(len(record["sounding"]) for record in records) >= 18
     for record, frame in zip(records, frames, strict=True):
-        assert set(record) == {"index", "time", "start", "end", "has_audio", "sounding"}
+        assert set(record) == {"index", "time", "start", "end", "has_audio", "unseen", "sounding"}
         for name in set(record) - {"sounding"}:
             assert record[name] == getattr(frame, name)
         assert {entry["id"]: entry["score"] for entry in record["sounding"]} == frame.scores
@@ -72,7 +72,7 @@ class _Clips(torch.utils.data.Dataset):
 def roughly(record: dict) -> dict:
     """Without what the last bit of a sum can change, as it may in a batch: on which side of a border a pixel lies."""
     sounding = [(entry["label"], round(entry["score"], 3), round(entry["area"], 2)) for entry in record["sounding"]]
-    return {**record, "sounding": sounding}
+    return {**record, "unseen": record["unseen"] and round(record["unseen"], 3), "sounding": sounding}
 
 
 def test_sound_and_pictures_may_have_any_form_of_the_processor(segmenter, video):

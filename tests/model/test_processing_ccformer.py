@@ -533,15 +533,24 @@ def test_confidence():
     assert 0 < processor.confidence(0.0) < processor.confidence(0.1) < processor.confidence(1.0) < 1
 
 
-def test_the_calibration_of_scores_is_saved(tmp_path):
-    AudioVisualProcessor(score_calibration=(0.75, -0.5)).save_pretrained(tmp_path)
-    assert AudioVisualProcessor.from_pretrained(tmp_path).score_calibration == [0.75, -0.5]
+def test_what_sounds_is_the_less_in_view_the_less_is_marked():
+    assert AudioVisualProcessor().unseen(0.7) == pytest.approx(0.3)
+    processor = AudioVisualProcessor(unseen_calibration=[2.0, -1.0])
+    assert processor.unseen(0.8) == pytest.approx(1 - 16 / (16 + np.e))
+    assert 1 > processor.unseen(0.0) > processor.unseen(0.1) > processor.unseen(1.0) > 0
+
+
+def test_calibrations_are_saved(tmp_path):
+    AudioVisualProcessor(score_calibration=(0.75, -0.5), unseen_calibration=(0.5, 1)).save_pretrained(tmp_path)
+    processor = AudioVisualProcessor.from_pretrained(tmp_path)
+    assert (processor.score_calibration, processor.unseen_calibration) == ([0.75, -0.5], [0.5, 1.0])
 
 
 @pytest.mark.parametrize("wrong", [1.0, [1.0], [0.0, 0.0], [1.0, float("nan")], [1.0, 11.0], ["1", 0.0], None])
 def test_what_is_no_calibration(wrong):
-    with pytest.raises(ValueError, match="score_calibration is .*, expected a slope above 0 and a shift"):
-        AudioVisualProcessor(score_calibration=wrong)
+    for name in ("score_calibration", "unseen_calibration"):
+        with pytest.raises(ValueError, match=f"{name} is .*, expected a slope above 0 and a shift"):
+            AudioVisualProcessor(**{name: wrong})
 
 
 def outputs_of(probabilities: torch.Tensor) -> SimpleNamespace:

@@ -282,8 +282,8 @@ def _hint(segments: "Segments") -> str:
 
 
 def _summary(segments: "Segments") -> str:
-    """`in 5.0 s sounds: dog (3.0 s), bell (1.0 s)`"""
-    from ..inference.segments_json import names_by_id
+    """`in 5.0 s sounds: dog (3.0 s), bell (1.0 s); not in view, or unknown: 1.0 s`"""
+    from ..inference.segments_json import names_by_id, unseen_seconds
     from ..inference.visualize import distinct_names
 
     seconds: Counter[int] = Counter()
@@ -292,4 +292,6 @@ def _summary(segments: "Segments") -> str:
             seconds[entry["id"]] += frame["end"] - frame["start"]
     names = distinct_names(names_by_id(segments))
     sounding = ", ".join(f"{names[class_id]} ({length:.1f} s)" for class_id, length in seconds.most_common())
-    return f"in {segments['source']['duration']:.1f} s sounds: {sounding or 'nothing above the threshold'}"
+    seconds_unseen = unseen_seconds(segments)
+    unseen = f"; not in view, or unknown: {seconds_unseen:.1f} s" if seconds_unseen else ""
+    return f"in {segments['source']['duration']:.1f} s sounds: {sounding or 'nothing above the threshold'}{unseen}"

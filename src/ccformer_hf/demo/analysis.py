@@ -114,7 +114,7 @@ class DemoResult:
         folder = Path(tempfile.mkdtemp(prefix="drawn-", dir=self.folder))
         watched = iter_watched_frames(self.clip, self.samples.times, SMALL, every=True)
         # What is said of each picture was said before.
-        frames = follow(watched, self._say, self.samples, threshold, self.processor.confidence)
+        frames = follow(watched, self._say, self.samples, threshold, self.processor)
         segments = empty_segments(self.info, self.model, self.names, InferenceSettings(self.fps, threshold))
         formats = ("video", "masks")
         write_frames(folder, frames, self.info, segments, formats, sound_from=self.sound, opacity=opacity)

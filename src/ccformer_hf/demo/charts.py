@@ -13,7 +13,7 @@ import numpy as np
 from PIL import Image
 
 from ..checkpoints import TINY_MODEL
-from ..inference.segments_json import Segments, SoundingRecord
+from ..inference.segments_json import Segments, SoundingRecord, unseen_seconds
 from ..inference.visualize import (
     PALETTE,
     PROBABILITY_COLOURS,
@@ -76,12 +76,14 @@ def surest(segments: Segments) -> int:
 
 
 def in_words(segments: Segments, sound_label: str) -> str:
-    """`With its own sound: dog 3 s, bell 1 s. 14 % of the picture is marked.`"""
-    shares = class_shares(segments)
+    """`With its own sound: dog 3 s, bell 1 s. 14 % of the picture is marked. For 1 s something sounds out of view.`"""
+    shares, seconds = class_shares(segments), unseen_seconds(segments)
+    unseen = f" For {_seconds(seconds)} something sounds that is not in view, or unknown." if seconds else ""
     if not shares:
-        return f"With {sound_label}: nothing is marked."
+        return f"With {sound_label}: nothing is marked.{unseen}"
     sounding = ", ".join(f"{share.name} {_seconds(share.seconds)}" for share in shares)
-    return f"With {sound_label}: {sounding}. {_percent(marked_area(segments))} of the picture is marked, on average."
+    area = _percent(marked_area(segments))
+    return f"With {sound_label}: {sounding}. {area} of the picture is marked, on average.{unseen}"
 
 
 def result_html(result: DemoResult, segments: Segments, chosen: int) -> str:

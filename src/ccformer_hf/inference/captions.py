@@ -89,7 +89,9 @@ def _cues(segments: Segments) -> Iterator[tuple[float, float, list[str]]]:
         end = frame["end"]
 
 
-_NOTHING = FrameRecord(index=-1, time=0.0, start=float("inf"), end=float("inf"), has_audio=False, sounding=[])
+_NOTHING = FrameRecord(
+    index=-1, time=0.0, start=float("inf"), end=float("inf"), has_audio=False, unseen=None, sounding=[]
+)
 
 
 def _clock(seconds: float, point: str) -> str:

@@ -21,7 +21,8 @@ import numpy as np
 
 from ..model.instances_ccformer import ObjectNumbers, joined
 from ..model.media_ccformer import SampledFrames
-from ..model.sliding_window_ccformer import FrameProbabilities
+from ..model.processing_ccformer import AudioVisualProcessor
+from ..model.sliding_window_ccformer import FrameProbabilities, unseen_sound
 from .edges import class_map, guided, half_size
 from .motion import Ways, carried, in_between
 from .objects import Look, SeenObject, object_map, several_of_a_class, small_regions
@@ -79,7 +80,7 @@ def follow(
     predict: Callable[[Iterator[np.ndarray]], Iterator[FrameProbabilities]],
     samples: SampledFrames,
     threshold: float,
-    confidence: Callable[[float], float],
+    processor: AudioVisualProcessor,
 ) -> Iterator[FollowedFrame]:
     """What sounds where in each of the frames that are watched.
 
@@ -88,7 +89,7 @@ def follow(
         predict: the pictures of the looks -> what the model says about each.
         samples: times of the looks.
         threshold: see `InferenceSettings`.
-        confidence: mean probability within a mask -> score, see `AudioVisualProcessor`.
+        processor: of the model; it says how sure that is.
     """
     held: deque[_Frame] = deque()  # watched, and not yet given out
 
@@ -114,9 +115,10 @@ def follow(
         looks, answers = [], []
         for answer in (said, *islice(predicted, frame.looks - 1)):
             index, (time, start, end) = next(spans)
-            found, scores, objects = _segmented(answer, frame.small, numbers, threshold, confidence)
+            found, scores, objects = _segmented(answer, frame.small, numbers, threshold, processor)
             owners = object_map(found, [(one.number, one.class_id, one.mask) for one in objects])
-            looks.append(Look(index, time, start, end, found, scores, answer.has_audio, objects, owners))
+            heard = answer.has_audio, unseen_sound(answer.probabilities, answer.has_audio, processor)
+            looks.append(Look(index, time, start, end, found, scores, *heard, objects, owners))
             answers.append(_Said(_array(answer), objects, answer.size))
         yield from _between(before, answers[0], since, ways, threshold)
         several = several_of_a_class(looks[0].objects)
@@ -145,7 +147,7 @@ def _segmented(
     small: np.ndarray,
     numbers: ObjectNumbers,
     threshold: float,
-    confidence: Callable[[float], float],
+    processor: AudioVisualProcessor,
 ) -> tuple[np.ndarray, dict[int, float], list[SeenObject]]:
     """The class map, the scores and the objects of a look."""
     probabilities = _array(look)
@@ -158,10 +160,10 @@ def _segmented(
     halved = {one: cv2.resize(maps[ids.index(one)], (width, height), interpolation=cv2.INTER_AREA) for one in scores}
     parts = numbers.apart(joined(small_regions(found, half)))
     objects = [
-        SeenObject(number, class_id, confidence(float(halved[class_id][mask].mean())), mask)
+        SeenObject(number, class_id, processor.confidence(float(halved[class_id][mask].mean())), mask)
         for number, (class_id, mask) in zip(numbers.number(parts), parts, strict=True)
     ]
-    return found, {class_id: confidence(score) for class_id, score in scores.items()}, objects
+    return found, {class_id: processor.confidence(score) for class_id, score in scores.items()}, objects
 
 
 def _between(

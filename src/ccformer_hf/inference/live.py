@@ -24,6 +24,7 @@ from ..model.sliding_window_ccformer import (
     FrameSegmentation,
     class_probabilities,
     classes_at_size,
+    unseen_sound,
     video_inputs,
     window_of,
 )
@@ -115,7 +116,8 @@ def segment_live(
             class_map, scores = classes_at_size(newest, processor, rgb.shape[:2], settings.threshold)
             has_audio = bool(inputs["audio_mask"][0, -1])
             times = (picture.time,) * 3
-            segmentation = FrameSegmentation(number, *times, class_map, scores, has_audio)
+            unseen = unseen_sound(newest, has_audio, processor)
+            segmentation = FrameSegmentation(number, *times, class_map, scores, has_audio, unseen)
             yield LiveSegmentation(segmentation, rgb, time.monotonic() - picture.arrived)
             due, number = picture.time + 1 / settings.fps, number + 1
     if number == 0:

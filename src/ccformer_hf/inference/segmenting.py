@@ -233,7 +233,7 @@ def _write_all(
         return predict_video(info, samples, pictures, model, processor, settings)
 
     watched = iter_watched_frames(info.path, samples.times, SMALL, every)
-    frames = follow(watched, predict, samples, settings.threshold, processor.confidence)
+    frames = follow(watched, predict, samples, settings.threshold, processor)
     # disable=None: shown on a terminal only.
     with tqdm(
         total=len(samples),

@@ -82,6 +82,7 @@ class FrameRecord(TypedDict):
     start: float
     end: float
     has_audio: bool
+    unseen: float | None
     sounding: list[SoundingRecord]
 
 
@@ -167,6 +168,11 @@ def names_by_id(segments: Segments) -> dict[int, str]:
     return {int(class_id): name for class_id, name in segments["classes"].items()}
 
 
+def unseen_seconds(segments: Segments) -> float:
+    """How long something sounds that is not in view, or unknown: the looks at which that is likelier than not."""
+    return sum(frame["end"] - frame["start"] for frame in segments["frames"] if (frame["unseen"] or 0) > 0.5)
+
+
 def readable_name(path: str | os.PathLike) -> str:
     """The name of a file as printable text: bytes that are not UTF-8 as `\\xe9`, line breaks as `\\n`."""
     return shown_path(Path(path).name)
@@ -176,6 +182,7 @@ def frame_record(frame: FrameSegmentation, names: Mapping[int, str]) -> FrameRec
     """One entry of `frames`: the frame's record, rounded, with boxes in place of the masks."""
     record = frame.record(names)
     times = {name: round(record[name], 6) for name in ("time", "start", "end")}
+    unseen = None if record["unseen"] is None else round(record["unseen"], 4)
     sounding = [
         {
             "label": entry["label"],
@@ -186,7 +193,7 @@ def frame_record(frame: FrameSegmentation, names: Mapping[int, str]) -> FrameRec
         }
         for entry in record["sounding"]
     ]
-    return {**record, **times, "sounding": sounding}
+    return {**record, **times, "unseen": unseen, "sounding": sounding}
 
 
 def look_record(look: Look, names: Mapping[int, str]) -> FrameRecord:

@@ -80,6 +80,7 @@ class AudioVisualSegmentationPipeline(ChunkPipeline):
             time: (s) at which the frame was taken.
             start, end: (s) between which it stands for the clip.
             has_audio: whether there is any sound around this frame.
+            unseen: how likely it is that nothing in view makes it, 0..1; None without sound.
             sounding: what sounds in it, best score first, one dict per class:
                 label: name of the class; id: its number.
                 score: how sure it is, 0..1: `AudioVisualProcessor.confidence` of the mean probability within its mask.

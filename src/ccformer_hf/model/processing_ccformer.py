@@ -91,6 +91,7 @@ class AudioVisualProcessor(ProcessorMixin):
             defaults.
         fps: frames sampled per second, for video files and for frames given without their fps or timestamps.
         score_calibration: slope and shift of `confidence`, measured for the model that it belongs to.
+        unseen_calibration: those of `unseen`, likewise.
 
     Raises:
         ValueError: for an fps that is not positive, or a calibration that is not two numbers, the first positive.
@@ -106,9 +107,11 @@ class AudioVisualProcessor(ProcessorMixin):
         feature_extractor: CCFormerFeatureExtractor | None = None,
         fps: float = 1.0,
         score_calibration: Sequence[float] = NOT_CALIBRATED,
+        unseen_calibration: Sequence[float] = NOT_CALIBRATED,
     ):
         self.fps = FrameTiming(fps=fps).fps  # which checks it
-        self.score_calibration = _checked_calibration(score_calibration)
+        self.score_calibration = _checked_calibration("score_calibration", score_calibration)
+        self.unseen_calibration = _checked_calibration("unseen_calibration", unseen_calibration)
         super().__init__(image_processor or CCFormerImageProcessor(), feature_extractor or CCFormerFeatureExtractor())
 
     @property
@@ -118,7 +121,8 @@ class AudioVisualProcessor(ProcessorMixin):
     @classmethod
     def from_args_and_dict(cls, args, processor_dict: dict[str, Any], **kwargs) -> "AudioVisualProcessor":
         """The last step of `from_pretrained`, after the parts: refuses misspelt arguments."""
-        refuse_misspelt(kwargs, {"fps", "score_calibration", *cls.get_attributes()}, cls.__name__)
+        ours = {"fps", "score_calibration", "unseen_calibration"}
+        refuse_misspelt(kwargs, ours.union(cls.get_attributes()), cls.__name__)
         return super().from_args_and_dict(args, processor_dict, **kwargs)
 
     def save_pretrained(self, save_directory: str | Path, push_to_hub: bool = False, **kwargs) -> list[str]:
@@ -261,7 +265,7 @@ class AudioVisualProcessor(ProcessorMixin):
         return BatchFeature(data, tensor_type=return_tensors)
 
     def confidence(self, score: float) -> float:
-        """How likely it is that what the model marks sounds there (*ours*), 0..1.
+        """How likely it is that a class that the model marks sounds (*ours*), 0..1.
 
         Platt's scaling: sigmoid(slope * logit(score) + shift), with the two numbers of `score_calibration`. It changes
         no mask, and the order of scores stays.
@@ -269,9 +273,18 @@ class AudioVisualProcessor(ProcessorMixin):
         Args:
             score: mean probability within the mask, 0..1.
         """
-        slope, shift = self.score_calibration
-        score = min(max(score, CERTAIN), 1 - CERTAIN)
-        return 1 / (1 + math.exp(-slope * math.log(score / (1 - score)) - shift))
+        return _scaled(score, self.score_calibration)
+
+    def unseen(self, sounding: float) -> float:
+        """How likely it is that nothing in view makes the sound that there is (*ours*), 0..1: what sounds is not in
+        view, or nothing that the model knows.
+
+        Platt's scaling again, with `unseen_calibration`, of the surest that the model is of any pixel.
+
+        Args:
+            sounding: highest 1 - P(background) of the frame, 0..1.
+        """
+        return 1 - _scaled(sounding, self.unseen_calibration)
 
     def post_process_scores(
         self,
@@ -676,12 +689,18 @@ def _read_map(class_map: Frame | None, size: tuple[int, int]) -> np.ndarray:
     return class_map[rows[:, None], columns].astype(np.int64)  # (h, w)
 
 
-def _checked_calibration(given: Sequence[float]) -> list[float]:
+def _scaled(probability: float, calibration: Sequence[float]) -> float:
+    slope, shift = calibration
+    probability = min(max(probability, CERTAIN), 1 - CERTAIN)
+    return 1 / (1 + math.exp(-slope * math.log(probability / (1 - probability)) - shift))
+
+
+def _checked_calibration(name: str, given: Sequence[float]) -> list[float]:
     numbers = list(given) if isinstance(given, (list, tuple)) else []
     finite = [float(number) for number in numbers if isinstance(number, (int, float)) and math.isfinite(number)]
     if len(numbers) != 2 or len(finite) != 2 or not 0 < finite[0] <= STEEPEST or abs(finite[1]) > STEEPEST:
         raise ValueError(
-            f"score_calibration is {given!r}, expected a slope above 0 and a shift, both up to {STEEPEST:g}; "
+            f"{name} is {given!r}, expected a slope above 0 and a shift, both up to {STEEPEST:g}; "
             f"{list(NOT_CALIBRATED)} changes nothing"
         )
     return finite

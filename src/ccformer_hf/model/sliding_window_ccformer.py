@@ -70,6 +70,8 @@ class FrameSegmentation:
         scores: class id -> `AudioVisualProcessor.confidence` of the mean probability within its mask, 0..1, for every
             class in the map, best first. The names are `model.config.id2label`.
         has_audio: whether there is any sound around this frame.
+        unseen: how likely it is that nothing in view makes it, 0..1, see `AudioVisualProcessor.unseen`; None without
+            sound.
     """
 
     index: int
@@ -79,12 +81,13 @@ class FrameSegmentation:
     class_map: np.ndarray
     scores: dict[int, float]
     has_audio: bool
+    unseen: float | None
 
     def record(self, names: Mapping[int, str]) -> dict[str, Any]:
         """The same class by class, as the pipeline and `segments.json` give it, from class id -> name.
 
-        `index`, `time`, `start`, `end`, `has_audio`, and `sounding`, best score first: a dict per class with its
-        `label`, `id`, `score`, `area` (share of the picture, 0..1) and `mask` (bool `(H, W)`).
+        `index`, `time`, `start`, `end`, `has_audio`, `unseen`, and `sounding`, best score first: a dict per class with
+        its `label`, `id`, `score`, `area` (share of the picture, 0..1) and `mask` (bool `(H, W)`).
         """
         sounding = []
         for class_id, score in self.scores.items():
@@ -97,6 +100,7 @@ class FrameSegmentation:
             "start": self.start,
             "end": self.end,
             "has_audio": self.has_audio,
+            "unseen": self.unseen,
             "sounding": sounding,
         }
 
@@ -300,7 +304,13 @@ def segment_frames(
     times = zip(samples.times.tolist(), samples.starts.tolist(), samples.ends.tolist(), strict=True)
     for index, (frame, (time, start, end)) in enumerate(zip(frames, times, strict=True)):
         class_map, scores = classes_at_size(frame.probabilities, processor, frame.size, threshold)
-        yield FrameSegmentation(index, time, start, end, class_map, scores, frame.has_audio)
+        unseen = unseen_sound(frame.probabilities, frame.has_audio, processor)
+        yield FrameSegmentation(index, time, start, end, class_map, scores, frame.has_audio, unseen)
+
+
+def unseen_sound(probabilities: torch.Tensor, has_audio: bool, processor: AudioVisualProcessor) -> float | None:
+    """`unseen` of a `FrameSegmentation`, from `(K, h, w)`."""
+    return processor.unseen(1 - probabilities[0].min().item()) if has_audio else None
 
 
 def classes_at_size(
