@@ -154,7 +154,10 @@ def fitted(found: Sequence[tuple[float, bool]]) -> list[float]:
         return unlikely
 
     optimizer.step(loss)
-    return [round(number, 3) for number in calibration.tolist()]
+    slope, shift = (round(number, 3) for number in calibration.tolist())
+    if slope <= 0:
+        raise SystemExit(f"no calibration fits {len(found)} cases, {int(true)} of them right; give it more --clips")
+    return [slope, shift]
 
 
 def main() -> None:

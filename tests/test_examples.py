@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from ccformer_hf import AudioVisualProcessor
 from ccformer_hf.cli import main as cli
 from ccformer_hf.data.loading import load_folder
 from ccformer_hf.inference.rle import encoded
@@ -192,13 +193,28 @@ def test_what_is_wrong_in_aviseg_is_told_with_its_name(run, tmp_path):
     refused("val", [], violin, [], r"val\.json: has the category 'violin', expected one of person")
 
 
-def test_reliability_prints_two_tables(run, tmp_path):
-    printed = run("reliability.py", "--clips", "1", "--picture", str(tmp_path / "reliability.png"))
-    errors = re.findall(
-        r"^per (second and class|pixel): expected calibration error (\d\.\d{3})$", printed, re.MULTILINE
+def test_reliability_prints_three_tables_and_fits_a_calibration(run, tmp_path):
+    picture, fitted = tmp_path / "reliability.png", tmp_path / "fitted"
+    printed = run(
+        "reliability.py", "--clips", "4", "--threshold", "0.02", "--picture", str(picture), "--fit", str(fitted)
     )
-    assert [name for name, _ in errors] == ["second and class", "pixel"]
-    assert (tmp_path / "reliability.png").stat().st_size > 1000
+    errors = re.findall(r"^([a-z ]+): expected calibration error \d\.\d{3}$", printed, re.MULTILINE)
+    assert errors == ["per second and class", "not in view", "per pixel"]
+    assert picture.stat().st_size > 1000
+    processor = AudioVisualProcessor.from_pretrained(fitted)
+    assert f"score_calibration {processor.score_calibration}: written to {fitted}" in printed
+    assert processor.unseen_calibration[0] > 0
+
+
+def test_a_calibration_by_hand():
+    """Of what was said with 0.8 a half came true, of what was said with 0.2 a quarter."""
+    fitted = runpy.run_path(str(EXAMPLES / "reliability.py"))["fitted"]
+    many = 1000
+    slope, shift = fitted([(0.8, True), (0.8, False)] * 2 * many + [(0.2, True)] * many + [(0.2, False)] * 3 * many)
+    assert slope == pytest.approx(np.log(3) / np.log(16), abs=0.01)  # logits of +-log 4 become 0 and -log 3
+    assert shift == pytest.approx(-np.log(3) / 2, abs=0.01)
+    with pytest.raises(SystemExit, match="no calibration fits 3 cases, 3 of them right; give it more --clips"):
+        fitted([(0.9, True), (0.8, True), (0.7, True)])
 
 
 def test_the_calibration_error_by_hand():
