@@ -42,12 +42,12 @@ LEFT_OUT = {"whole": None, "no pasting": no_pasting, "no teacher": None, "no off
 
 
 def train(name: str, start: str, sources: str, run: Path, epochs: float) -> None:
-    """One training, in a process of its own: the rules of composing are changed for all that it does."""
+    """One training, in a process of its own, which composes the clips too: their rules are changed for all of it."""
     if LEFT_OUT[name] is not None:
         LEFT_OUT[name]()
     settings = [*SETTINGS, f"start_from={start}", f"epochs={epochs}", f"validate_every={epochs}", "seed=1"]
-    command = ["train", "--config", "composed-small", "--data", sources, "--output", str(run), "--set", *settings]
-    raise SystemExit(ccformer(command))
+    command = ["train", "--config", "composed-small", "--data", sources, "--output", str(run), "--workers", "0"]
+    raise SystemExit(ccformer([*command, "--set", *settings]))
 
 
 def without_teacher(start: str, folder: Path) -> str:
