@@ -84,6 +84,7 @@ def test_what_config_json_may_not_ask_for(copy, config, fault):
         ({"image_processor": {"size": {"height": 4096, "width": 4096}}}, "at most 2048 pixels a side"),
         ({"image_processor": {"size": {"height": 10**9, "width": 32}}}, "height is 1000000000, expected"),
         ({"image_processor": {"size": {"height": 1, "width": 64}}}, "pixel_values is 1x64, expected multiples of 32"),
+        ({"image_processor": {"do_resize": False}}, "pixel_values is 48x80, expected multiples of 32"),
         ({"image_processor": {"size": "large"}}, "cannot be loaded"),
         ({"image_processor": {"size": {"height": 64, "width": {}}}}, "no picture can be made ready with its settings"),
         ({"image_processor": {"image_std": [[], 1, 1]}}, "no picture can be made ready with its settings"),

@@ -196,7 +196,8 @@ def check_processor(path: Path, processor: AudioVisualProcessor, config: CCForme
             f"{path / PROCESSOR}: makes a frame's sound {made[0]} columns by {made[1]} bands, and the audio encoder "
             f"of {CONFIG} takes {taken[0]} by {taken[1]}; take both from one model"
         )
-    black, silence = np.zeros((1, 64, 64, 3), np.uint8), np.zeros(SAMPLING_RATE, np.float32)
+    # The network takes no picture of that size unless the processor resizes it.
+    black, silence = np.zeros((1, 48, 80, 3), np.uint8), np.zeros(SAMPLING_RATE, np.float32)
     try:
         with np.errstate(all="ignore"):
             inputs = processor(black, audio=silence, sampling_rate=SAMPLING_RATE, fps=1.0)
