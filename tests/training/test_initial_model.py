@@ -157,6 +157,14 @@ def test_with_other_labels_all_but_the_label_layer_is_kept(trained, names):
     assert unlike <= {"id2label", "label2id", "architectures"}
 
 
+@pytest.mark.parametrize("name", ["fine-tune", "fine-tune-small"])
+def test_a_model_to_start_from_sees_frames_as_it_learned_to(name):
+    recipe = read_recipe(name)
+    _, processor = initial_model(recipe, NAMES)
+    before, images = load(recipe.start_from, "cpu")[1].image_processor, processor.image_processor
+    assert (images.image_mean, images.image_std, images.size) == (before.image_mean, before.image_std, before.size)
+
+
 def test_with_the_same_labels_everything_is_kept(trained):
     model, _ = initial_model(Recipe(start_from=str(trained)), NAMES)
     assert same(model.state_dict(), load(trained, "cpu")[0].state_dict())

@@ -15,7 +15,7 @@ TRAIN_EXAMPLES = """\
 examples:
   ccformer train --config ms3-resnet50 --data AVSBench --output runs/ms3
   ccformer train --config ms3-resnet50 --data AVSBench --output runs/ms3 --resume
-  ccformer train --config fine-tune --data mine --output runs/mine --set epochs=40 batch_size=4
+  ccformer train --config fine-tune-small --data mine --output runs/mine --set epochs=40 batch_size=4
 
 On several GPUs, or with DDP, FSDP or bf16 as `accelerate config` sets them:
   accelerate launch -m ccformer_hf train --config ms3-resnet50 --data AVSBench --output runs/ms3
@@ -74,6 +74,7 @@ def _train(options: argparse.Namespace) -> int:
     from ..training.initial_model import initial_model
     from ..training.loop import TrainingStopped, train
     from ..training.recipe import read_recipe
+    from ..training.run_folder import RunFolder
 
     # All that can be wrong in what the user gave is found before hours are spent.
     if options.push_to_hub:
@@ -104,7 +105,11 @@ def _train(options: argparse.Namespace) -> int:
         return tell_error(stop, stop_exit_code(stop))
     if options.push_to_hub and PartialState().is_main_process:
         print(f"uploaded to {publish(options.output, options.push_to_hub)}")
-    print(f"{progress.step} steps; best validation mIoU {progress.best}; {options.output}")
+    run = RunFolder(options.output)
+    if progress.best is None:
+        print(f"{progress.step} steps; no validation split; {run.last}")
+    else:
+        print(f"{progress.step} steps; best validation mIoU {progress.best:.4f}; {run.best}")
     return 0
 
 

@@ -44,12 +44,12 @@ def initial_model(
         ValueError: for weights that do not fit, the text names the first that does not; for a `model` that cannot be.
     """
     labels = dict(enumerate(class_names))
-    size = {"height": recipe.size, "width": recipe.size}
-    images = CCFormerImageProcessor(size=size, image_mean=list(recipe.image_mean), image_std=list(recipe.image_std))
     if recipe.start_from:
         model, before = _with_labels(recipe.start_from, labels)
+        mean, std = before.image_processor.image_mean, before.image_processor.image_std
         encoder_extractor = before.feature_extractor.encoder_extractor
     else:
+        mean, std = recipe.image_mean, recipe.image_std
         model = CCFormerForAudioVisualSegmentation(_config(recipe.model, labels))
         if recipe.backbone_weights:
             load_backbone_weights(model, recipe.backbone_weights)
@@ -58,6 +58,8 @@ def initial_model(
         encoder_extractor = None
         if model.config.audio_config is not None:
             encoder_extractor = audio_front_end(model.config, recipe.audio_weights)
+    size = {"height": recipe.size, "width": recipe.size}
+    images = CCFormerImageProcessor(size=size, image_mean=list(mean), image_std=list(std))
     sounds = CCFormerFeatureExtractor(alignment=recipe.alignment, encoder_extractor=encoder_extractor)
     return model, AudioVisualProcessor(images, sounds)
 
