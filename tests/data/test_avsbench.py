@@ -86,6 +86,9 @@ def test_a_wrong_root_says_what_is_wanted(tmp_path):
         find_settings(tmp_path)
     with pytest.raises(NotADirectoryError, match="is not a folder"):
         find_settings(tmp_path / "nowhere")
+    (tmp_path / "classes.txt").touch()
+    with pytest.raises(FileNotFoundError, match="as a folder of your own clips, whose setting is 'folder'"):
+        find_settings(tmp_path)
 
 
 def test_what_is_missing_is_named(tmp_path):

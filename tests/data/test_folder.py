@@ -209,3 +209,7 @@ def test_classes_file(tmp_path):
 def test_no_clips(tmp_path):
     with pytest.raises(FileNotFoundError, match="holds no clips; expected folders .*/train/<clip>/"):
         list_folder_clips(tmp_path)
+    (tmp_path / "Multi-sources").mkdir()
+    (tmp_path / "Multi-sources" / "ms3_meta_data.csv").touch()
+    with pytest.raises(FileNotFoundError, match="it is AVSBench's, whose setting is 'ms3'"):
+        list_folder_clips(tmp_path)

@@ -42,6 +42,15 @@ def heard_through(settings: dict) -> dict:
     return {"feature_extractor": {"feature_extractor_type": "CCFormerFeatureExtractor", "encoder_extractor": settings}}
 
 
+def test_the_folder_of_a_run_names_the_model_in_it(tmp_path):
+    for name in ("best", "last"):
+        (tmp_path / name).mkdir()
+    (tmp_path / "last" / "config.json").touch()
+    assert refusal(tmp_path).endswith(f"is the folder of a training run; name its model, {tmp_path / 'last'}")
+    (tmp_path / "best" / "config.json").touch()
+    assert refusal(tmp_path).endswith(f"name its model, {tmp_path / 'best'}")
+
+
 AST = {"model_type": "audio-spectrogram-transformer"}
 AS_LARGE = {"max_length": 96, "num_mel_bins": 64}  # as the processor of the folder makes a sound
 RESNET = {"model_type": "resnet", "layer_type": "basic", "depths": [1] * 4, "embedding_size": 8}

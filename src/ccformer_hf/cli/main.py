@@ -40,7 +40,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="ccformer", description="Masks whatever makes the sound in a video.")
+    parser = argparse.ArgumentParser(
+        prog="ccformer",
+        description="Masks whatever makes the sound in a video.",
+        epilog="`ccformer COMMAND --help` has the arguments and examples of each; `ccformer segment` alone shows one.",
+    )
     parser.add_argument("--version", action="version", version=f"ccformer {__version__}")
     commands = parser.add_subparsers(required=True, metavar="COMMAND", title="commands")
     add_segment(commands)

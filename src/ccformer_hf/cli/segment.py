@@ -39,7 +39,7 @@ examples:
   ccformer segment https://host/clip.mp4 hf://datasets/owner/name/clip.mp4     from the web, from the Hub
   ccformer segment - < clip.mp4                   from standard input -> ccformer-output/stdin/
   ccformer segment drums.mov --fps 8              the model looks 8 times per second instead of 4
-  ccformer segment drums.mov --model runs/mine    a model folder of your own, or owner/name on the Hugging Face Hub
+  ccformer segment drums.mov --model runs/mine/best     a model folder of your own, or owner/name on the Hub
   accelerate launch -m ccformer_hf segment *.mp4 --resume     a process per GPU, on one machine or several
   ccformer segment --live rtsp://camera/1         while it comes in -> ccformer-output/live-DATE/
   ffmpeg -f v4l2 -i /dev/video0 -f alsa -i default -flush_packets 1 -f mpegts - | ccformer segment --live -

@@ -21,6 +21,7 @@ from .text_files import read_csv
 
 SETTINGS = ("s4", "ms3", "avss")
 FOLDER = "folder"  # the setting of clips that are no part of AVSBench, see `folder`
+CLASSES_FILE = "classes.txt"  # of such a folder
 ALL_SETTINGS = (*SETTINGS, FOLDER)
 SPLITS = ("train", "validation", "test")
 TABLES = {"s4": "s4_meta_data.csv", "ms3": "ms3_meta_data.csv", "avss": "metadata.csv"}
@@ -121,6 +122,17 @@ def find_settings(root: str | os.PathLike) -> dict[str, Path]:
             f"{root}: is not a folder; name the one that holds Single-source/, Multi-sources/ or metadata.csv of "
             "AVSBench"
         )
+    found = settings_in(root)
+    if not found:
+        expected = "name the folder that holds Single-source/, Multi-sources/ or metadata.csv of AVSBench"
+        if (root / CLASSES_FILE).is_file():
+            expected = f"it has a {CLASSES_FILE}, as a folder of your own clips, whose setting is {FOLDER!r}"
+        raise FileNotFoundError(f"{root}: holds no {', '.join(TABLES.values())}, nor do the folders in it; {expected}")
+    return found
+
+
+def settings_in(root: Path) -> dict[str, Path]:
+    """As `find_settings`; empty where no table is found."""
     folders = [root, *(path for path in entries(root) if path.is_dir())]
     found = {}
     for setting, table in TABLES.items():
@@ -128,11 +140,6 @@ def find_settings(root: str | os.PathLike) -> dict[str, Path]:
             if (folder / table).is_file():
                 found[setting] = folder
                 break
-    if not found:
-        raise FileNotFoundError(
-            f"{root}: holds no {', '.join(TABLES.values())}, nor do the folders in it; name the folder that holds "
-            "Single-source/, Multi-sources/ or metadata.csv of AVSBench"
-        )
     return found
 
 

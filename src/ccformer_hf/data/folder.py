@@ -21,11 +21,10 @@ from pathlib import Path
 from ..model.media_ccformer import MediaError, probe
 from ..model.pictures_ccformer import SUFFIXES
 from ..model.timing_ccformer import FrameTiming
-from .avsbench import FOLDER, SPLITS, VIDEOS, ClipFiles
+from .avsbench import CLASSES_FILE, FOLDER, SPLITS, VIDEOS, ClipFiles, settings_in
 from .listing import entries, natural_key
 from .text_files import read_lines
 
-CLASSES_FILE = "classes.txt"
 MASKS = (".png", ".bmp", ".tif", ".tiff")  # the others may blur class ids
 SOUNDS = (".wav", ".flac", ".mp3", ".m4a", ".aac", ".ogg", ".opus")
 # Not read; passing over a frame in silence would shift all that follow it.
@@ -66,9 +65,11 @@ def list_folder_clips(root: str | os.PathLike) -> list[ClipFiles]:
             raise ValueError(f"{root / other}: expected the name {root / 'validation'}; rename it")
     clips = [_clip(folder, split) for split in SPLITS for folder in entries(root / split) if folder.is_dir()]
     if not clips:
-        raise FileNotFoundError(
-            f"{root}: holds no clips; expected folders {root}/train/<clip>/ with frames/ or video.mp4, and masks/"
-        )
+        expected = f"expected folders {root}/train/<clip>/ with frames/ or video.mp4, and masks/"
+        official = settings_in(root)
+        if official:
+            expected = f"it is AVSBench's, whose setting is {' or '.join(map(repr, official))}"
+        raise FileNotFoundError(f"{root}: holds no clips; {expected}")
     return clips
 
 

@@ -82,6 +82,9 @@ def check_model_folder(path: Path, most_gigabytes: float = MOST_GIGABYTES) -> No
     """
     wanted = "name one that save_pretrained of the model and of its processor wrote"
     if not (path / CONFIG).is_file():
+        inside = [path / name for name in ("best", "last") if (path / name / CONFIG).is_file()]
+        if inside:
+            raise FileNotFoundError(f"{path}: is the folder of a training run; name its model, {inside[0]}")
         raise FileNotFoundError(f"{path}: has no {CONFIG}, so it is not a model folder; {wanted}")
     weights = weight_files(path)
     pickles = sorted(file.name for file in path.iterdir() if file.suffix in PICKLES)
