@@ -164,12 +164,14 @@ def test_each_stop_signal_is_as_ctrl_c(monkeypatch, number):
         launch("any")
 
 
-def test_who_closes_the_page_is_out_of_the_line(folder, video, tmp_path, monkeypatch):
+def test_who_closes_the_page_is_out_of_the_line(folder, video, tmp_path, monkeypatch, capsys):
     monkeypatch.setenv("GRADIO_TEMP_DIR", "restored at the end")
     monkeypatch.setattr(module.tempfile, "mkdtemp", partial(tempfile.mkdtemp, dir=tmp_path))
     line = Line(16, 4)
     monkeypatch.setattr(module, "Line", lambda *_: line)
-    api = launch(str(folder), block=False) + "gradio_api/"
+    address = launch(str(folder), block=False)
+    assert capsys.readouterr().out == f"the page is at {address} until Ctrl-C\n"  # and nothing of Gradio's own
+    api = address + "gradio_api/"
     page = {"session_hash": "a page"}
 
     def in_line(count: int) -> bool:

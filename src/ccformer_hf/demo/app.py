@@ -619,7 +619,8 @@ def launch(
     with stopped_by_signals():
         models = Models(model or os.environ.get(MODEL_VARIABLE) or DEFAULT_MODEL)
         models.get()
-        _, address, _ = make_app(models, limits).launch(
+        app = make_app(models, limits)
+        _, address, _ = app.launch(
             server_name=host,
             server_port=port,
             max_file_size=limits.megabytes * MEGABYTE,
@@ -635,8 +636,12 @@ def launch(
             ssr_mode=False,
             state_session_capacity=PAGES_KEPT,
             app_kwargs={"middleware": [Middleware(SafeHeaders)]},
-            prevent_thread_lock=not block,
+            prevent_thread_lock=True,
+            quiet=True,  # Gradio's own lines tell to call `launch` otherwise, which a command has no word for
         )
+        print(f"the page is at {address} until Ctrl-C", flush=True)
+        if block:
+            app.block_thread()
     if block:
         end_children()  # the process ends when the clip in work is done with, and then its files are removed
     return address
