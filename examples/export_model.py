@@ -39,9 +39,11 @@ def in_torch(model: torch.nn.Module, dtype: torch.dtype) -> Run:
     return run
 
 
-def variants(model: CCFormerForAudioVisualSegmentation, folder: Path) -> dict[str, tuple[int, Run]]:
+def variants(
+    model: CCFormerForAudioVisualSegmentation, folder: Path, size: tuple[int, int] | None
+) -> dict[str, tuple[int, Run]]:
     """Name -> bytes and a call, the model as it is first."""
-    program = export_program(model)
+    program = export_program(model, size)
     torch.export.save(program, folder / "model.pt2")
     export_onnx(program, folder / "model.onnx")
     quantize_int8(folder / "model.onnx", folder / "model-int8.onnx")
@@ -62,11 +64,17 @@ def main() -> None:
     parser.add_argument("--output", type=Path, default=Path("runs/exported"), help="folder (default %(default)s)")
     parser.add_argument("--clips", type=int, default=50, help="synthetic ms3 clips (default %(default)s)")
     parser.add_argument("--seed", type=int, default=1_000_000, help="of the clips (default %(default)s)")
+    parser.add_argument(
+        "--one-size",
+        action="store_true",
+        help="for pictures of the processor's size only, as some backbones of timm take them",
+    )
     args = parser.parse_args()
     args.output.mkdir(parents=True, exist_ok=True)
     model, processor = load(args.model, "cpu")
 
-    made = variants(model, args.output)
+    size = processor.image_processor.size
+    made = variants(model, args.output, (size["height"], size["width"]) if args.one_size else None)
     seconds: dict[str, list[float]] = {name: [] for name in made}
     scores: dict[str, list[np.ndarray]] = {name: [] for name in made}
     changed: dict[str, list[float]] = {name: [] for name in made}

@@ -107,3 +107,15 @@ def test_table_of_the_example(example):
 def test_training_mode_is_refused():
     with pytest.raises(ValueError, match="training mode"):
         export_program(small_model().train())
+
+
+def test_a_backbone_of_one_size_asks_for_it_and_gets_it(monkeypatch):
+    """What torch is asked for: the export itself takes long."""
+    model = small_model(backbone_config={"model_type": "timm_backbone", "backbone": "vit_tiny_patch16_224"})
+    with pytest.raises(ValueError, match=r"no pictures of 64 x 96 \(.*224.*\); expected size=\(height, width\)"):
+        export_program(model)
+    asked = {}
+    monkeypatch.setattr(torch.export, "export", lambda *given, **named: asked.update(named, inputs=given[2]))
+    export_program(model, size=(224, 224))
+    assert asked["inputs"]["pixel_values"].shape[-2:] == (224, 224)
+    assert set(asked["dynamic_shapes"]["pixel_values"]) == {0, 1}  # clips and frames

@@ -29,28 +29,30 @@ class _Logits(nn.Module):
         return self.model(pixel_values, input_features, frame_mask, audio_mask).logits
 
 
-def export_program(model: CCFormerForAudioVisualSegmentation) -> ExportedProgram:
+def export_program(model: CCFormerForAudioVisualSegmentation, size: tuple[int, int] | None = None) -> ExportedProgram:
     """Writes a model out as one graph of torch operations, without its Python code; takes a minute.
 
     `torch.export.save(program, "model.pt2")` keeps it; `torch.export.load("model.pt2").module()(**inputs)` runs it.
 
     Args:
         model: in evaluation mode, of any dtype, on any device; the program keeps both.
+        size: the only H and W that the program shall take. None: any; some backbones of timm, such as SigLIP's, take
+            one themselves, that of their name.
 
     Returns:
         A program that takes, by name, what the processor gives: `pixel_values` `(B, T, 3, H, W)` of the model's dtype,
-        H and W multiples of 32 and 64 at least; `input_features` `(B, T, 1, 96, 64)`, or as large as
-        `CCFormerConfig.audio_example` of another audio encoder; `frame_mask` and `audio_mask`
-        `(B, T)` bool, both needed. It gives `logits` `(B, T, K, H/4, W/4)`, log-probabilities; those of padding frames
+        H and W as `size` says, or multiples of 32 and 64 at least; `input_features` `(B, T, 1, 96, 64)`, or as large
+        as `CCFormerConfig.audio_example` of another audio encoder; `frame_mask` and `audio_mask` `(B, T)` bool, both
+        needed. It gives `logits` `(B, T, K, H/4, W/4)`, log-probabilities; those of padding frames
         mean nothing.
 
     Raises:
-        ValueError: for a model in training mode.
+        ValueError: for a model in training mode; for a `size` that it does not take, or None where it takes one only.
     """
     if model.training:
         raise ValueError("the model is in training mode and would be exported so: call model.eval() first")
     # None of the sizes is 1, which torch.export would take for a constant.
-    batch, frames, height, width = 2, 3, 64, 96
+    batch, frames, (height, width) = 2, 3, size or (64, 96)
     place = {"dtype": model.dtype, "device": model.device}
     inputs = {
         "pixel_values": torch.zeros(batch, frames, 3, height, width, **place),
@@ -60,8 +62,16 @@ def export_program(model: CCFormerForAudioVisualSegmentation) -> ExportedProgram
     }
     clips_frames = {0: Dim("clips"), 1: Dim("frames")}
     sizes = dict.fromkeys(INPUTS, clips_frames)
-    sizes["pixel_values"] = clips_frames | {3: 32 * Dim("rows"), 4: 32 * Dim("columns")}
+    if size is None:
+        sizes["pixel_values"] = clips_frames | {3: 32 * Dim("rows"), 4: 32 * Dim("columns")}
     with torch.no_grad():
+        try:
+            model(**inputs)  # seconds, before a minute
+        except AssertionError as error:  # timm's own check
+            raise ValueError(
+                f"the backbone takes no pictures of {height} x {width} ({error}); expected size=(height, width) with "
+                "the one it takes, that of the processor it was trained with"
+            ) from None
         return torch.export.export(_Logits(model), (), inputs, dynamic_shapes=sizes)
 
 
