@@ -1,3 +1,4 @@
+import pytest
 from PIL import Image
 
 from ccformer_hf.training.recipe import recipe_from
@@ -34,4 +35,11 @@ def test_the_record_says_what_the_weights_are_from():
     record = model_record(recipe, "3 clips", 7, scores, "ccformer train ...", "abc")
     assert record.trained_on == "the training split of AVSBench MS3 (3 clips)"
     assert (record.scores, record.steps, record.commit) == ({"miou": 0.5, "miou_seen": 0.25}, 7, "abc")
+    assert record.license == ""
     assert record.recipe["size"] == 64 and record.recipe["augmentation"]["scale"] == [1.0, 1.0], "as JSON gives it"
+
+
+@pytest.mark.parametrize("start, license", [("ccformer-small", "cc-by-nc-4.0"), ("ccformer-tiny", ""), ("me/hub", "")])
+def test_the_weights_keep_the_licence_of_what_they_started_from(start, license):
+    recipe = recipe_from({"start_from": start}, "here")
+    assert model_record(recipe, "3 clips", 7, {}, "ccformer train ...", "abc").license == license

@@ -11,12 +11,13 @@ from PIL import Image
 
 from .. import __version__
 from ..atomic import atomic_file
+from ..checkpoints import model_place
 from ..evaluation.evaluate import Evaluation
 from ..evaluation.report import clip_sheet
 from ..inference.visualize import curve_picture
 from ..model.modeling_ccformer import CCFormerForAudioVisualSegmentation
 from ..model.processing_ccformer import AudioVisualProcessor
-from ..model_card import ModelRecord
+from ..model_card import CODE_LICENSE, ModelRecord, read_record
 from .recipe import Recipe
 
 PICTURED = 4  # clips of the validation split
@@ -60,9 +61,18 @@ def model_record(
         commands=command,
         steps=step,
         recipe=json.loads(json.dumps(recipe.as_dict())),
+        license=_kept_license(recipe.start_from),
         version=__version__,
         commit=commit,
     )
+
+
+def _kept_license(start_from: str | None) -> str:
+    """The licence of a model's folder to start from, which the weights keep; "" where it is that of the code or
+    unknown, as that of a Hub id is here.
+    """
+    before = read_record(str(model_place(start_from))) if start_from else None
+    return "" if before is None or before.license == CODE_LICENSE else before.license
 
 
 def write_training_report(
