@@ -53,10 +53,18 @@ def test_label_maps_of_different_sizes_are_refused():
 def test_a_shard_holds_pictures_and_names_no_file(tmp_path):
     file = {"bytes": None, "path": save(tmp_path / "secret.png", [[1]])}
     assert LabelMaps(list(NAMES)).decode_example([file]).tolist() == [[[1]]]
-    for feature, unnamed in ((LabelMaps(list(NAMES), embedded=True), "a label picture"), (Frames(True), "a frame")):
-        with pytest.raises(ValueError, match=f"a shard names '.*secret.png' in place of {unnamed}; expected the"):
+    in_shards = LabelMaps(list(NAMES), shards="mine")
+    for feature, unnamed in ((in_shards, "a label picture"), (Frames("mine"), "a frame")):
+        with pytest.raises(ValueError, match=f"mine: a shard names '.*secret.png' in place of {unnamed}; expected"):
             feature.decode_example([file])
-    assert LabelMaps(list(NAMES), embedded=True).decode_example([png([[2]])]).tolist() == [[[2]]]
+    assert in_shards.decode_example([png([[2]])]).tolist() == [[[2]]]
+
+
+def test_a_damaged_picture_in_a_shard_says_where_it_lies():
+    damaged = {"bytes": b"\x89PNG, and no more", "path": "clip_5.png"}
+    for feature in (LabelMaps(list(NAMES), shards="mine"), Frames("mine")):
+        with pytest.raises(ValueError, match=r"^mine: clip_5\.png: cannot be read as a picture"):
+            feature.decode_example([damaged])
 
 
 def test_nested_lists_become_arrays():
@@ -74,5 +82,5 @@ def test_a_size_is_height_and_width(tmp_path):
 
 def test_shards_have_the_columns_of_folders():
     columns = folder_features(NAMES, True).keys()
-    assert shard_features().keys() == decoded_shard_features(NAMES).keys() == columns
+    assert shard_features().keys() == decoded_shard_features(NAMES, "mine").keys() == columns
     assert not any(type(feature).__module__.startswith("ccformer_hf") for feature in shard_features().values())

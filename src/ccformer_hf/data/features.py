@@ -24,19 +24,22 @@ from .reading import IGNORE_LABEL, MEL_BANDS, read_label_map, read_log_mel, read
 FILE = pa.struct({"bytes": pa.binary(), "path": pa.string()})
 
 
-def _source_and_name(file: dict, unnamed: str, embedded: bool) -> tuple[str | io.BytesIO, str]:
-    """A value of `FILE` -> what to open, and its name for errors.
+def _source_and_name(file: dict, unnamed: str, shards: str) -> tuple[str | io.BytesIO, str]:
+    """A value of `FILE` -> what to open, and its name for errors, where they lie and all.
 
     Raises:
         ValueError: for a path or an address where the file itself has to be: whoever made the shard would choose what
             is read of this machine.
     """
-    if embedded and file["bytes"] is None:
+    if shards and file["bytes"] is None:
         raise ValueError(
-            f"a shard names {file['path']!r} in place of {unnamed}; expected the picture itself, convert the data set "
-            "again with `ccformer data convert`"
+            f"{shards}: a shard names {file['path']!r} in place of {unnamed}; expected the picture itself, convert "
+            "the data set again with `ccformer data convert`"
         )
-    return file["path"] if file["bytes"] is None else io.BytesIO(file["bytes"]), file["path"] or unnamed
+    name = file["path"] or unnamed
+    return file["path"] if file["bytes"] is None else io.BytesIO(
+        file["bytes"]
+    ), f"{shards}: {name}" if shards else name
 
 
 class _Decoded:
@@ -59,12 +62,12 @@ class LabelMaps(_Decoded):
     Args:
         names: of the class ids, background first.
         binary: see `read_label_map`.
-        embedded: whether each file must be in the row itself, as in a shard.
+        shards: the folder of the shards, in which each file must be in the row itself; "": the files lie anywhere.
     """
 
     names: list[str]
     binary: bool = False
-    embedded: bool = False
+    shards: str = ""
     id: str | None = field(default=None, repr=False)
     dtype: ClassVar[str] = "uint8"
     pa_type: ClassVar[pa.DataType] = pa.list_(FILE)
@@ -86,7 +89,7 @@ class LabelMaps(_Decoded):
         return np.stack([blank if ids is None else ids for ids in maps])
 
     def _read(self, file: dict) -> np.ndarray:
-        source, name = _source_and_name(file, "a label picture", self.embedded)
+        source, name = _source_and_name(file, "a label picture", self.shards)
         return read_label_map(source, len(self.names), self.binary, name)
 
 
@@ -95,11 +98,11 @@ class Frames(_Decoded):
     """Picture files -> a list of `T` upright RGB pictures.
 
     Args:
-        embedded: whether each file must be in the row itself, as in a shard.
+        shards: the folder of the shards, in which each file must be in the row itself; "": the files lie anywhere.
         least: see `open_picture`; for training, which scales the frames down.
     """
 
-    embedded: bool = False
+    shards: str = ""
     least: int | None = None
     id: str | None = field(default=None, repr=False)
     dtype: ClassVar[str] = "list"
@@ -110,7 +113,7 @@ class Frames(_Decoded):
         return [{"bytes": None, "path": path} for path in value]
 
     def decode_example(self, value: list[dict], token_per_repo_id: dict | None = None) -> list[PillowImage.Image]:
-        return [read_picture(*_source_and_name(file, "a frame", self.embedded), self.least) for file in value]
+        return [read_picture(*_source_and_name(file, "a frame", self.shards), self.least) for file in value]
 
 
 @dataclass
@@ -242,13 +245,18 @@ def shard_features() -> Features:
     )
 
 
-def decoded_shard_features(names: tuple[str, ...]) -> Features:
-    """The columns of a shard with the same rows as `folder_features` gives."""
+def decoded_shard_features(names: tuple[str, ...], shards: str) -> Features:
+    """The columns of a shard with the same rows as `folder_features` gives.
+
+    Args:
+        names: of the class ids, background first.
+        shards: the folder that they lie in, for errors.
+    """
     return Features(
         shard_features()
         | {
-            "frames": Frames(embedded=True),
-            "labels": LabelMaps(list(names), embedded=True),
+            "frames": Frames(shards),
+            "labels": LabelMaps(list(names), shards=shards),
             "sound": {"waveform": Floats([-1]), "sampling_rate": Value("int32")},
             "log_mel": Floats([-1, 1, EXAMPLE_COLUMNS, MEL_BANDS]),
         }

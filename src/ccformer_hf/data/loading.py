@@ -178,7 +178,7 @@ def _load_shards(setting: str, root: Path, split: str | None, streaming: bool) -
     if split and split not in files:
         raise FileNotFoundError(f"{root}: {setting} has no split {split}, but {', '.join(files)}")
     # Given here rather than by `cast`, which would write all of the set a second time.
-    features = decoded_shard_features(names)
+    features = decoded_shard_features(names, str(root))
     try:
         return load_dataset("parquet", data_files=files, split=split, streaming=streaming, features=features)
     except (DatasetGenerationError, DatasetsError) as error:
