@@ -1,9 +1,11 @@
+import gc
 import json
 import os
 import subprocess
 import sys
 import threading
 import time
+import weakref
 
 import numpy as np
 import planted
@@ -65,10 +67,32 @@ def test_the_child_is_light_and_serves_one_file(tmp_path, monkeypatch):
     assert child("a.mp4") != first  # another file of this name
 
 
+def test_an_error_lets_go_of_what_it_goes_through():
+    class Held:
+        pass
+
+    def use():
+        held = Held()
+        seen.append(weakref.ref(held))
+        list(run_isolated(planted.raise_error, "clip.mp4", "media"))
+
+    seen = []
+    gc.disable()  # it must not have to wait for that
+    try:
+        use()
+    except MediaError:
+        pass
+    finally:
+        gc.enable()
+    assert seen[0]() is None
+
+
 def test_children_that_are_started_ahead_serve_the_calls_that_follow(monkeypatch):
-    isolation.start_ahead("clip.mp4", 2)
+    there = list(isolation._idle)
+    isolation.start_ahead("clip.mp4", 3)
     ready = list(isolation._idle)
-    assert [child.file[0] for child in ready] == ["clip.mp4"] * 3  # one was there before
+    assert [child.file[0] for child in ready] == ["clip.mp4"] * 3
+    assert len(there) == 1 and ready[0] is there[0]  # two were started
     monkeypatch.setattr(isolation, "_Child", None)  # no other can be started
     calls = [run_isolated(planted.fine, "clip.mp4", 1) for _ in range(3)]
     for call in calls:  # all go on at the same time

@@ -1,3 +1,6 @@
+import gc
+from concurrent.futures import ThreadPoolExecutor
+from itertools import count
 from threading import Event
 
 import numpy as np
@@ -96,6 +99,52 @@ def test_what_goes_wrong_in_the_model_is_told_to_the_caller(loaded):
     inputs = array_inputs(list(torch.zeros(2, 32, 32, 3, dtype=torch.uint8)), None, None, processor, np.arange(2.0))
     with pytest.raises(AttributeError, match="device"):
         list(predict_windows(iter_windows(inputs, [(0, 2)], 2), "no model", 1))
+
+
+def numbered_windows(closed: Event):
+    """Windows without end; tells when nobody wants another."""
+    zero = torch.zeros(1, 1)
+    try:
+        for number in count():
+            yield {"number": torch.tensor([number]), "audio_mask": zero, "size": zero}
+    finally:
+        closed.set()
+
+
+def test_a_model_that_is_stopped_begins_no_other_window(monkeypatch):
+    begun, go_on = [], Event()
+
+    class Thread(ThreadPoolExecutor):
+        def shutdown(self):
+            go_on.set()
+            super().shutdown()
+
+    def model(_, inputs):
+        begun.append(inputs["number"].item())
+        assert go_on.wait(60)
+
+    def stopped(windows, answer):
+        raise KeyboardInterrupt  # as it waits for the first, with the second before it
+
+    monkeypatch.setattr(sliding_window_ccformer, "ThreadPoolExecutor", Thread)
+    monkeypatch.setattr(sliding_window_ccformer, "class_probabilities", model)
+    monkeypatch.setattr(sliding_window_ccformer, "_answered", stopped)
+    with pytest.raises(KeyboardInterrupt):
+        list(predict_windows(numbered_windows(Event()), None, 1))
+    assert begun == [0]
+
+
+def test_an_error_of_the_model_lets_go_of_the_video(monkeypatch):
+    monkeypatch.setattr(sliding_window_ccformer, "class_probabilities", lambda _, inputs: 1 / 0)
+    closed = Event()
+    gc.disable()  # it must not have to wait for that
+    try:
+        list(predict_windows(numbered_windows(closed), None, 1))
+    except ZeroDivisionError:
+        pass
+    finally:
+        gc.enable()
+    assert closed.is_set()
 
 
 @pytest.mark.parametrize("alignment", ["frame", "avsbench"])

@@ -6,7 +6,7 @@
     carried to the frames between          `motion.in_between`
     edges of the picture, specks dropped   `edges`                                -> FollowedFrame, one per frame
 
-An iterator throughout. Memory is that of the small pictures of one window of looks, whatever the duration. Maps and
+An iterator throughout. Memory is that of the small pictures of two windows of looks, whatever the duration. Maps and
 masks of objects are carried at `half_size` of the small picture.
 """
 

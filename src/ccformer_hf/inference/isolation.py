@@ -126,7 +126,12 @@ class _ReadAhead:
             self._bytes -= _size(message)
             self._changed.notify()
         if isinstance(message, Exception):
-            raise message
+            try:
+                raise message.with_traceback(None)  # without the frames of the thread
+            finally:
+                # The error holds this frame, and the frame the error: until the garbage is collected they would keep
+                # all frames that it goes through, with the children that other files are read by.
+                del message
         return message
 
     def _run(self) -> None:
@@ -154,8 +159,7 @@ class _Child:
 
     def __init__(self, path: str):
         self._path = path
-        # The same relative path is another file in another working directory.
-        self.file = path, os.path.abspath(path)
+        self.file = _file(path)
         self._process = subprocess.Popen(
             [sys.executable, "-c", _START.format(module=__name__), json.dumps(sys.path), str(MEMORY)],
             stdin=subprocess.PIPE,
@@ -305,20 +309,28 @@ _idle: list[_Child] = []  # the one used last at the end
 _idle_lock = threading.Lock()
 
 
+def _file(path: str) -> tuple[str, str]:
+    """What tells files apart: the same relative path is another file in another working directory."""
+    return path, os.path.abspath(path)
+
+
 def _take_idle(path: str) -> _Child | None:
-    file = path, os.path.abspath(path)
     with _idle_lock:
         for child in _idle:
-            if child.file == file:
+            if child.file == _file(path):
                 _idle.remove(child)
                 return child if child.alive() else None
     return None
 
 
 def start_ahead(path: str | os.PathLike, count: int) -> None:
-    """Starts children for a file, one for each of the calls that will go on at the same time, and does not wait."""
-    for _ in range(count):
-        _keep_idle(_Child(os.fsdecode(path)))
+    """Starts the children that a file lacks, one for each of the calls that will go on at the same time, and does not
+    wait."""
+    path = os.fsdecode(path)
+    with _idle_lock:
+        there = sum(child.file == _file(path) for child in _idle)
+    for _ in range(count - there):
+        _keep_idle(_Child(path))
 
 
 def _keep_idle(child: _Child) -> None:

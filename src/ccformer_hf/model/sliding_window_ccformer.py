@@ -269,20 +269,30 @@ def predict_windows(
 
     The model is at work on the next ones, in a thread of its own, while the caller has to do with these.
     """
-    with ThreadPoolExecutor(max_workers=1) as thread:
-        under_way: deque[tuple[list[FrameInputs], Future[torch.Tensor]]] = deque()
+    thread = ThreadPoolExecutor(max_workers=1)
+    under_way: deque[tuple[list[FrameInputs], Future[torch.Tensor]]] = deque()
+    try:
         while batch := list(islice(windows, at_once)):
             inputs = {name: torch.cat([window[name] for window in batch]) for name in batch[0]}  # (B, T, ...)
             under_way.append((batch, thread.submit(class_probabilities, model, inputs)))
             if len(under_way) > 1:
                 yield from _answered(*under_way.popleft())
-        for last in under_way:
-            yield from _answered(*last)
+        while under_way:
+            yield from _answered(*under_way.popleft())
+    finally:  # closed early, it waits for what the model is at, and for nothing that it has not begun
+        for _, answer in under_way:
+            answer.cancel()
+        thread.shutdown()
 
 
 def _answered(windows: Sequence[FrameInputs], answer: Future[torch.Tensor]) -> Iterator[dict[str, torch.Tensor]]:
     """Windows that went through the model together, one by one again."""
-    for window, probabilities in zip(windows, answer.result(), strict=True):  # (T, K, h, w)
+    try:
+        together = answer.result()  # (B, T, K, h, w)
+    finally:
+        # An error keeps this frame alive, and the answer the error: in a circle, with the children that read the file.
+        del answer
+    for window, probabilities in zip(windows, together, strict=True):  # (T, K, h, w)
         yield {
             "probabilities": probabilities,
             "audio_mask": window["audio_mask"][0],
