@@ -55,3 +55,5 @@ def test_whatever_else_is_resized_as_the_library_does_it():
     picture = random_picture(40, 24)
     np.testing.assert_array_equal(*ours_and_the_librarys(picture, resample=Image.Resampling.BICUBIC))
     np.testing.assert_array_equal(*ours_and_the_librarys(picture.astype(np.float32) / 255, do_rescale=False))
+    with pytest.raises(ValueError, match="Size must contain"):
+        CCFormerImageProcessor()(picture, size={"height": 0, "width": 64})

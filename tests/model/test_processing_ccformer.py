@@ -546,7 +546,9 @@ def test_calibrations_are_saved(tmp_path):
     assert (processor.score_calibration, processor.unseen_calibration) == ([0.75, -0.5], [0.5, 1.0])
 
 
-@pytest.mark.parametrize("wrong", [1.0, [1.0], [0.0, 0.0], [1.0, float("nan")], [1.0, 11.0], ["1", 0.0], None])
+@pytest.mark.parametrize(
+    "wrong", [1.0, [1.0], [0.0, 0.0], [1.0, float("nan")], [1.0, 11.0], ["1", 0.0], None, [True, 0.0], [1, 10**400]]
+)
 def test_what_is_no_calibration(wrong):
     for name in ("score_calibration", "unseen_calibration"):
         with pytest.raises(ValueError, match=f"{name} is .*, expected a slope above 0 and a shift"):

@@ -47,7 +47,8 @@ class CCFormerImageProcessor(PilBackend):
         target = (size.height, size.width)
         if image.shape[-2:] == target:
             return image
-        if image.dtype != np.uint8 or len(image) != 3 or None in target or resample != PILImageResampling.BILINEAR:
+        known = all(side is not None and side > 0 for side in target)
+        if image.dtype != np.uint8 or len(image) != 3 or not known or resample != PILImageResampling.BILINEAR:
             return super().resize(image, size, resample=resample, **settings)
         # Interleaved in memory, as frames come: torch is fast for that. Its tensors have to be writable.
         pixels = torch.from_numpy(np.require(np.moveaxis(image, 0, -1), requirements="CW"))  # (H, W, 3)

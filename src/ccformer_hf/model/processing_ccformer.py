@@ -696,14 +696,14 @@ def _scaled(probability: float, calibration: Sequence[float]) -> float:
 
 
 def _checked_calibration(name: str, given: Sequence[float]) -> list[float]:
-    numbers = list(given) if isinstance(given, (list, tuple)) else []
-    finite = [float(number) for number in numbers if isinstance(number, (int, float)) and math.isfinite(number)]
-    if len(numbers) != 2 or len(finite) != 2 or not 0 < finite[0] <= STEEPEST or abs(finite[1]) > STEEPEST:
+    two = list(given) if isinstance(given, (list, tuple)) and len(given) == 2 else [None, None]
+    numbers = all(isinstance(number, (int, float)) and not isinstance(number, bool) for number in two)
+    if not numbers or not all(abs(number) <= STEEPEST for number in two) or two[0] <= 0:  # NaN is refused too
         raise ValueError(
             f"{name} is {given!r}, expected a slope above 0 and a shift, both up to {STEEPEST:g}; "
             f"{list(NOT_CALIBRATED)} changes nothing"
         )
-    return finite
+    return [float(number) for number in two]
 
 
 def _clip_probabilities(outputs, target_sizes, num_frames) -> list[tuple[torch.Tensor, tuple[int, int]]]:
