@@ -8,6 +8,8 @@ from made_media import make_video
 from ccformer_hf.inference import result_folder as module
 from ccformer_hf.inference import results
 from ccformer_hf.inference.segmenting import segment_video
+from ccformer_hf.model.inference_settings_ccformer import InferenceSettings
+from ccformer_hf.model.processing_ccformer import AudioVisualProcessor
 
 
 def test_only_a_result_of_the_same_video_is_replaced(loaded, video, tmp_path):
@@ -25,6 +27,16 @@ def test_only_a_result_of_the_same_video_is_replaced(loaded, video, tmp_path):
     ]
     assert lengths == pytest.approx([4.0, 0.5], abs=0.1)
     assert str(tmp_path) not in (result.folder / ".source").read_text()
+
+
+def test_a_result_is_made_with_the_calibration_of_its_scores(loaded, tmp_path):
+    (tmp_path / "clip.mp4").touch()
+    model, processor = loaded
+    marks = [
+        module.made_with(tmp_path / "clip.mp4", model, one, InferenceSettings(), "looks")
+        for one in (processor, *(AudioVisualProcessor(score_calibration=[slope, 0.0]) for slope in (1.0, 1.0, 2.0)))
+    ]
+    assert marks[1] == marks[2] and len(set(marks[1:])) == 2
 
 
 def test_what_someone_put_into_a_result_is_not_lost(tmp_path):

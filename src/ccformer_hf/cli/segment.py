@@ -247,7 +247,7 @@ def _segment_one(video: Path, model, settings, options: argparse.Namespace) -> t
 
     formats = options.formats or USUAL_FORMATS
     if options.resume:
-        marks = made_with(video, model[0], settings, options.masks)
+        marks = made_with(video, *model, settings, options.masks)
         folder, there = earlier_result(Path(options.output), video, marks)
         if set(formats) <= set(there):
             print(f"{readable_name(video)}: done before, see {folder}")

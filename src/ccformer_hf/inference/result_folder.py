@@ -17,6 +17,7 @@ from transformers import PreTrainedModel
 from .. import __version__
 from ..atomic import cut_name, temporary_name
 from ..model.inference_settings_ccformer import InferenceSettings
+from ..model.processing_ccformer import AudioVisualProcessor
 from .results import FORMATS
 
 # In the folder of a result: a checksum of its video's path, by which a later run of the same video knows the result as
@@ -84,14 +85,17 @@ def earlier_result(output_dir: Path, source: Path, made_with: str) -> tuple[Path
     return folder, [name for name, file in FORMATS.items() if (folder / file).exists()]
 
 
-def made_with(source: Path, model: PreTrainedModel, settings: InferenceSettings, masks: str) -> str:
-    """A checksum of what decides the result of a video: its size and time of change, the weights, the settings, us."""
+def made_with(
+    source: Path, model: PreTrainedModel, processor: AudioVisualProcessor, settings: InferenceSettings, masks: str
+) -> str:
+    """A checksum of what decides the result of a video: its size and time of change, the weights, the processor (its
+    calibrations are scores), the settings, us."""
     weights = hashlib.sha256()
     for values in model.state_dict().values():
         weights.update(values.detach().cpu().contiguous().flatten().view(torch.uint8).numpy())
     file = source.stat()
     facts = [file.st_size, file.st_mtime_ns, asdict(settings), masks, weights.hexdigest(), model.config.id2label]
-    facts.append(__version__)
+    facts += [processor.to_json_string(), __version__]
     return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()
 
 

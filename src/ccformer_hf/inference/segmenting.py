@@ -71,7 +71,8 @@ def iter_segments(
 
     Args:
         path: any video FFmpeg can read; one without a sound track counts as silent.
-        model: see `load`; it stays on its device, CPU or GPU.
+        model: see `load`; it stays on its device, CPU or GPU. It runs in a thread of its own, which
+            `torch.autocast` around this does not reach.
         processor: of that model.
         fps, threshold, window, overlap: see `InferenceSettings`.
 
@@ -199,7 +200,8 @@ def segment_video(
     output_dir, source = Path(output_dir), Path(path)
     model, processor = model if isinstance(model, tuple) else load(model, device)
 
-    marks = made_with(source, model, settings, masks)  # before the work: the file may change or go meanwhile
+    # Before the work: the file may change or go meanwhile.
+    marks = made_with(source, model, processor, settings, masks)
     whole = AtomicFolder(result_folder(output_dir, source))
     with whole as folder:
         segments = _write_all(folder, info, model, processor, settings, formats, masks, progress)
