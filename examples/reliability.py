@@ -33,6 +33,7 @@ from ccformer_hf.data.composing.composed import compose_clip
 from ccformer_hf.data.composing.material import read_material
 from ccformer_hf.data.reading import IGNORE_LABEL
 from ccformer_hf.data.synthetic.clips import make_clip
+from ccformer_hf.model.processing_ccformer import STEEPEST
 from ccformer_hf.model.timing_ccformer import SAMPLING_RATE
 
 BINS = 10
@@ -139,7 +140,7 @@ def seconds_of(
 
 def fitted(found: Sequence[tuple[float, bool]]) -> list[float]:
     """The slope and shift under which these probabilities were likeliest to come true, or not, as they did."""
-    said, happened = torch.tensor(found, dtype=torch.float64).T  # (N,) each
+    said, happened = torch.tensor(found, dtype=torch.float64).reshape(-1, 2).T  # (N,) each
     # Platt's targets, a little off 0 and 1: where they can be told apart wholly, the slope stays finite.
     true = happened.sum()
     happened = torch.where(happened > 0, (true + 1) / (true + 2), 1 / (len(happened) - true + 2))
@@ -155,7 +156,7 @@ def fitted(found: Sequence[tuple[float, bool]]) -> list[float]:
 
     optimizer.step(loss)
     slope, shift = (round(number, 3) for number in calibration.tolist())
-    if slope <= 0:
+    if not (found and 0 < slope <= STEEPEST and abs(shift) <= STEEPEST):
         raise SystemExit(f"no calibration fits {len(found)} cases, {int(true)} of them right; give it more --clips")
     return [slope, shift]
 

@@ -215,6 +215,10 @@ def test_a_calibration_by_hand():
     assert shift == pytest.approx(-np.log(3) / 2, abs=0.01)
     with pytest.raises(SystemExit, match="no calibration fits 3 cases, 3 of them right; give it more --clips"):
         fitted([(0.9, True), (0.8, True), (0.7, True)])
+    with pytest.raises(SystemExit, match="no calibration fits 0 cases"):
+        fitted([])
+    with pytest.raises(SystemExit, match="no calibration fits 2000 cases"):  # it would take a slope of 100 or so
+        fitted([(0.51, True), (0.49, False)] * many)
 
 
 def test_the_calibration_error_by_hand():
