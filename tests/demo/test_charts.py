@@ -120,7 +120,7 @@ def test_the_timeline_has_a_button_per_second_that_says_all():
     assert [button["data-index"] for button in buttons] == ["0", "1", "2"]
     assert [button["aria-pressed"] for button in buttons] == ["false", "false", "true"]
     assert buttons[0]["aria-label"] == "0:00 to 0:01: dog, 90 % sure, drum, 60 % sure"
-    assert buttons[1]["aria-label"] == "0:01 to 0:02: nothing sounds"
+    assert buttons[1]["aria-label"] == "0:01 to 0:02: nothing is marked"
     cells = page.all("span", **{"class": "ccf-cell"})
     assert len(cells) == 6  # three seconds, a row each for dog and drum
     dog, drum, *_ = [cell["style"] for cell in cells if "style" in cell]
@@ -140,7 +140,7 @@ def test_with_more_looks_a_second_each_has_its_own_time(looks):
     assert re.findall(r"ccf-clock'>([^<]+)<", html) == starts
     buttons = page.all("button")
     assert buttons[0]["aria-label"] == f"0:00.00 to {starts[1]}: dog, 90 % sure"
-    assert buttons[-1]["aria-label"] == f"{starts[-1]} to 0:01.00: nothing sounds"
+    assert buttons[-1]["aria-label"] == f"{starts[-1]} to 0:01.00: nothing is marked"
     assert "Choose a look" in page.text and page.all("div", **{"class": "ccf-track ccf-fine"})
     seconds = {2: "0.5 s", 4: "0.25 s"}[looks]
     assert f"dog {seconds}. " in page.text and seconds in Tags(table_html(segments)).text

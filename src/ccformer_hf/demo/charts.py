@@ -76,7 +76,8 @@ def surest(segments: Segments) -> int:
 
 
 def in_words(segments: Segments, sound_label: str) -> str:
-    """`With its own sound: dog 3 s, bell 1 s. 14 % of the picture is marked. For 1 s something sounds out of view.`"""
+    """`With its own sound: dog 3 s. 14 % of the picture is marked, on average. For 1 s something sounds that is not in
+    view, or unknown.`"""
     shares, seconds = class_shares(segments), unseen_seconds(segments)
     unseen = f" For {_seconds(seconds)} something sounds that is not in view, or unknown." if seconds else ""
     if not shares:
@@ -112,7 +113,7 @@ def _timeline(result: DemoResult, segments: Segments, chosen: int) -> str:
         cells = "".join(_cell(by_class.get(share.class_id)) for share in shares) or "<span class='ccf-cell'></span>"
         start, end = (_clock(result, frame[key]) for key in ("start", "end"))
         said = ", ".join(f"{named[entry['id']]}, {_percent(entry['score'])} sure" for entry in frame["sounding"])
-        label = escape(f"{start} to {end}: {said or 'nothing sounds'}", quote=True)
+        label = escape(f"{start} to {end}: {said or 'nothing is marked'}", quote=True)
         columns.append(
             f"<button type='button' class='ccf-second' data-index='{frame['index']}' data-time='{frame['start']}' "
             f"aria-pressed='{'true' if frame['index'] == chosen else 'false'}' aria-label='{label}' title='{label}'>"
