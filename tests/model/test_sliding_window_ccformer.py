@@ -9,7 +9,7 @@ import torch
 
 from ccformer_hf import AudioVisualProcessor
 from ccformer_hf.model import sliding_window_ccformer
-from ccformer_hf.model.media_ccformer import iter_frames_at, probe, read_clip, sampled_frames
+from ccformer_hf.model.media_ccformer import MediaError, iter_frames_at, probe, read_clip, sampled_frames
 from ccformer_hf.model.sliding_window_ccformer import (
     array_inputs,
     class_probabilities,
@@ -92,6 +92,19 @@ def test_the_model_is_at_work_on_the_next_window_while_one_is_dealt_with(monkeyp
     for place, answer in enumerate(predict_windows(windows, None, 1)):
         assert answer["probabilities"].item() == place
         assert begun[min(place + 1, 2)].wait(60)
+
+
+def test_what_was_read_before_a_file_broke_off_is_answered(monkeypatch):
+    def windows():
+        for number in range(3):
+            yield {"number": torch.tensor([number]), "audio_mask": torch.zeros(1, 1), "size": torch.zeros(1, 1)}
+        raise MediaError("clip.mp4: breaks off")
+
+    monkeypatch.setattr(sliding_window_ccformer, "class_probabilities", lambda _, inputs: inputs["number"])
+    answers = predict_windows(windows(), None, 1)
+    assert [next(answers)["probabilities"].item() for _ in range(3)] == [0, 1, 2]
+    with pytest.raises(MediaError, match="breaks off"):
+        next(answers)
 
 
 def test_what_goes_wrong_in_the_model_is_told_to_the_caller(loaded):

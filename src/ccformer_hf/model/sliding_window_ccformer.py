@@ -27,7 +27,7 @@ from transformers.modeling_outputs import SemanticSegmenterOutput
 
 from .feature_extraction_ccformer import plain_sound
 from .inference_settings_ccformer import InferenceSettings
-from .media_ccformer import MediaInfo, SampledFrames, iter_sounds, samples_every_frame
+from .media_ccformer import MediaError, MediaInfo, SampledFrames, iter_sounds, samples_every_frame
 from .processing_ccformer import AudioVisualProcessor, Frame, check_assumed_rate, read_frames, sound_seconds
 from .timing_ccformer import FRAME_OFFSET, FrameTiming
 
@@ -279,6 +279,10 @@ def predict_windows(
                 yield from _answered(*under_way.popleft())
         while under_way:
             yield from _answered(*under_way.popleft())
+    except MediaError:
+        while under_way:  # what was read before the file broke off
+            yield from _answered(*under_way.popleft())
+        raise
     finally:  # closed early, it waits for what the model is at, and for nothing that it has not begun
         for _, answer in under_way:
             answer.cancel()
