@@ -13,12 +13,15 @@ import socket
 import subprocess
 import sys
 from collections.abc import Callable
+from multiprocessing.forkserver import ensure_running
 from pathlib import Path
+from unittest.mock import patch
 
 import torch
 
 SERVER = multiprocessing.get_context("forkserver")
 SERVER.set_forkserver_preload(["pytest", "ccformer_hf.hub", "ccformer_hf.data.convert", "ccformer_hf.training.loop"])
+AT_FIRST = dict(os.environ)
 
 
 def run_command(*arguments: str, cwd: Path | None = None) -> tuple[subprocess.CompletedProcess, float]:
@@ -36,6 +39,9 @@ def start(function: Callable, *arguments, output: Path, **environment: str) -> m
     """
     where = (function.__code__.co_filename, function.__name__)
     process = SERVER.Process(target=_run, args=(where, arguments, output, {**os.environ, **environment}))
+    # What the test that starts the server has set, such as HF_HUB_OFFLINE, is not for all processes to come.
+    with patch.dict(os.environ, AT_FIRST, clear=True):
+        ensure_running()
     process.start()
     return process
 
