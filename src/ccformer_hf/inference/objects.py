@@ -20,7 +20,7 @@ class SeenObject:
     Attributes:
         number: from 1, one for the clip.
         class_id: of its class.
-        score: mean probability within its mask, 0..1.
+        score: how sure it is, 0..1: `AudioVisualProcessor.confidence` of the mean probability within its mask.
         mask: bool `(h, w)`.
     """
 
