@@ -36,10 +36,9 @@ def _source_and_name(file: dict, unnamed: str, shards: str) -> tuple[str | io.By
             f"{shards}: a shard names {file['path']!r} in place of {unnamed}; expected the picture itself, convert "
             "the data set again with `ccformer data convert`"
         )
+    source = file["path"] if file["bytes"] is None else io.BytesIO(file["bytes"])
     name = file["path"] or unnamed
-    return file["path"] if file["bytes"] is None else io.BytesIO(
-        file["bytes"]
-    ), f"{shards}: {name}" if shards else name
+    return source, f"{shards}: {name}" if shards else name
 
 
 class _Decoded:
