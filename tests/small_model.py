@@ -42,6 +42,7 @@ AUDIO_ENCODERS = {
         "patch_embeds_hidden_size": 8,
         "hidden_size": 16,
     },
+    "mobilenet": {"model_type": "ccformer_mobilenet", "width_multiplier": 0.05, "num_mel_bins": 32},
 }
 
 SMALL_NETWORK = {

@@ -1,9 +1,14 @@
-"""Networks that hear through AST, or through CLAP's HTSAT, in place of VGGish."""
+"""Networks that hear through AST, CLAP's HTSAT or a MobileNetV3, in place of VGGish."""
+
+from functools import partial
 
 import numpy as np
 import pytest
 import torch
 from small_model import AUDIO_ENCODERS, random_inputs, random_labels, small_model
+from torch import nn
+from torchvision.models import mobilenet_v3_large
+from torchvision.ops.misc import SqueezeExcitation
 from transformers import ASTConfig, ASTFeatureExtractor, AutoProcessor, ClapAudioConfig, ClapFeatureExtractor
 
 from ccformer_hf import (
@@ -15,10 +20,13 @@ from ccformer_hf import (
 from ccformer_hf.inference.loading import load
 from ccformer_hf.inference.segmenting import iter_segments
 from ccformer_hf.model.audio_encoder_ccformer import CCFormerAudioEncoder
+from ccformer_hf.model.configuration_ccformer import CCFormerMobileNetConfig
+from ccformer_hf.model.mobilenet_ccformer import CCFormerMobileNet
 
 EXTRACTORS = {
     "ast": ASTFeatureExtractor(max_length=96, num_mel_bins=32),
     "clap": ClapFeatureExtractor(feature_size=16, max_length_s=2, truncation="rand_trunc"),
+    "mobilenet": ASTFeatureExtractor(max_length=96, num_mel_bins=32, mean=-4.5, std=2.5),
 }
 
 
@@ -48,7 +56,7 @@ def noise(seconds: float, rate: int) -> np.ndarray:
 def test_the_encoders_own_pooled_output_is_taken(model, kind):
     backbone, inputs = model.model.audio_backbone, inputs_for(model)
     sound = inputs["input_features"].flatten(0, 1)  # (6, 1, columns, bands)
-    alone = backbone.encoder(sound[:, 0] if kind == "ast" else sound).pooler_output
+    alone = backbone.encoder(sound if kind == "clap" else sound[:, 0]).pooler_output
     assert torch.equal(backbone(sound), alone) and alone.shape == (6, backbone.width)
     other = inputs | {"input_features": inputs["input_features"].flip(0)}
     assert not torch.allclose(model(**inputs).logits, model(**other).logits)
@@ -91,7 +99,7 @@ def test_a_fused_claps_spectrograms_are_alike_and_one_is_taken():
     assert torch.equal(found[0, 0, 0], four[3]) and torch.equal(four[0], four[3])
 
 
-def test_all_of_it_learns_and_claps_batch_norm_stays(model):
+def test_all_of_it_learns_and_batch_norms_stay(model):
     encoder = model.train().model.audio_backbone.encoder
     before = {name: value.clone() for name, value in encoder.named_buffers()}
     model(**inputs_for(model), labels=random_labels()).loss.backward()
@@ -119,14 +127,14 @@ def test_attention_may_be_set(model, kind):
     encoder = model.model.audio_backbone.encoder.config
     model.set_attn_implementation("eager")
     assert encoder._attn_implementation == "eager"
-    model.set_attn_implementation("sdpa")  # which CLAP has not
+    model.set_attn_implementation("sdpa")  # which the others have not
     assert encoder._attn_implementation == ("sdpa" if kind == "ast" else "eager")
     asked = CCFormerForAudioVisualSegmentation._from_config(model.config, attn_implementation="sdpa")
     assert asked.config._attn_implementation == "sdpa"
 
 
 def test_a_video_is_segmented(model, kind, video):
-    found = list(iter_segments(video, model, processor_for(kind), threshold=0.1))
+    found = list(iter_segments(video, model, processor_for(kind), threshold=0.01))
     assert len(found) == 4 and any(frame.scores for frame in found)
 
 
@@ -146,6 +154,31 @@ def test_half_precision(model):
 
 def test_the_published_sizes():
     with torch.device("meta"):
-        ast, clap = CCFormerAudioEncoder(ASTConfig(max_length=96)), CCFormerAudioEncoder(ClapAudioConfig())
-    sizes = [sum(p.numel() for p in encoder.parameters()) / 1e6 for encoder in (ast, clap)]
-    assert sizes == pytest.approx([85.3, 27.5], abs=0.5) and (ast.width, clap.width) == (768, 768)
+        configs = ASTConfig(max_length=96), ClapAudioConfig(), CCFormerMobileNetConfig()
+        encoders = [CCFormerAudioEncoder(config) for config in configs]
+    sizes = [sum(p.numel() for p in encoder.parameters()) / 1e6 for encoder in encoders]
+    assert sizes == pytest.approx([85.3, 27.5, 0.52], rel=0.02)
+    assert [encoder.width for encoder in encoders] == [768, 768, 384]
+
+
+@torch.no_grad()
+def test_the_mobilenet_is_torchvisions_with_a_sigmoid():
+    """EfficientAT weighs channels with a sigmoid, torchvision with a hard one; else they are the same network."""
+    theirs = mobilenet_v3_large(width_mult=0.4, norm_layer=partial(nn.BatchNorm2d, eps=1e-3, momentum=0.01)).eval()
+    theirs.features[0][0] = nn.Conv2d(1, 8, 3, stride=2, padding=1, bias=False)  # one channel of sound
+    for module in theirs.modules():
+        if isinstance(module, SqueezeExcitation):
+            module.scale_activation = nn.Sigmoid()
+    ours = CCFormerMobileNet(CCFormerMobileNetConfig()).eval()
+    generator = torch.Generator().manual_seed(0)
+    both = zip(ours.features.state_dict().items(), theirs.features.state_dict().values(), strict=True)
+    for (name, mine), other in both:
+        if mine.is_floating_point():
+            other.copy_(torch.randn(other.shape, generator=generator) * 0.1 + ("running_var" in name))
+            mine.copy_(other.reshape(mine.shape))  # their linear layers are convolutions of 1 x 1
+    sound = torch.randn(2, 96, 104, generator=generator)
+    maps = theirs.features(sound.transpose(1, 2)[:, None])
+    found = ours(sound)
+    torch.testing.assert_close(found.last_hidden_state, maps)
+    torch.testing.assert_close(found.pooler_output, maps.mean(dim=(2, 3)))
+    assert maps.shape == (2, 384, 4, 3) and maps.std() > 1e-3

@@ -134,6 +134,9 @@ def test_vggish_hears_unless_an_audio_encoder_is_named(tmp_path):
         ({"model_type": "audio-spectrogram-transformer", "max_length": 1 << 16}, "to 4096 by 256"),
         ({"model_type": "audio-spectrogram-transformer", "max_length": 15}, "sound 15 columns by 128 bands, exp"),
         ({"model_type": "audio-spectrogram-transformer", "num_mel_bins": 512}, "to 4096 by 256"),
+        ({"model_type": "ccformer_mobilenet", "num_mel_bins": 0}, "96 columns by 0 bands, expected from 1 by 1"),
+        ({"model_type": "ccformer_mobilenet", "width_multiplier": 0}, "width_multiplier is 0, expected a number from"),
+        ({"model_type": "ccformer_mobilenet", "width_multiplier": 5}, "width_multiplier is 5, expected a number from"),
     ],
 )
 def test_audio_encoders_that_cannot_be(audio, message):

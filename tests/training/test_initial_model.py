@@ -24,6 +24,8 @@ from transformers import (
 )
 
 from ccformer_hf.inference.loading import load
+from ccformer_hf.model.configuration_ccformer import CCFormerMobileNetConfig
+from ccformer_hf.model.mobilenet_ccformer import CCFormerMobileNet
 from ccformer_hf.training.initial_model import (
     LABEL_LAYER,
     _config,
@@ -304,6 +306,7 @@ def test_other_audio_weights_are_refused(tmp_path):
 
 AST = AUDIO_ENCODERS["ast"]
 CLAP = AUDIO_ENCODERS["clap"]
+MOBILENET = AUDIO_ENCODERS["mobilenet"]
 
 
 def heard_by(audio_config: dict, weights=None):
@@ -358,6 +361,17 @@ def test_a_published_clap_gives_its_audio_model(tmp_path, fused):
     assert (made.frequency_min, made.truncation) == (50, front_end["truncation"])
 
 
+def test_a_published_mobilenet_gives_its_weights_and_hears_at_its_levels(tmp_path):
+    source = randomised(CCFormerMobileNet(CCFormerMobileNetConfig(**without(MOBILENET)))).state_dict()
+    torch.save(source | {"classifier.2.weight": torch.zeros(4, 3)}, tmp_path / "mn.pt")  # with its tags
+    model, processor = heard_by(MOBILENET, tmp_path / "mn.pt")
+    assert same(model.model.audio_backbone.encoder.state_dict(), source)
+    made = processor.feature_extractor.encoder_extractor
+    assert (made.mean, made.std, made.max_length, made.num_mel_bins) == (-4.5, 2.5, 96, 32)
+    with pytest.raises(ValueError, match="does not fit the audio encoder of the recipe, a ccformer_mobil.*shape"):
+        heard_by(MOBILENET | {"width_multiplier": 0.4}, tmp_path / "mn.pt")
+
+
 def test_weights_of_another_audio_encoder_are_refused(tmp_path):
     ASTModel(ASTConfig(**without(AST) | {"num_attention_heads": 4})).save_pretrained(tmp_path / "heads")
     ASTModel(ASTConfig(**without(AST) | {"hidden_size": 32})).save_pretrained(tmp_path / "wide")
@@ -376,9 +390,10 @@ def test_weights_of_another_audio_encoder_are_refused(tmp_path):
         heard_by(AST, tmp_path / "none")
 
 
-def test_a_misspelt_field_of_an_audio_encoder_is_refused():
+@pytest.mark.parametrize("audio", [AST, MOBILENET])
+def test_a_misspelt_field_of_an_audio_encoder_is_refused(audio):
     with pytest.raises(ValueError, match=r"model.audio_config of the recipe has no field 'max_len'.*max_length"):
-        heard_by(AST | {"max_len": 96})
+        heard_by(audio | {"max_len": 96})
 
 
 def test_no_audio_weights(tmp_path):

@@ -1,24 +1,32 @@
-"""An audio backbone of transformers in place of VGGish (*ours*): AST, or the HTSAT of CLAP."""
+"""An audio backbone in place of VGGish (*ours*): AST or the HTSAT of CLAP, of transformers, or a MobileNetV3."""
 
 from torch import Tensor, nn
-from transformers import ASTConfig, ASTModel, ClapAudioModel, PreTrainedConfig
+from transformers import ASTConfig, ASTModel, ClapAudioConfig, ClapAudioModel, PreTrainedConfig
+
+from .mobilenet_ccformer import CCFormerMobileNet
 
 
 class CCFormerAudioEncoder(nn.Module):
-    """AST or CLAP's HTSAT: the sound of a frame `(B, 1, columns, bands)` -> one embedding `(B, width)`, its own pooled
-    output.
+    """AST, CLAP's HTSAT or a MobileNetV3: the sound of a frame `(B, 1, columns, bands)` -> one embedding `(B, width)`,
+    its own pooled output.
 
-    Columns and bands are `CCFormerConfig.audio_example`; `encoder` is the module of transformers.
+    Columns and bands are `CCFormerConfig.audio_example`; `encoder` is the network.
     """
 
     def __init__(self, config: PreTrainedConfig):
         super().__init__()
-        self.is_ast = config.model_type == ASTConfig.model_type
-        self.encoder = ASTModel(config) if self.is_ast else ClapAudioModel(config)
-        self.width = config.hidden_size if self.is_ast else self.encoder.audio_encoder.num_features
+        self.is_clap = config.model_type == ClapAudioConfig.model_type
+        if self.is_clap:
+            self.encoder = ClapAudioModel(config)
+            self.width = self.encoder.audio_encoder.num_features
+        elif config.model_type == ASTConfig.model_type:
+            self.encoder, self.width = ASTModel(config), config.hidden_size
+        else:
+            self.encoder = CCFormerMobileNet(config)
+            self.width = self.encoder.width
 
     def train(self, mode: bool = True) -> "CCFormerAudioEncoder":
-        """As in torch; but CLAP's one batch norm keeps its statistics, as silent and padded frames would count."""
+        """As in torch; but batch norms keep their statistics, as silent and padded frames would count."""
         super().train(mode)
         for module in self.modules():
             if isinstance(module, nn.BatchNorm2d):
@@ -26,5 +34,5 @@ class CCFormerAudioEncoder(nn.Module):
         return self
 
     def forward(self, spectrogram: Tensor) -> Tensor:
-        # AST takes (B, columns, bands), CLAP (B, 1, columns, bands).
-        return self.encoder(spectrogram.squeeze(1) if self.is_ast else spectrogram).pooler_output  # (B, width)
+        # CLAP takes (B, 1, columns, bands), the others (B, columns, bands).
+        return self.encoder(spectrogram if self.is_clap else spectrogram.squeeze(1)).pooler_output  # (B, width)

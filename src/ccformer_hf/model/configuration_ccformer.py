@@ -38,7 +38,6 @@ PLAIN = (
     "dinov2_with_registers",
     "dinov3_vit",
 )  # of one width and stride throughout: their last map is taken
-AUDIO_CONFIGS = {kind.model_type: kind for kind in (ASTConfig, ClapAudioConfig)}
 VGGISH_EXAMPLE = (96, 64)  # columns of 10 ms, mel bands
 CLAP_COLUMNS = 100  # a second
 LARGEST_EXAMPLE = (4096, 256)  # columns, bands
@@ -59,6 +58,31 @@ CUSTOM_PIPELINES = {
         "type": "multimodal",
     }
 }
+
+
+@strict
+class CCFormerMobileNetConfig(PreTrainedConfig):
+    """Configuration of `CCFormerMobileNet`, EfficientAT's MobileNetV3 for sound (*lineage*).
+
+    Args:
+        width_multiplier: what the channels of MobileNetV3-Large are multiplied by; EfficientAT has 0.4 (`mn04`) to 4.
+        max_length: columns of 10 ms of a frame's sound.
+        num_mel_bins: mel bands.
+    """
+
+    model_type = "ccformer_mobilenet"
+
+    width_multiplier: float | int = 0.4
+    max_length: int = 96
+    num_mel_bins: int = 104
+
+    def validate_architecture(self):
+        """Raises ValueError for a width that cannot be."""
+        if not 0.05 <= self.width_multiplier <= 4:
+            raise ValueError(f"width_multiplier is {self.width_multiplier}, expected a number from 0.05 to 4")
+
+
+AUDIO_CONFIGS = {kind.model_type: kind for kind in (ASTConfig, ClapAudioConfig, CCFormerMobileNetConfig)}
 
 
 def unknown_audio_encoder(kind: object) -> str:
@@ -82,7 +106,7 @@ class CCFormerConfig(PreTrainedConfig):
             Or a plain vision transformer, of whose last map a feature pyramid makes four: `dinov2`,
             `dinov2_with_registers`, `dinov3_vit`, or one of timm such as `vit_base_patch16_siglip_224`.
         audio_config: what hears, in place of VGGish (*ours*): an `ASTConfig` or `ClapAudioConfig` of transformers, or
-            its dict with `model_type`. None: VGGish, of the three sizes that follow.
+            a `CCFormerMobileNetConfig`, or its dict with `model_type`. None: VGGish, of the three sizes that follow.
         audio_hidden_sizes: channels of the four convolution groups of the VGGish audio backbone (*lineage*: 64, 128,
             256, 512).
         audio_fc_size: width of VGGish's two hidden linear layers (*lineage*: 4096).
@@ -181,7 +205,7 @@ class CCFormerConfig(PreTrainedConfig):
         audio = self.audio_config
         if audio is None:
             return VGGISH_EXAMPLE
-        if audio.model_type == ASTConfig.model_type:
+        if audio.model_type != ClapAudioConfig.model_type:
             return audio.max_length, audio.num_mel_bins
         room = audio.spec_size * (audio.spec_size // audio.num_mel_bins)  # columns
         return room // CLAP_COLUMNS * CLAP_COLUMNS + 1, audio.num_mel_bins
@@ -229,7 +253,10 @@ class CCFormerConfig(PreTrainedConfig):
                     f"audio_config has spec_size {audio.spec_size} and num_mel_bins {audio.num_mel_bins}, expected a "
                     "multiple of it"
                 )
-        smallest = (audio.patch_size,) * 2 if audio.model_type == ASTConfig.model_type else (CLAP_COLUMNS, 1)
+        if audio.model_type == ASTConfig.model_type:
+            smallest = (audio.patch_size, audio.patch_size)
+        else:
+            smallest = (CLAP_COLUMNS, 1) if audio.model_type == ClapAudioConfig.model_type else (1, 1)
         bounds = zip(smallest, self.audio_example, LARGEST_EXAMPLE, strict=True)
         if not all(least <= value <= most for least, value, most in bounds):
             raise ValueError(

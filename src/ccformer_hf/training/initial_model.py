@@ -7,12 +7,12 @@ from pathlib import Path
 from typing import Any
 
 from huggingface_hub.errors import StrictDataclassError
-from transformers import ASTConfig, ASTFeatureExtractor, ClapFeatureExtractor, PreTrainedConfig
+from transformers import ASTFeatureExtractor, ClapAudioConfig, ClapFeatureExtractor, PreTrainedConfig
 from transformers.models.auto import CONFIG_MAPPING
 
 from ..inference.loading import load
 from ..model.argument_names_ccformer import unknown_names
-from ..model.configuration_ccformer import CLAP_COLUMNS, CCFormerConfig
+from ..model.configuration_ccformer import AUDIO_CONFIGS, CLAP_COLUMNS, CCFormerConfig, CCFormerMobileNetConfig
 from ..model.feature_extraction_ccformer import (
     CCFormerFeatureExtractor,
     encoder_extractor_of,
@@ -31,6 +31,8 @@ from .pretrained_weights import (
 )
 from .recipe import Recipe
 
+# EfficientAT takes (x + 4.5) / 5 of a log-mel, AST's extractor (x - mean) / (2 * std).
+MOBILENET_LEVELS = {"mean": -4.5, "std": 2.5}
 LABEL_LAYER = "model.mtm.head.label."  # the only one that knows the labels
 
 
@@ -117,8 +119,10 @@ def audio_front_end(
     """
     columns, bands = config.audio_example
     published = {} if weights is None else read_json(weights, "preprocessor_config.json")
-    if config.audio_config.model_type == ASTConfig.model_type:
+    if config.audio_config.model_type != ClapAudioConfig.model_type:
         kind, sizes = ASTFeatureExtractor, {"max_length": columns, "num_mel_bins": bands}
+        if config.audio_config.model_type == CCFormerMobileNetConfig.model_type:
+            published = MOBILENET_LEVELS | published
     else:
         sizes = {"max_length_s": columns // CLAP_COLUMNS, "feature_size": bands}
         kind = ClapFeatureExtractor
@@ -140,8 +144,9 @@ def _config(values: dict[str, Any], labels: dict[int, str]) -> CCFormerConfig:
     _refuse_unknown("model", values, {entry.name for entry in fields(CCFormerConfig)} - common)
     for name in ("backbone_config", "audio_config"):
         backbone = values.get(name)
-        if isinstance(backbone, dict) and backbone.get("model_type") in CONFIG_MAPPING:
-            kind = CONFIG_MAPPING[backbone["model_type"]]
+        of = backbone.get("model_type") if isinstance(backbone, dict) else None
+        if of in AUDIO_CONFIGS or of in CONFIG_MAPPING:
+            kind = AUDIO_CONFIGS[of] if of in AUDIO_CONFIGS else CONFIG_MAPPING[of]
             known = {entry.name for entry in fields(kind)} | set(kind.attribute_map)
             known = known - common | {"model_type", "out_features", "out_indices"}
             _refuse_unknown(f"model.{name}", backbone, known)

@@ -25,6 +25,7 @@ from transformers import ASTConfig, ASTModel, ClapAudioConfig, ClapAudioModel, C
 from transformers.utils import logging
 
 from ..model.configuration_ccformer import TIMM
+from ..model.mobilenet_ccformer import CCFormerMobileNet
 
 logger = logging.get_logger(__name__)
 
@@ -122,8 +123,8 @@ def load_pretrained_weights(backbone: PreTrainedModel, source: str | os.PathLike
     _load(backbone, state, wrong, source, layout)
 
 
-def load_audio_encoder(encoder: ASTModel | ClapAudioModel, source: str | os.PathLike) -> None:
-    """Loads published weights of AST or of a CLAP into the audio encoder, all of them or none.
+def load_audio_encoder(encoder: ASTModel | ClapAudioModel | CCFormerMobileNet, source: str | os.PathLike) -> None:
+    """Loads published weights of AST, of a CLAP or of EfficientAT's MobileNets into the audio encoder, all or none.
 
     An AST for longer sounds gives the middle of its position embeddings along time, as its authors take for shorter
     ones (lineage). A whole CLAP gives its audio model, a fused one without what is for sounds beyond its window.
@@ -145,7 +146,7 @@ def load_audio_encoder(encoder: ASTModel | ClapAudioModel, source: str | os.Path
     if of != kind:
         raise ValueError(f"{source}: holds a {of}, the audio encoder of the recipe is a {kind}; {FIX_AUDIO}")
     published = type(ours)()  # a config.json leaves out what is so by default
-    for name in UNSEEN_OF_AUDIO[kind] if settings else ():
+    for name in UNSEEN_OF_AUDIO.get(kind, ()) if settings else ():
         given, taken = map(_plain, (theirs.get(name, getattr(published, name)), getattr(ours, name)))
         if given != taken:
             raise ValueError(
@@ -155,7 +156,7 @@ def load_audio_encoder(encoder: ASTModel | ClapAudioModel, source: str | os.Path
     if kind == ClapAudioConfig.model_type:
         tensors = {name.removeprefix("audio_model."): tensor for name, tensor in tensors.items()}
         tensors = {n: t for n, t in tensors.items() if n.startswith("audio_encoder.") and not n.startswith(FUSION)}
-    else:
+    elif kind == ASTConfig.model_type:
         tensors = {name.removeprefix("audio_spectrogram_transformer."): tensor for name, tensor in tensors.items()}
         tensors = {n: _middle_of_time(t, encoder) if n == POSITIONS else t for n, t in tensors.items()}
     state, wrong = _read_by_transformers(tensors, encoder)
