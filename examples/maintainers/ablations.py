@@ -23,7 +23,7 @@ from ccformer_hf import load
 from ccformer_hf.cli.main import main as ccformer
 from ccformer_hf.data.composing import pairing
 from ccformer_hf.evaluation.composed import evaluate_composed
-from ccformer_hf.model.vggish_ccformer import CCFormerVGGish
+from ccformer_hf.model.audio_encoder_ccformer import CCFormerAudioEncoder
 
 SETTINGS = ("size=160", "learning_rate=8e-4", "audio_rate=0.5", "warmup_steps=50", "ema_decay=0.99")
 NOTHING_OFF_SCREEN = {"objects": 0.87, "off_screen": 0.0, "noise": 0.10, "bed": 0.0, "silence": 0.03}
@@ -54,7 +54,7 @@ def without_teacher(start: str, folder: Path) -> str:
     """The model with an audio backbone of random numbers, saved in `folder`."""
     model, processor = load(start, "cpu")
     torch.manual_seed(0)
-    model.model.audio_backbone.load_state_dict(CCFormerVGGish(model.config).state_dict())
+    model.model.audio_backbone = CCFormerAudioEncoder(model.config.audio_config)
     model.save_pretrained(folder)
     processor.save_pretrained(folder)
     return str(folder)

@@ -1,4 +1,4 @@
-"""Tunes the audio backbone before a model is trained with it, so that it names what sounds in mixtures.
+"""Tunes a MobileNet as audio backbone before a model is trained with it, so that it names what sounds in mixtures.
 
     python examples/maintainers/distil_audio.py sources.yaml --weights mn04_as_mAP_432.pt --teacher teacher.pt \\
         --config composed-small --output runs/audio
@@ -174,7 +174,7 @@ def main() -> None:
     parser.add_argument("sources", help="a sources file, as `ccformer data compose` takes it")
     parser.add_argument("--weights", required=True, help="published weights of the audio backbone")
     parser.add_argument("--teacher", required=True, help="TorchScript file of the tagger")
-    parser.add_argument("--config", default="composed-small", help="recipe that names the audio backbone")
+    parser.add_argument("--config", default="composed-small", help="recipe with a MobileNet as audio_config")
     parser.add_argument("--output", type=Path, required=True, help="folder to write to")
     parser.add_argument("--steps", type=int, default=1200, help=f"steps of {BATCH} examples (default %(default)s)")
     parser.add_argument("--learning-rate", type=float, default=5e-4, help="at its highest (default %(default)s)")

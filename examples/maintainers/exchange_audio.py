@@ -4,8 +4,8 @@
         --audio-weights runs/audio/audio.safetensors --output runs/heard
 
 The layer after the audio backbone is fitted by least squares: on composed clips of the training split it gives, from
-the new backbone's embedding, what the old one gave from the old. All else is taken over. Training goes on from there
-with `start_from`.
+the new backbone's embedding, what the old one gave from the old. All else is taken over, but for the calibration of
+scores, which is to be measured anew. Training goes on from there with `start_from`.
 """
 
 import argparse
@@ -33,7 +33,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("model", help="a model folder or name")
     parser.add_argument("--sources", required=True, help="a sources file, as `ccformer data compose` takes it")
-    parser.add_argument("--config", default="composed-small", help="recipe that names the audio backbone")
+    parser.add_argument("--config", default="composed-small", help="recipe with an audio_config")
     parser.add_argument("--audio-weights", required=True, help="of the new backbone")
     parser.add_argument("--clips", type=int, default=600, help="to fit the layer on (default %(default)s)")
     parser.add_argument("--output", required=True, help="model folder to write")
@@ -49,7 +49,9 @@ def main() -> None:
     kept = {name: value for name, value in old.state_dict().items() if not name.startswith(AUDIO)}
     new.load_state_dict(kept | own)
     sounds = CCFormerFeatureExtractor(
-        alignment=before.feature_extractor.alignment, encoder_extractor=audio_front_end(new.config, None)
+        alignment=before.feature_extractor.alignment,
+        silence_threshold=before.feature_extractor.silence_threshold,
+        encoder_extractor=audio_front_end(new.config, None),
     )
 
     material = read_material(args.sources)["train"]
@@ -64,7 +66,7 @@ def main() -> None:
     layer.weight.copy_(weight)
     layer.bias.copy_(bias)
     new.save_pretrained(args.output)
-    AudioVisualProcessor(before.image_processor, sounds).save_pretrained(args.output)
+    AudioVisualProcessor(before.image_processor, sounds, fps=before.fps).save_pretrained(args.output)
 
 
 def embeddings(

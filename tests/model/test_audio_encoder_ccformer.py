@@ -1,14 +1,9 @@
 """Networks that hear through AST, CLAP's HTSAT or a MobileNetV3, in place of VGGish."""
 
-from functools import partial
-
 import numpy as np
 import pytest
 import torch
 from small_model import AUDIO_ENCODERS, random_inputs, random_labels, small_model
-from torch import nn
-from torchvision.models import mobilenet_v3_large
-from torchvision.ops.misc import SqueezeExcitation
 from transformers import ASTConfig, ASTFeatureExtractor, AutoProcessor, ClapAudioConfig, ClapFeatureExtractor
 
 from ccformer_hf import (
@@ -21,7 +16,6 @@ from ccformer_hf.inference.loading import load
 from ccformer_hf.inference.segmenting import iter_segments
 from ccformer_hf.model.audio_encoder_ccformer import CCFormerAudioEncoder
 from ccformer_hf.model.configuration_ccformer import CCFormerMobileNetConfig
-from ccformer_hf.model.mobilenet_ccformer import CCFormerMobileNet
 
 EXTRACTORS = {
     "ast": ASTFeatureExtractor(max_length=96, num_mel_bins=32),
@@ -159,26 +153,3 @@ def test_the_published_sizes():
     sizes = [sum(p.numel() for p in encoder.parameters()) / 1e6 for encoder in encoders]
     assert sizes == pytest.approx([85.3, 27.5, 0.52], rel=0.02)
     assert [encoder.width for encoder in encoders] == [768, 768, 384]
-
-
-@torch.no_grad()
-def test_the_mobilenet_is_torchvisions_with_a_sigmoid():
-    """EfficientAT weighs channels with a sigmoid, torchvision with a hard one; else they are the same network."""
-    theirs = mobilenet_v3_large(width_mult=0.4, norm_layer=partial(nn.BatchNorm2d, eps=1e-3, momentum=0.01)).eval()
-    theirs.features[0][0] = nn.Conv2d(1, 8, 3, stride=2, padding=1, bias=False)  # one channel of sound
-    for module in theirs.modules():
-        if isinstance(module, SqueezeExcitation):
-            module.scale_activation = nn.Sigmoid()
-    ours = CCFormerMobileNet(CCFormerMobileNetConfig()).eval()
-    generator = torch.Generator().manual_seed(0)
-    both = zip(ours.features.state_dict().items(), theirs.features.state_dict().values(), strict=True)
-    for (name, mine), other in both:
-        if mine.is_floating_point():
-            other.copy_(torch.randn(other.shape, generator=generator) * 0.1 + ("running_var" in name))
-            mine.copy_(other.reshape(mine.shape))  # their linear layers are convolutions of 1 x 1
-    sound = torch.randn(2, 96, 104, generator=generator)
-    maps = theirs.features(sound.transpose(1, 2)[:, None])
-    found = ours(sound)
-    torch.testing.assert_close(found.last_hidden_state, maps)
-    torch.testing.assert_close(found.pooler_output, maps.mean(dim=(2, 3)))
-    assert maps.shape == (2, 384, 4, 3) and maps.std() > 1e-3

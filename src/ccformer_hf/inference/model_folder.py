@@ -155,13 +155,12 @@ def check_network(path: Path, config: CCFormerConfig, most_gigabytes: float = MO
     for file in weight_files(path):
         with safe_open(file, "pt") as weights:
             held |= {name: tuple(weights.get_slice(name).get_shape()) for name in weights.keys()}
-    if sum(map(math.prod, wanted.values())) <= sum(map(math.prod, held.values())):
-        return  # names that an older transformers gave are told apart by `from_pretrained`
-    missing = sorted(wanted.keys() - held.keys())
-    if missing:
-        raise lacks_parts(path, missing)
-    part = next(name for name in sorted(wanted) if wanted[name] != held[name])
-    raise does_not_fit(path, part, held[part], wanted[part])
+    for part in sorted(wanted.keys() & held.keys()):
+        if wanted[part] != held[part]:
+            raise does_not_fit(path, part, held[part], wanted[part])
+    if sum(map(math.prod, wanted.values())) > sum(map(math.prod, held.values())):
+        raise lacks_parts(path, sorted(wanted.keys() - held.keys()))
+    # Names that an older transformers gave are told apart by `from_pretrained`.
 
 
 def lacks_parts(model: Any, missing: Sequence[str]) -> OSError:

@@ -65,7 +65,8 @@ class CCFormerMobileNetConfig(PreTrainedConfig):
     """Configuration of `CCFormerMobileNet`, EfficientAT's MobileNetV3 for sound (*lineage*).
 
     Args:
-        width_multiplier: what the channels of MobileNetV3-Large are multiplied by; EfficientAT has 0.4 (`mn04`) to 4.
+        width_multiplier: what the channels of MobileNetV3-Large are multiplied by; EfficientAT has 0.1
+            (`mn01_as`) to 4 (`mn40_as`).
         max_length: columns of 10 ms of a frame's sound.
         num_mel_bins: mel bands.
     """

@@ -1,9 +1,11 @@
-"""An audio backbone of a million parameters: EfficientAT's MobileNetV3 (*lineage*: F. Schmid et al., "Efficient
+"""A small audio backbone: EfficientAT's MobileNetV3 (*lineage*: F. Schmid et al., "Efficient
 Large-Scale Audio Tagging via Transformer-to-CNN Knowledge Distillation", ICASSP 2023; the network is A. Howard et al.,
 "Searching for MobileNetV3", ICCV 2019), in the layout of its public weights."""
 
+import torch
 from torch import Tensor, nn
 from transformers import PreTrainedModel
+from transformers import initialization as init
 from transformers.modeling_outputs import BaseModelOutputWithPooling
 
 from .configuration_ccformer import CCFormerMobileNetConfig
@@ -40,9 +42,10 @@ class CCFormerMobileNet(PreTrainedModel):
     """MobileNetV3-Large without its classifier: a log-mel spectrogram `(B, columns, bands)` -> `pooler_output (B, W)`,
     the mean of its last map; W is `width`.
 
-    Names are those of EfficientAT's public weights, such as `mn04_as_mAP_432.pt`, which load key for key at their
-    width multiplier. They heard 128 bands up to 15 kHz of sound at 32 kHz; AST's front end with `num_mel_bins` 104,
-    mean -4.5 and std 2.5 is near it up to 8 kHz, so that a short training adapts them.
+    Names are those of EfficientAT's public weights of one width each, `mn01_as` to `mn40_as`, which load key for key.
+    (Those with other strides, hops or bands have the same names and shapes, and hear wrongly here.) They heard 128
+    bands up to 15 kHz of sound at 32 kHz; AST's front end with `num_mel_bins` 104, mean -4.5 and std 2.5 is near it up
+    to 8 kHz, so that a short training adapts them.
     """
 
     config_class = CCFormerMobileNetConfig
@@ -61,6 +64,13 @@ class CCFormerMobileNet(PreTrainedModel):
         layers.append(convolution(channels, self.width, 1, nn.Hardswish))
         self.features = nn.Sequential(*layers)
         self.post_init()
+
+    @torch.no_grad()
+    def _init_weights(self, module: nn.Module):
+        super()._init_weights(module)
+        if isinstance(module, nn.Conv2d):
+            # In this network norms keep their statistics, so that only such weights carry the sound to its end.
+            init.kaiming_normal_(module.weight, nonlinearity="relu")
 
     def forward(self, input_values: Tensor) -> BaseModelOutputWithPooling:
         # The public weights see bands from top to bottom: (B, 1, bands, columns).
