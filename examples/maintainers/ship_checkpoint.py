@@ -77,12 +77,12 @@ recordings alone: no video was ever shown to it, and no AVSBench clip.
 **A sixth version, and far from done**: trained for eleven and a half hours on two CPU cores. It hears through
 EfficientAT's mn04_as (AudioSet, MIT), tuned to these classes. On the seven objects marked in the real clips that its
 makers have, it names five and finds four at the moment that each is marked (the fifth version five and five), and
-names them in 74 % of all looks (65 %; `examples/maintainers/real_clips.py`). Noise and hum are laid on nothing; a
+names them in 73 % of all looks (65 %; `examples/maintainers/real_clips.py`). Noise and hum are laid on nothing; a
 sound it does not know is still at times laid on something visible, and people who are silent are marked beside one who
 speaks or plays.
 
-A score says about how often such a mask is right: the expected calibration error per second and class is 0.041 on 100
-composed clips of the test split, and 0.046 of "something sounds that is not in view" (`python examples/reliability.py
+A score says about how often such a mask is right: the expected calibration error per second and class is 0.040 on 100
+composed clips of the test split, and 0.043 of "something sounds that is not in view" (`python examples/reliability.py
 --model ccformer-small --sources sources.yaml`); docs/output.md of the package has the diagram. How far that holds for
 real videos is unknown.""",
         dataset="composed",
