@@ -128,7 +128,7 @@ def test_attention_may_be_set(model, kind):
 
 
 def test_a_video_is_segmented(model, kind, video):
-    found = list(iter_segments(video, model, processor_for(kind), threshold=0.01))
+    found = list(iter_segments(video, model, processor_for(kind), threshold=0.1))
     assert len(found) == 4 and any(frame.scores for frame in found)
 
 
@@ -151,5 +151,5 @@ def test_the_published_sizes():
         configs = ASTConfig(max_length=96), ClapAudioConfig(), CCFormerMobileNetConfig()
         encoders = [CCFormerAudioEncoder(config) for config in configs]
     sizes = [sum(p.numel() for p in encoder.parameters()) / 1e6 for encoder in encoders]
-    assert sizes == pytest.approx([85.3, 27.5, 0.52], rel=0.02)
+    assert sizes[:2] == pytest.approx([85.3, 27.5], abs=0.5) and sizes[2] == pytest.approx(0.52, abs=0.005)
     assert [encoder.width for encoder in encoders] == [768, 768, 384]

@@ -161,8 +161,8 @@ def test_only_the_newest_states_are_kept_and_nothing_half_written(finished_run):
 # -------------------------------------------------------------------------------------
 
 
-def assert_same_training(first, second, later=1e-5):
-    """`later`: how far the losses after the first step may be apart, as a share."""
+def assert_same_training(first, second, later=1e-5, single=3e-4):
+    """`later`: how far the losses after the first step may be apart, as a share; `single`: how far one weight may."""
     steps = [progress_at(output, 3) for output in (first, second)]
     one, two = (step["losses"] for step in steps)
     assert one[0] == pytest.approx(two[0], rel=1e-5) and one == pytest.approx(two, rel=later, abs=1e-5)
@@ -173,7 +173,7 @@ def assert_same_training(first, second, later=1e-5):
         # in the softmax: its gradient is rounding alone, full steps.
         if not name.endswith("key.bias"):
             difference = (found[name] - value).abs().float()
-            assert difference.max() < 1e-3 and difference.mean() < 3e-5, name
+            assert difference.max() <= single and difference.mean() < 3e-5, name
 
 
 # Batches of 6 clips of 5 and 10 frames, and a contrastive loss that matters.
@@ -227,7 +227,8 @@ def test_two_processes_train_like_one(in_one, in_two, name, like):
     """Norms that train too, and what they keep; and two processes with three parts of one clip each."""
     folder, _ = in_two
     # Norms that train feel the weights' rounding, said above: 3.3e-5 of the loss of the third step.
-    assert_same_training(in_one / like, folder / name, later=1e-4 if name == "trained" else 1e-5)
+    bounds = {"later": 1e-4, "single": 1e-3} if name == "trained" else {}
+    assert_same_training(in_one / like, folder / name, **bounds)
 
 
 def test_two_processes_validate_like_one(in_one, in_two):
