@@ -7,6 +7,7 @@ from made_sources import CLASSES, write_sources
 from ccformer_hf.data.composing.material import read_material
 from ccformer_hf.data.composing.pairing import (
     AUDIO_KINDS,
+    HELD,
     OFF_SCREEN,
     draw_off_screen,
     draw_spans,
@@ -94,6 +95,29 @@ def test_classes_that_sound_alike(tmp_path):
         seen[CAT in view.class_ids, BELL in may_be_off_screen(material, view)] += 1
         assert CAT not in view.class_ids or not may_be_off_screen(material, view)
     assert seen[False, True] > 20 and not seen[True, True]
+
+
+def test_what_is_held_is_pasted_after_its_holder(tmp_path):
+    material = read_material(write_sources(tmp_path, held_by={"dog": "bell"}))["train"]
+    kinds = Counter()
+    for view in views(material):
+        if view.held is None:
+            kinds["no bell" if BELL not in view.class_ids else "bell alone"] += 1
+            continue
+        assert view.held == (BELL, DOG)
+        kinds["on a photograph's" if DOG in view.in_place else "on a pasted one"] += 1
+        assert view.class_ids.index(DOG) < view.class_ids.index(BELL)
+        assert BELL not in view.in_place and len(set(view.class_ids)) == len(view.class_ids)
+    assert min(kinds.values()) > 20 and len(kinds) == 4
+    bells = sum(kinds.values()) - kinds["no bell"]
+    assert abs(kinds["bell alone"] / bells - (1 - HELD)) < 0.1
+
+
+def test_nothing_is_held_where_its_holder_may_not_be(tmp_path):
+    rule = {"sound": "dog", "photographs_of": ["background"]}
+    material = read_material(write_sources(tmp_path, held_by={"dog": "bell"}, never_together=[rule]))["train"]
+    held = [view for view in views(material) if view.held is not None]
+    assert held and all(view.photograph.kind == "scene" for view in held)
 
 
 def test_rules_that_leave_nothing_to_see(tmp_path):

@@ -109,6 +109,52 @@ def test_objects_that_end_with_their_picture_are_put_at_the_edge_of_the_frame():
         assert not sprite.turns.any()
 
 
+def middle(box):
+    return np.array([box[0] + box[2], box[1] + box[3]]) / 2
+
+
+def drawn(holder, cut=(False,) * 4, number=0):
+    """A red square that is drawn for a grey frame of 64 x 64."""
+    ground, rng = np.full((64, 64, 3), 90, np.uint8), np.random.default_rng(number)
+    return Sprite.draw(CutOut(square((200, 0, 0), 40, 2), cut), ground, 1.0, [], 5, rng, holder)
+
+
+def test_what_is_held_goes_with_its_holder():
+    lefts = np.linspace(0, 20, 5)
+    holder = np.stack([lefts, np.full(5, 10), lefts + 40, np.full(5, 60)], axis=1)  # 40 wide, 50 high
+    for number in range(30):
+        sprite = drawn(holder, number=number)
+        first, last = middle(sprite.box(0)), middle(sprite.box(4))
+        assert (0.25 * 40 <= first[0] <= 0.75 * 40) and (10 + 0.3 * 50 <= first[1] <= 10 + 0.8 * 50)
+        assert max(sprite.pixels.size) <= round(1.1 * (40 * 50) ** 0.5) and not sprite.behind
+        assert 10 < (last - first)[0] < 30, "its holder goes 20 to the right, and it moves a little by itself"
+
+
+def test_what_ends_with_its_picture_or_has_a_tiny_holder_is_not_held():
+    far = np.tile([0.0, 0.0, 10.0, 10.0], (5, 1))  # 2.4 % of the frame
+    wide = np.tile([0.0, 0.0, 30.0, 30.0], (5, 1))
+    for held, holder, cut in ((False, far, False), (True, wide, False), (False, wide, True)):
+        places = [middle(drawn(holder, (False, False, False, cut), number).box(0)) for number in range(30)]
+        assert (np.max(places) <= 24) == held
+
+
+def test_held_objects_are_pasted_on_their_holders(tmp_path):
+    material = read_material(write_sources(tmp_path, held_by={"cat": "bell"}))["train"]
+    over = 0
+    for number in range(40):
+        view = draw_view(material, np.random.default_rng(number))
+        if view.held is not None:
+            scene = compose_scene(material, view, np.random.default_rng(number))
+            bell, cat = (scene.masks[view.class_ids.index(class_id), 0] for class_id in view.held)
+            rows, columns = np.nonzero(bell)
+            at = np.argwhere(cat)
+            inside = len(at) and (at.min(0) <= (rows.mean(), columns.mean())) & (
+                (rows.mean(), columns.mean()) <= at.max(0)
+            )
+            over += bool(np.all(inside))
+    assert over >= 5
+
+
 def test_what_is_in_place_can_be_seen_and_its_mask_fits(material):
     unsure = 0
     for number in range(30):

@@ -26,6 +26,12 @@ def test_a_sources_file_is_read(tmp_path):
     assert sources.rules[0].sounds == {"cat"} and sources.rules[0].photographs_of == {"background"}
 
 
+def test_who_holds_what(tmp_path):
+    sources = read_sources(write_sources(tmp_path, held_by={"dog": ["bell", "cat"]}))
+    assert sources.holders == {"bell": "dog", "cat": "dog"}
+    assert read_sources(write_sources(tmp_path)).holders == {}
+
+
 def test_classes_may_lie_in_a_file(tmp_path):
     (tmp_path / "names.txt").write_text("background\ncat\n\ndog\n")
     assert read(tmp_path, "classes: names.txt").classes == ("cat", "dog")
@@ -61,6 +67,11 @@ def test_classes_may_lie_in_a_file(tmp_path):
         ("classes: [cat]\nclips: {train: -1}", "train is -1; expected a whole number from 0"),
         ("classes: [cat]\nnever_together:\n- {sound: cow, in_view: [cat]}", "line 3: sound is 'cow'"),
         ("classes: [cat]\nnever_together:\n- {sound: cat}", "line 3: expected {sound: CLASS, photographs_of"),
+        ("classes: [cat]\nheld_by: {man: [cat]}", "line 2: held_by names 'man'; expected one of `classes`"),
+        ("classes: [cat]\nheld_by: {cat: [cow]}", "line 2: held_by names 'cow'; expected one of `classes`"),
+        ("classes: [cat]\nheld_by: {cat: cat}", "cat is held by cat; expected one other class that holds it"),
+        ("classes: [a, b, c]\nheld_by: {a: c, b: c}", "c is held by b; expected one other class that holds it"),
+        ("classes: [cat]\nheld_by: cat", "line 2: held_by is 'cat'; expected {who holds: [what is held, ...]}"),
         ("classes: [cat]\nsounds: cat", "sounds is 'cat'; expected a list"),
         ("- cat", "expected lines of name: value"),
         ("classes: [cat", "is not YAML"),

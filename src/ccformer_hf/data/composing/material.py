@@ -138,7 +138,9 @@ def _refuse_incomplete(material: Material) -> None:
 
 def _digest(sources: Sources, pictures: list[Picture], sounds: list[SoundFile]) -> str:
     content = blake2b(digest_size=6)
-    settings = (sources.classes, sources.size, sources.seconds, sorted(map(_rule, sources.rules)))
+    settings: tuple = (sources.classes, sources.size, sources.seconds, sorted(map(_rule, sources.rules)))
+    if sources.holders:  # clips of sources without any are called as they were before there were holders
+        settings += (sorted(sources.holders.items()),)
     content.update(repr(settings).encode())
     for picture in pictures:
         content.update(f"{picture.kind} {_name(picture.file)} {picture.classes} {len(picture.regions)}\n".encode())

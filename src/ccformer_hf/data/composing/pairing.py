@@ -9,10 +9,12 @@
 4. What sounds from off screen is of no class in view, nor of one that `never_together` keeps away from what is in
    view.
 5. A clip without any sounding object has silence, noise, a bed of music, or something off screen; its masks are empty.
-6. Pictures and sounds of a split come from the files of that split alone.
+6. What `held_by` names is often held: pasted on its holder, who is in view then as well, and sounds as often as any
+   other. One object at most is held in a clip.
+7. Pictures and sounds of a split come from the files of that split alone.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -25,6 +27,7 @@ OBJECTS = {1: 0.3, 2: 0.35, 3: 0.25, 4: 0.1}  # in view, and how often
 # share of the clips with a photograph that holds one of its objects in place, where there is such a photograph
 IN_PLACE = 0.75
 CLASS_OFF_SCREEN = 0.6  # share of the sounds from off screen that are of one of the classes; the rest belong to none
+HELD = 0.5  # share of the clips with something to hold in which it is held
 TRIES = 3  # pictures that an object may be cut from, since some show only a part of it
 
 # What is heard, and how often. In the first, seconds without a sound occur too.
@@ -44,11 +47,13 @@ class InView:
         photograph: scene or background.
         in_place: ids of the classes marked in it.
         pasted: class id, and pictures to cut it from, the first fit one is taken.
+        held: class ids of what is held and of who holds it; the one is pasted, and after the other. None: nothing is.
     """
 
     photograph: Picture
     in_place: tuple[int, ...]
     pasted: tuple[tuple[int, tuple[Picture, ...]], ...]
+    held: tuple[int, int] | None = None
 
     @property
     def class_ids(self) -> tuple[int, ...]:
@@ -88,6 +93,9 @@ def draw_view(material: Material, rng: np.random.Generator) -> InView:
 def _draw_view(material: Material, rng: np.random.Generator) -> InView:
     count = min(int(rng.choice(list(OBJECTS), p=list(OBJECTS.values()))), len(material.usable))
     chosen = [int(number) for number in rng.permutation(material.usable)[:count]]
+    held = _draw_held(material, chosen, rng)
+    if held is not None:
+        chosen = [held[1], *(number for number in chosen if number != held[1])]  # who holds it is pasted before it
     with_scene = [number for number in chosen if material.scenes[number]]
     if not with_scene and not material.backgrounds:
         # One more comes into view, since there is nothing else to paste on.
@@ -104,7 +112,18 @@ def _draw_view(material: Material, rng: np.random.Generator) -> InView:
         if number not in seen and number not in unmarked:
             pictures = material.cutouts[number]
             pasted.append((number, tuple(pictures[rng.integers(len(pictures))] for _ in range(TRIES))))
-    return InView(photograph, seen, tuple(pasted))
+    view = InView(photograph, seen, tuple(pasted), held)
+    # Where its own photograph shows it, or its holder may not be pasted, it is in view but not held.
+    can_be = held is not None and held[0] not in seen and set(held) <= set(view.class_ids)
+    return view if can_be else replace(view, held=None)
+
+
+def _draw_held(material: Material, chosen: list[int], rng: np.random.Generator) -> tuple[int, int] | None:
+    """Which of the objects is held, and who holds it."""
+    names = material.sources.class_names
+    holders = {names.index(held): names.index(holder) for held, holder in material.sources.holders.items()}
+    pairs = [(number, holders[number]) for number in chosen if holders.get(number) in material.usable]
+    return pairs[0] if pairs and rng.random() < HELD else None
 
 
 def draw_spans(objects: int, seconds: int, rng: np.random.Generator) -> tuple[str, list[Span]]:

@@ -17,6 +17,10 @@ SMALLEST, LARGEST = 0.14, 0.85  # square root of the share of the frame that a p
 MOST_ENLARGED = 1.7  # a pasted object against its picture
 OUTSIDE = 0.35  # share of an object's width or height that may lie outside the frame
 COVERED = 0.5  # share of an object's box that another's may cover, by their first places
+LEAST_HOLDER = 0.03  # share of the frame that the box of a holder covers, or nothing is seen of what is held
+HELD_SIDE = (0.35, 1.1)  # longest side of what is held, against the root of the area of its holder's box
+HELD_ACROSS, HELD_DOWN = (0.25, 0.75), (0.3, 0.8)  # where its middle is in that box, at first
+HELD_TURN, HELD_DRIFT = 50.0, 0.2  # degrees, to either side; and how much it moves by itself, against one not held
 BEHIND = 0.3  # share of the pasted objects that are behind what is in place
 WINDOW = (0.62, 1.0)  # side of the window against the largest that fits into the photograph
 ASPECT = (0.75, 1.78)  # width by height of the window, which becomes a square frame as every video does
@@ -49,11 +53,15 @@ def compose_scene(material: Material, view: InView, rng: np.random.Generator) ->
     photograph = material.photograph(view.photograph)
     aspect = float(np.exp(rng.uniform(*np.log(ASPECT))))
     frames, ids = _window_frames(photograph, aspect, size, length, rng)
-    boxes = [_box(ids[0] == class_id) for class_id in view.in_place]
+    ways = [np.array([_box(frame_ids == class_id) for frame_ids in ids]) for class_id in view.in_place]
     sprites = []
     for class_id, pictures in view.pasted:
-        sprite = Sprite.draw(_cut_out(material, class_id, pictures), frames[0], aspect, boxes, length, rng)
-        boxes.append(sprite.box(0))
+        holder = None
+        if view.held is not None and class_id == view.held[0]:
+            holder = ways[view.class_ids.index(view.held[1])]
+        boxes = [way[0] for way in ways]
+        sprite = Sprite.draw(_cut_out(material, class_id, pictures), frames[0], aspect, boxes, length, rng, holder)
+        ways.append(np.array([sprite.box(time) for time in range(length)]))
         sprites.append(sprite)
 
     masks = np.zeros((len(view.class_ids), length, size, size), dtype=bool)
@@ -101,9 +109,10 @@ class Sprite:
         cut_out: CutOut,
         frame: np.ndarray,
         aspect: float,
-        boxes: list[tuple[float, float, float, float]],
+        boxes: list[np.ndarray],
         length: int,
         rng: np.random.Generator,
+        holder: np.ndarray | None = None,
     ) -> "Sprite":
         """Draws everything about it.
 
@@ -112,17 +121,24 @@ class Sprite:
             aspect: by which the frame is squeezed.
             boxes: of what is there already, `(left, top, right, bottom)`; the place that covers least of them is
                 taken, of a few.
+            holder: boxes `(T, 4)` of who holds it; None: nobody does. Nor does anybody hold an object that ends with
+                its picture, or would be too small to see.
         """
         size = len(frame)
         image, cut = Image.fromarray(cut_out.rgba), cut_out.cut
         if rng.random() < 0.5:
             image, cut = image.transpose(Image.Transpose.FLIP_LEFT_RIGHT), (cut[2], cut[1], cut[0], cut[3])
+        can_hold = holder is not None and not any(cut) and _area(holder[0]) >= LEAST_HOLDER * size * size
+        hold = holder if can_hold else None  # (T, 4)
         area = max(1, np.count_nonzero(cut_out.rgba[..., 3] >= 128))
         factor = size * float(np.exp(rng.uniform(*np.log((SMALLEST, LARGEST))))) / area**0.5
         factor = min(factor, MOST_ENLARGED)
         shape = np.array([image.width / aspect**0.5, image.height * aspect**0.5]) * factor
         # Instruments are long: none is wider or higher than the frame.
         shape *= min(1.0, 1.1 * size / shape.max())
+        if hold is not None:
+            side = _area(hold[0]) ** 0.5 * rng.uniform(*HELD_SIDE)
+            shape *= min(side / shape.max(), MOST_ENLARGED / factor)
         width, height = np.maximum(4, shape.round().astype(int)).tolist()
         image = image.resize((width, height), Image.Resampling.BILINEAR)
         image = _matched(image, frame, rng)
@@ -132,10 +148,17 @@ class Sprite:
         if any(cut):
             turns = np.zeros(length)
         way = DRIFT * size * rng.uniform(0, 1) * np.stack([_walk(length, rng), _walk(length, rng)], axis=1)
+        if hold is not None:
+            turns = turns + np.deg2rad(HELD_TURN) * rng.uniform(-1, 1)
+            middles = (hold[:, :2] + hold[:, 2:]) / 2  # (T, 2)
+            way = HELD_DRIFT * way + middles - middles[0]
         places = [_place(rng, size, width, height) for _ in range(6)]
         covered = [max((_share(_around(place, width, height), box) for box in boxes), default=0) for place in places]
         fit = next((n for n, share in enumerate(covered) if share <= COVERED), int(np.argmin(covered)))
-        centers = places[fit] + way
+        place = places[fit]
+        if hold is not None:
+            place = hold[0, :2] + rng.uniform(*zip(HELD_ACROSS, HELD_DOWN, strict=True)) * (hold[0, 2:] - hold[0, :2])
+        centers = place + way
         low, high = (0.5 - OUTSIDE) * np.array([width, height]), size - (0.5 - OUTSIDE) * np.array([width, height])
         centers = np.clip(centers, np.minimum(low, high), np.maximum(low, high))
         halves = np.array([width, height]) / 2 * zooms[:, None]
@@ -149,7 +172,7 @@ class Sprite:
                 centers[:, axis] = np.clip(
                     centers[:, axis], edge - 0.3 * halves[:, axis], edge + 0.3 * halves[:, axis]
                 )
-        return cls(image.convert("RGBa"), centers, zooms, turns, bool(rng.random() < BEHIND))
+        return cls(image.convert("RGBa"), centers, zooms, turns, bool(rng.random() < BEHIND) and hold is None)
 
     def box(self, time: int) -> tuple[float, float, float, float]:
         """Left, top, right, bottom in a frame, without its turn."""
@@ -266,6 +289,10 @@ def _box(mask: np.ndarray) -> tuple[float, float, float, float]:
     if not len(rows):
         return 0.0, 0.0, 0.0, 0.0
     return float(columns[0]), float(rows[0]), float(columns[-1] + 1), float(rows[-1] + 1)
+
+
+def _area(box: np.ndarray) -> float:
+    return float(np.prod(box[2:] - box[:2]))
 
 
 def _share(one: tuple[float, float, float, float], other: tuple[float, float, float, float]) -> float:

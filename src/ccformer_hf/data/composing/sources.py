@@ -11,6 +11,7 @@
     never_together:
       - {sound: person, photographs_of: [car, train]}
       - {sound: helicopter, in_view: [airplane]}
+    held_by: {person: [guitar, violin]}
     size: 224                           # side of the frames in pixels
     seconds: 5                          # and frames of a clip
     clips: {train: 100000, validation: 200, test: 200}   # each is made when it is asked for, so many cost nothing
@@ -31,6 +32,9 @@ A source of pictures or sounds has
 `never_together` says where a class is not to be heard from off screen. `photographs_of: [car]`: in photographs that
 mark a car, since unmarked ones of `sound` may be in view; they are not pasted there either. `background` stands for
 all of `backgrounds`. `in_view: [airplane]`: wherever one can be seen, since they sound alike.
+
+`held_by` says what is often seen in somebody's hands: cut-outs of a guitar are then pasted on a person too, so that a
+player and what is played are learned as two.
 """
 
 import difflib
@@ -141,7 +145,10 @@ class Rule:
 
 @dataclass(frozen=True)
 class Sources:
-    """A sources file; its keys are described above."""
+    """A sources file; its keys are described above.
+
+    `holders` is `held_by` by what is held: class -> who holds it.
+    """
 
     file: Path
     classes: tuple[str, ...]
@@ -149,6 +156,7 @@ class Sources:
     backgrounds: tuple[Source, ...]
     sounds: tuple[Source, ...]
     rules: tuple[Rule, ...] = ()
+    holders: dict[str, str] = field(default_factory=dict)
     size: int = 224
     seconds: int = 5
     clips: dict[str, int] = field(default_factory=lambda: {"train": 100000, "validation": 200, "test": 200})
@@ -182,7 +190,10 @@ class _Reading:
         self.file, self.values = file, values
 
     def sources(self) -> Sources:
-        known = ("classes", "pictures", "backgrounds", "sounds", "never_together", "size", "seconds", "clips", "seed")
+        known = (
+            *("classes", "pictures", "backgrounds", "sounds", "never_together", "held_by"),
+            *("size", "seconds", "clips", "seed"),
+        )
         self.refuse_unknown(self.values, known, "a sources file")
         classes = self.classes()
         return Sources(
@@ -192,6 +203,7 @@ class _Reading:
             self.entries("backgrounds", ("pictures",), ()),
             self.entries("sounds", SOUND_FORMATS, (*classes, OTHER, BED)),
             tuple(self.rule(entry, classes) for entry in self.mappings("never_together")),
+            self.holders(classes),
             self.number(self.values, "size", 224, 32, 2048),
             self.number(self.values, "seconds", 5, 1, 60),
             self.clips(),
@@ -279,6 +291,24 @@ class _Reading:
                 entry.line, "expected {sound: CLASS, photographs_of: [CLASS, ...]}, or in_view: [CLASS, ...]"
             )
         return Rule(parts["sound"], parts["photographs_of"], parts["in_view"])
+
+    def holders(self, classes: tuple[str, ...]) -> dict[str, str]:
+        given = self.values.get("held_by") or {}
+        line = self.values.lines.get("held_by", 1)
+        if not isinstance(given, YamlMapping) and given:
+            raise self.problem(line, f"held_by is {given!r:.100}; expected {{who holds: [what is held, ...]}}")
+        found: dict[str, str] = {}
+        for holder in given:
+            line = given.lines[holder]
+            held = self.texts(given[holder], f"held_by {holder}", line)
+            for name in (holder, *held):
+                if name not in classes:
+                    raise self.problem(line, f"held_by names {name!r}; expected one of `classes`")
+            for name in held:
+                if name == holder or name in found:
+                    raise self.problem(line, f"{name} is held by {holder}; expected one other class that holds it")
+                found[name] = holder
+        return found
 
     def clips(self) -> dict[str, int]:
         given = self.values.get("clips")
