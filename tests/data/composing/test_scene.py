@@ -130,6 +130,14 @@ def test_what_is_held_goes_with_its_holder():
         assert 10 < (last - first)[0] < 30, "its holder goes 20 to the right, and it moves a little by itself"
 
 
+def test_what_is_held_stays_where_its_holder_left_the_frame():
+    holder = np.tile([14.0, 10.0, 54.0, 60.0], (5, 1))
+    gone = holder.copy()
+    gone[3:] = 0
+    for number in range(10):
+        np.testing.assert_array_equal(drawn(gone, number=number).centers, drawn(holder, number=number).centers)
+
+
 def test_what_ends_with_its_picture_or_has_a_tiny_holder_is_not_held():
     far = np.tile([0.0, 0.0, 10.0, 10.0], (5, 1))  # 2.4 % of the frame
     wide = np.tile([0.0, 0.0, 30.0, 30.0], (5, 1))

@@ -9,8 +9,9 @@
 4. What sounds from off screen is of no class in view, nor of one that `never_together` keeps away from what is in
    view.
 5. A clip without any sounding object has silence, noise, a bed of music, or something off screen; its masks are empty.
-6. What `held_by` names is often held: pasted on its holder, who is in view then as well, and sounds as often as any
-   other. One object at most is held in a clip.
+6. What `held_by` names is often held: pasted on its holder, who is in view then as well (so oftener than by 1), and
+   sounds as often as any other. One object at most is held in a clip. Where a photograph shows several of the holder's
+   class, it is pasted somewhere among them.
 7. Pictures and sounds of a split come from the files of that split alone.
 """
 
@@ -27,7 +28,7 @@ OBJECTS = {1: 0.3, 2: 0.35, 3: 0.25, 4: 0.1}  # in view, and how often
 # share of the clips with a photograph that holds one of its objects in place, where there is such a photograph
 IN_PLACE = 0.75
 CLASS_OFF_SCREEN = 0.6  # share of the sounds from off screen that are of one of the classes; the rest belong to none
-HELD = 0.5  # share of the clips with something to hold in which it is held
+HELD = 0.5  # share of the clips with something to hold in which it is, unless a photograph of its own shows it
 TRIES = 3  # pictures that an object may be cut from, since some show only a part of it
 
 # What is heard, and how often. In the first, seconds without a sound occur too.
@@ -48,6 +49,7 @@ class InView:
         in_place: ids of the classes marked in it.
         pasted: class id, and pictures to cut it from, the first fit one is taken.
         held: class ids of what is held and of who holds it; the one is pasted, and after the other. None: nothing is.
+            What would be too small is pasted as if nobody held it.
     """
 
     photograph: Picture

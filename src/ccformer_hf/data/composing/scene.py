@@ -134,11 +134,11 @@ class Sprite:
         factor = size * float(np.exp(rng.uniform(*np.log((SMALLEST, LARGEST))))) / area**0.5
         factor = min(factor, MOST_ENLARGED)
         shape = np.array([image.width / aspect**0.5, image.height * aspect**0.5]) * factor
-        # Instruments are long: none is wider or higher than the frame.
-        shape *= min(1.0, 1.1 * size / shape.max())
         if hold is not None:
             side = _area(hold[0]) ** 0.5 * rng.uniform(*HELD_SIDE)
             shape *= min(side / shape.max(), MOST_ENLARGED / factor)
+        # Instruments are long: none is much wider or higher than the frame.
+        shape *= min(1.0, 1.1 * size / shape.max())
         width, height = np.maximum(4, shape.round().astype(int)).tolist()
         image = image.resize((width, height), Image.Resampling.BILINEAR)
         image = _matched(image, frame, rng)
@@ -150,7 +150,9 @@ class Sprite:
         way = DRIFT * size * rng.uniform(0, 1) * np.stack([_walk(length, rng), _walk(length, rng)], axis=1)
         if hold is not None:
             turns = turns + np.deg2rad(HELD_TURN) * rng.uniform(-1, 1)
-            middles = (hold[:, :2] + hold[:, 2:]) / 2  # (T, 2)
+            seen = np.array([_area(box) > 0 for box in hold])
+            last = np.maximum.accumulate(np.where(seen, np.arange(length), 0))  # out of the frame: where it was last
+            middles = ((hold[:, :2] + hold[:, 2:]) / 2)[last]  # (T, 2)
             way = HELD_DRIFT * way + middles - middles[0]
         places = [_place(rng, size, width, height) for _ in range(6)]
         covered = [max((_share(_around(place, width, height), box) for box in boxes), default=0) for place in places]

@@ -33,8 +33,8 @@ A source of pictures or sounds has
 mark a car, since unmarked ones of `sound` may be in view; they are not pasted there either. `background` stands for
 all of `backgrounds`. `in_view: [airplane]`: wherever one can be seen, since they sound alike.
 
-`held_by` says what is often seen in somebody's hands: cut-outs of a guitar are then pasted on a person too, so that a
-player and what is played are learned as two.
+`held_by` says who holds what, the holder first: cut-outs of a guitar are then pasted on a person too, so that a player
+and what is played are learned as two.
 """
 
 import difflib
@@ -306,7 +306,10 @@ class _Reading:
                     raise self.problem(line, f"held_by names {name!r}; expected one of `classes`")
             for name in held:
                 if name == holder or name in found:
-                    raise self.problem(line, f"{name} is held by {holder}; expected one other class that holds it")
+                    other = "itself" if name == holder else f"{found[name]} already"
+                    raise self.problem(
+                        line, f"{name} is held by {other}; expected {{who holds: [what is held, ...]}}, each held once"
+                    )
                 found[name] = holder
         return found
 
