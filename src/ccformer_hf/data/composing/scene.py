@@ -3,6 +3,7 @@
 Letters: `T` frames; `S` side of a frame; `N` objects, those in place first; `h w` a picture as it is kept.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -293,16 +294,15 @@ def _box(mask: np.ndarray) -> tuple[float, float, float, float]:
     return float(columns[0]), float(rows[0]), float(columns[-1] + 1), float(rows[-1] + 1)
 
 
-def _area(box: np.ndarray) -> float:
-    return float(np.prod(box[2:] - box[:2]))
+def _area(box: Sequence[float] | np.ndarray) -> float:
+    return float((box[2] - box[0]) * (box[3] - box[1]))
 
 
 def _share(one: tuple[float, float, float, float], other: tuple[float, float, float, float]) -> float:
     """How much of the smaller box the other covers."""
     width = min(one[2], other[2]) - max(one[0], other[0])
     height = min(one[3], other[3]) - max(one[1], other[1])
-    areas = [(box[2] - box[0]) * (box[3] - box[1]) for box in (one, other)]
-    return max(0.0, width) * max(0.0, height) / max(1.0, min(areas))
+    return max(0.0, width) * max(0.0, height) / max(1.0, min(_area(one), _area(other)))
 
 
 def _matched(image: Image.Image, frame: np.ndarray, rng: np.random.Generator) -> Image.Image:
