@@ -16,6 +16,7 @@ import numpy as np
 import torch
 
 from ccformer_hf import load
+from ccformer_hf.benchmarking.works import Clips
 from ccformer_hf.cli.main import main as ccformer
 
 RUNS = {
@@ -63,16 +64,14 @@ def main() -> None:
             print(f"{name}: cut short, the {args.minutes:g} minutes are over")
         finally:
             signal.alarm(0)
-        torch.cuda.empty_cache()
 
 
 @torch.inference_mode()
 def compare_with_cpu(name: str, device: str) -> None:
     """Prints how far probabilities and labels on a GPU lie from those on the CPU, on two random clips."""
-    model, _ = load(name, "cpu")
-    rng = torch.Generator().manual_seed(0)
-    pixels = torch.randn(2, 5, 3, 224, 224, generator=rng)
-    log_mel = torch.randn(2, 5, 1, *model.config.audio_example, generator=rng)
+    model, processor = load(name, "cpu")
+    torch.manual_seed(0)
+    pixels, log_mel = Clips(2, 5, processor.image_processor.size["height"]).random(model)
     expected = model(pixels, log_mel).logits.exp()
     model = model.to(device)
     for dtype in (torch.float32, torch.bfloat16):

@@ -72,10 +72,11 @@ def main() -> None:
     factor, shift = args.keep or (factor, shift)
     print(f"kept: factor {factor:g}, shift {shift:g}")
 
-    label = model.model.mtm.head.label
-    label.weight *= factor
-    label.bias *= factor
-    label.bias[0] += shift
+    head = model.model.mtm.head
+    for layer in filter(None, (head.label, head.audio_label)):
+        layer.weight *= factor
+        layer.bias *= factor
+    head.label.bias[0] += shift
     model.save_pretrained(args.output)
     processor.save_pretrained(args.output)
     if record := read_record(args.model):

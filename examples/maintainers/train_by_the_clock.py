@@ -78,6 +78,8 @@ def main() -> None:
 
     go_on(recipe, args.measure, resume=False)
     states = RunFolder(args.output).saved_states()
+    if len(states) < 2:
+        raise SystemExit(f"{len(states)} states were saved in {args.measure:g} s, two are needed: raise --measure")
     (first, second), times = states[-2:], [(state / "progress.json").stat().st_mtime for state in states[-2:]]
     done = _steps(second)
     rate = (done - _steps(first)) / (times[1] - times[0])
@@ -106,17 +108,17 @@ def read_everything(material: Material, processes: int) -> None:
     kept = material._kept
     kept.most = ROOM
     # Under the names by which composing asks for them.
-    reads = [("recording", (sound,), sound.file) for many in material.sounds.values() for sound in many]
-    reads += [("photograph", (picture,), picture.file) for picture in material.backgrounds]
+    reads = {sound.file: ("recording", (sound,)) for many in material.sounds.values() for sound in many}
+    reads |= {picture.file: ("photograph", (picture,)) for picture in material.backgrounds}
     for class_id, pictures in material.cutouts.items():
         for picture in pictures:
             if picture.kind == "cutout":
-                reads.append(("cut_out", (picture, class_id), picture.file))
+                reads[picture.file] = ("cut_out", (picture, class_id))
             else:
-                reads.append(("photograph", (picture,), picture.file))
-                reads.append(("cut_out", (picture, class_id), (picture.file, class_id)))
+                reads[picture.file] = ("photograph", (picture,))
+                reads[picture.file, class_id] = ("cut_out", (picture, class_id))
     with get_context("fork").Pool(processes, _keep, (material,)) as pool:
-        for thing, (_, _, key) in zip(pool.imap(_read, reads, chunksize=16), reads, strict=True):
+        for thing, key in zip(pool.imap(_read, reads.values(), chunksize=16), reads, strict=True):
             kept.get(key, lambda thing=thing: thing)
 
 
@@ -127,8 +129,8 @@ def _keep(material: Material) -> None:
     _kept.append(material)
 
 
-def _read(job: tuple[str, tuple, object]) -> object:
-    method, about, _ = job
+def _read(job: tuple[str, tuple]) -> object:
+    method, about = job
     return getattr(_kept[0], method)(*about)
 
 

@@ -25,13 +25,22 @@ def seeded_loss(model, **batch) -> torch.Tensor:
 
 # ------------------------------------------------------------------------------------------------------------ training
 @pytest.mark.parametrize(
-    "changes", [{}, {"use_eim": False}, {"use_video_queries": False}, {"contrastive_weight": 0}, {"decoder_layers": 1}]
+    "changes",
+    [
+        {},
+        {"use_eim": False},
+        {"use_video_queries": False},
+        {"use_audio_classifier": True},
+        {"contrastive_weight": 0},
+        {"decoder_layers": 1},
+    ],
 )
 def test_each_switch_trains_and_leaves_no_parameter_idle(changes):
     model = small_model(**changes).train()
     names = {name for name, _ in model.named_parameters()}
     assert any(".eim." in name for name in names) == ("use_eim" not in changes)
     assert any("video" in name for name in names) == ("use_video_queries" not in changes)
+    assert any("audio_label" in name for name in names) == ("use_audio_classifier" in changes)
     assert any("projector" in name for name in names) == ("contrastive_weight" not in changes)
     batch = {**random_inputs(), "labels": random_labels(), **masks_with_padding()}
     loss = seeded_loss(model, **batch)

@@ -30,6 +30,24 @@ def test_queries_attend_only_inside_their_masks():
     assert attention[~allowed].max() == 0 and attention[allowed].min() > 0
 
 
+@torch.no_grad()
+def test_the_audio_classifier_adds_what_it_hears_to_every_query_of_the_frame():
+    torch.manual_seed(4)
+    model = CCFormerForAudioVisualSegmentation(small_config(use_audio_classifier=True)).eval()
+    head = model.model.mtm.head
+    head.audio_label.weight.normal_()
+    head.audio_label.bias.normal_()
+    inputs = random_inputs() | {"audio_mask": torch.tensor([[True, True, True], [True, True, False]])}
+    with_it = model(**inputs)
+    heard = model.model(**inputs).audio_embedding @ head.audio_label.weight.T + head.audio_label.bias  # (B, T, K)
+    torch.testing.assert_close(heard[1, 2], head.audio_label(model.model.no_sound))
+    without = CCFormerForAudioVisualSegmentation(small_config()).eval()
+    without.load_state_dict({name: w for name, w in model.state_dict().items() if "audio_label" not in name})
+    plain = without(**inputs)
+    torch.testing.assert_close(with_it.class_queries_logits, plain.class_queries_logits + heard[:, :, None])
+    assert torch.equal(with_it.masks_queries_logits, plain.masks_queries_logits)
+
+
 def test_join_queries_of_one_query_is_mask2formers_map():
     torch.manual_seed(0)
     class_queries_logits, masks_queries_logits = torch.randn(1, 4), torch.randn(1, 3, 5)

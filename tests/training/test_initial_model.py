@@ -27,7 +27,7 @@ from ccformer_hf.inference.loading import load
 from ccformer_hf.model.configuration_ccformer import CCFormerMobileNetConfig
 from ccformer_hf.model.mobilenet_ccformer import CCFormerMobileNet
 from ccformer_hf.training.initial_model import (
-    LABEL_LAYER,
+    LABEL_LAYERS,
     _config,
     initial_model,
     load_audio_weights,
@@ -84,7 +84,7 @@ def test_a_new_model_has_the_labels_of_the_data_and_the_sizes_of_the_recipe():
     model, processor = initial_model(RECIPE, NAMES)
     assert model.config.id2label == {0: "background", 1: "cat", 2: "dog"}
     assert model.config.hidden_size == 16 and model.config.backbone_config.hidden_sizes == [8, 8, 8, 16]
-    assert model.get_parameter(LABEL_LAYER + "weight").shape == (3, 16)
+    assert model.get_parameter(LABEL_LAYERS[0] + "weight").shape == (3, 16)
     assert processor.image_processor.size["height"] == processor.image_processor.size["width"] == 64
     assert processor.feature_extractor.alignment == "avsbench"
 
@@ -133,7 +133,8 @@ def test_a_model_that_cannot_be_is_refused(values, told):
 @pytest.fixture(scope="module")
 def trained(tmp_path_factory):
     folder = tmp_path_factory.mktemp("trained") / "best"
-    model, processor = initial_model(RECIPE, NAMES)
+    with_both = replace(RECIPE, model=RECIPE.model | {"use_audio_classifier": True})
+    model, processor = initial_model(with_both, NAMES)
     randomised(model).save_pretrained(folder)
     processor.save_pretrained(folder)
     return folder
@@ -147,13 +148,14 @@ def test_with_other_labels_all_but_the_label_layer_is_kept(trained, names):
     assert model.config.id2label == dict(enumerate(names)) and model.config.num_labels == len(names)
     assert model.config.label2id == {name: number for number, name in enumerate(names)}  # none of the old names
     assert processor.image_processor.size["height"] == 96
-    of_labels = {name for name in new if name.startswith(LABEL_LAYER)}
-    assert of_labels == {LABEL_LAYER + "weight", LABEL_LAYER + "bias"}
+    of_labels = {name for name in new if name.startswith(LABEL_LAYERS)}
+    assert of_labels == {layer + kind for layer in LABEL_LAYERS for kind in ("weight", "bias")}
     assert same(
         {n: t for n, t in old.items() if n not in of_labels}, {n: t for n, t in new.items() if n not in of_labels}
     )
-    assert new[LABEL_LAYER + "weight"].shape == (len(names), 16)
-    assert new[LABEL_LAYER + "weight"].abs().max() < 1  # those of the old model lie between 2 and 3
+    for layer in LABEL_LAYERS:
+        assert new[layer + "weight"].shape == (len(names), 16)
+        assert new[layer + "weight"].abs().max() < 1  # those of the old model lie between 2 and 3
     before, after = load(trained, "cpu")[0].config.to_dict(), model.config.to_dict()
     unlike = {name for name in after if after[name] != before[name]}
     assert unlike <= {"id2label", "label2id", "architectures"}

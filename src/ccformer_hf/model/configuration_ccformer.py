@@ -121,6 +121,8 @@ class CCFormerConfig(PreTrainedConfig):
         num_queries: frame queries Q, each may become one mask in a frame.
         use_video_queries: whether video queries exchange between the frames of a clip (*paper*: MTM).
         num_video_queries: video queries V.
+        use_audio_classifier: whether a linear layer names what sounds in each frame and its logits are added to the
+            class logits of every query (*ours*).
         dropout: dropout of attention outputs and feed-forward networks in the MTM.
         no_object_weight: weight of the "no object" class in the classification loss (*lineage*, Mask2Former).
         class_weight, mask_weight, dice_weight: weights of the matched losses and matching costs (*lineage*,
@@ -155,6 +157,7 @@ class CCFormerConfig(PreTrainedConfig):
     num_queries: int = 32
     use_video_queries: bool = True
     num_video_queries: int = 8
+    use_audio_classifier: bool = False
     dropout: float | int = 0.0
     no_object_weight: float | int = 0.1
     class_weight: float | int = 2.0

@@ -125,17 +125,26 @@ class CCFormerDecoderLayer(GradientCheckpointingLayer):
 
 
 class CCFormerMaskHead(nn.Module):
-    """Queries -> their class logits `(B, T, Q, K)` and mask embeddings `(B, T, Q, D)` (*lineage*, Mask2Former)."""
+    """Queries -> their class logits `(B, T, Q, K)` and mask embeddings `(B, T, Q, D)` (*lineage*, Mask2Former).
+
+    *Ours*, with `use_audio_classifier`: a linear layer names what sounds in each frame, whatever is seen there, and
+    its logits are added to those of every query.
+    """
 
     def __init__(self, config: CCFormerConfig):
         super().__init__()
         self.norm = nn.LayerNorm(config.hidden_size)
         self.label = nn.Linear(config.hidden_size, config.num_labels)
+        self.audio_label = nn.Linear(config.hidden_size, config.num_labels) if config.use_audio_classifier else None
         self.mask = CCFormerMLP(config.hidden_size, config.hidden_size, config.hidden_size)
 
-    def forward(self, queries: Tensor) -> tuple[Tensor, Tensor]:
+    def forward(self, queries: Tensor, audio: Tensor) -> tuple[Tensor, Tensor]:
+        """Queries `(B, T, Q, D)`, and the sound of each frame before any fusion, `(B, T, D)`."""
         queries = self.norm(queries)
-        return self.label(queries), self.mask(queries)
+        class_logits = self.label(queries)
+        if self.audio_label is not None:
+            class_logits = class_logits + self.audio_label(audio)[:, :, None]
+        return class_logits, self.mask(queries)
 
 
 class CCFormerMultiQueryTransformer(nn.Module):
@@ -155,7 +164,7 @@ class CCFormerMultiQueryTransformer(nn.Module):
         self,
         multi_scale_features: list[Tensor],  # strides 8, 16, 32, each (B*T, h, w, D)
         mask_features: Tensor,  # stride 4, (B*T, H/4, W/4, D)
-        audio_tokens: Tensor,  # (B, T, L, D)
+        audio_tokens: Tensor,  # (B, T, L, D), the first is the one before any fusion
         time_embed: Tensor,  # (T, D)
         frame_mask: Tensor | None,  # (B, T)
         every_prediction: bool = False,  # those before each layer too, for deep supervision
@@ -177,7 +186,7 @@ class CCFormerMultiQueryTransformer(nn.Module):
 
         class_queries_logits, masks_queries_logits = [], []
         for index, layer in enumerate(self.layers):
-            class_logits, mask_embed = self.head(queries)
+            class_logits, mask_embed = self.head(queries, audio_tokens[:, :, 0])
             if every_prediction:
                 class_queries_logits.append(class_logits)
                 masks_queries_logits.append(self.predict_masks(mask_embed, mask_features))
@@ -198,7 +207,7 @@ class CCFormerMultiQueryTransformer(nn.Module):
                 time_embed,
                 query_mask,
             )
-        class_logits, mask_embed = self.head(queries)
+        class_logits, mask_embed = self.head(queries, audio_tokens[:, :, 0])
         class_queries_logits.append(class_logits)
         masks_queries_logits.append(self.predict_masks(mask_embed, mask_features))
         return queries, class_queries_logits, masks_queries_logits

@@ -33,7 +33,7 @@ from .recipe import Recipe
 
 # EfficientAT takes (x + 4.5) / 5 of a log-mel, AST's extractor (x - mean) / (2 * std).
 MOBILENET_LEVELS = {"mean": -4.5, "std": 2.5}
-LABEL_LAYER = "model.mtm.head.label."  # the only one that knows the labels
+LABEL_LAYERS = ("model.mtm.head.label.", "model.mtm.head.audio_label.")  # the only ones that know the labels
 
 
 def initial_model(
@@ -170,7 +170,7 @@ def _with_labels(name: str, labels: dict[int, str]) -> tuple[CCFormerForAudioVis
         return old, processor
     config = type(old.config).from_dict(old.config.to_dict() | {"id2label": labels, "label2id": None})
     model = CCFormerForAudioVisualSegmentation(config)
-    kept = {key: value for key, value in old.state_dict().items() if not key.startswith(LABEL_LAYER)}
-    fresh = {key: value for key, value in model.state_dict().items() if key.startswith(LABEL_LAYER)}
+    kept = {key: value for key, value in old.state_dict().items() if not key.startswith(LABEL_LAYERS)}
+    fresh = {key: value for key, value in model.state_dict().items() if key.startswith(LABEL_LAYERS)}
     model.load_state_dict(kept | fresh)
     return model, processor
