@@ -1,11 +1,13 @@
-"""Gives a trained model the audio classifier of `use_audio_classifier`, fitted to who sounds, to be trained on from.
+"""Gives a trained model the audio classifier of `use_audio_classifier`, fitted to what sounds in composed clips.
 
-    python examples/maintainers/add_audio_classifier.py ccformer-small --sources sources.yaml --output runs/start
+    python examples/maintainers/add_audio_classifier.py runs/mine/last --sources sources.yaml --output runs/heard
 
-The layer learns alone, by logistic regression on composed clips of the training split: from the sound of each frame,
-which of the classes in view sound in it. It prints how often it is right on clips of the validation split, beside the
-model as it was, for which an object sounds where more than half of what is seen of it is marked as its class. SHARE
-of its logits are written, since the queries have heard the sound already. Training goes on with `start_from`.
+The classifier alone learns, on composed clips of the training split: from the sound of each frame, which classes sound
+in it. A class that is not in view does not sound, unless it sounds off screen, when nobody knows in which frames; such
+classes are many, and count less. All else of the model stays; training may go on from there with `start_from`.
+
+Printed is how often it is right about the objects in view of the validation split, beside the model as it was, for
+which an object sounds where more than half of what is seen of it is marked as its class.
 """
 
 import argparse
@@ -23,8 +25,8 @@ from ccformer_hf.data.composing.material import Material, read_material
 from ccformer_hf.model.configuration_ccformer import CCFormerConfig
 from ccformer_hf.model.timing_ccformer import SAMPLING_RATE
 
-UNKNOWN = -1  # not in view, or nobody can tell
-SHARE = 0.4
+UNKNOWN = -1
+NOT_IN_VIEW = 0.2  # what a class that is not in view counts in the loss
 EPOCHS, BATCH, RATE, DECAY = 12, 320, 2e-3, 0.05
 SMALLEST = 30  # pixels of an object that are judged
 
@@ -40,30 +42,27 @@ def main() -> None:
 
     old, processor = load(args.model, "cpu")
     material = read_material(args.sources)
-    sounds, sounding = zip(
-        *((hear(old, processor, clip), who_sounds(clip, old)) for clip in clips(material["train"], args.clips)),
-        strict=True,
-    )
-    layer = fit(torch.cat(sounds), torch.cat(sounding))
-
-    right = {"the model as it was": [], "the layer": []}
-    for clip in clips(material["validation"], args.check):
-        seen = share_marked(old, processor, clip)  # (T, K)
-        truth = who_sounds(clip, old)
-        judged = (truth != UNKNOWN) & (seen >= 0)
-        with torch.no_grad():
-            found = {"the model as it was": seen > 0.5, "the layer": layer(hear(old, processor, clip)) > 0}
-        for name, says in found.items():
-            right[name] += (says[judged] == truth[judged].bool()).tolist()
-    print(*(f"{name}: right in {np.mean(values):.1%} of {len(values)}" for name, values in right.items()), sep="\n")
-
+    examples = [
+        (hear(old, processor, clip), what_sounds(clip, old.config), how_much_it_counts(clip, old.config))
+        for clip in clips(material["train"], args.clips)
+    ]
     config = CCFormerConfig.from_dict(old.config.to_dict() | {"use_audio_classifier": True})
     new = CCFormerForAudioVisualSegmentation(config)
-    head = "model.mtm.head.audio_label."
-    heard = {head + name: SHARE * value for name, value in layer.state_dict().items()}
-    new.load_state_dict(old.state_dict() | heard)
-    new.save_pretrained(args.output)
+    new.load_state_dict(new.state_dict() | old.state_dict())
+    fit(new.model.mtm.head.heard, *map(torch.cat, zip(*examples, strict=True)))
+    new.eval().save_pretrained(args.output)
     processor.save_pretrained(args.output)
+
+    right = {"the model as it was": [], "the classifier": []}
+    for clip in clips(material["validation"], args.check):
+        marked, truth = share_marked(old, processor, clip), what_sounds(clip, old.config)  # (T, K - 1)
+        judged = (truth != UNKNOWN) & (marked >= 0)
+        with torch.no_grad():
+            heard = new.model.mtm.head.heard(hear(new, processor, clip)) > 0
+        for name, says in zip(right, (marked > 0.5, heard), strict=True):
+            right[name] += (says[judged] == truth[judged].bool()).tolist()
+    for name, values in right.items():
+        print(f"{name}: right about {np.mean(values):.1%} of {len(values)} objects in a frame")
 
 
 def clips(material: Material, number: int) -> Iterator[ComposedClip]:
@@ -77,19 +76,28 @@ def hear(model: CCFormerForAudioVisualSegmentation, processor: AudioVisualProces
     return model.model.encode_audio(made["input_features"], made["audio_mask"])[0]
 
 
-def who_sounds(clip: ComposedClip, model: CCFormerForAudioVisualSegmentation) -> Tensor:
-    """1 where a class in view sounds, 0 where it is silent, else UNKNOWN: `(T, K)`."""
-    truth = torch.full((len(clip.frames), model.config.num_labels), UNKNOWN)
+def what_sounds(clip: ComposedClip, config: CCFormerConfig) -> Tensor:
+    """1 where a class sounds, 0 where it does not, UNKNOWN where nobody can tell: `(T, K - 1)`."""
+    truth = torch.zeros(len(clip.frames), config.num_labels, dtype=torch.int64)
+    if clip.off_screen in config.label2id:
+        truth[:, config.label2id[clip.off_screen]] = UNKNOWN
     for class_id, audible in zip(clip.class_ids, torch.from_numpy(clip.audible.astype(int)), strict=True):
         truth[:, class_id] = torch.where(audible < 2, audible, UNKNOWN)
-    return truth
+    return truth[:, 1:]
+
+
+def how_much_it_counts(clip: ComposedClip, config: CCFormerConfig) -> Tensor:
+    """Weights of `what_sounds` in the loss, `(T, K - 1)`."""
+    weights = torch.full((len(clip.frames), config.num_labels), NOT_IN_VIEW)
+    weights[:, clip.class_ids] = 1.0
+    return weights[:, 1:]
 
 
 @torch.no_grad()
 def share_marked(
     model: CCFormerForAudioVisualSegmentation, processor: AudioVisualProcessor, clip: ComposedClip
 ) -> Tensor:
-    """Share of the pixels of each class in view that are marked as it, `(T, K)`; -1 where too little is seen."""
+    """Share of the pixels of each class in view that are marked as it, `(T, K - 1)`; -1 where too little is seen."""
     outputs = model(**processor(clip.frames, audio=clip.waveform, sampling_rate=SAMPLING_RATE))
     (found,) = processor.post_process_semantic_segmentation(outputs, [clip.labels.shape[1:]])  # (T, H, W)
     marked = torch.full((len(clip.frames), model.config.num_labels), -1.0)
@@ -97,26 +105,25 @@ def share_marked(
         for frame, mask in enumerate(masks):
             if mask.sum() >= SMALLEST:
                 marked[frame, class_id] = (found[frame][mask] == class_id).float().mean()
-    return marked
+    return marked[:, 1:]
 
 
-def fit(sounds: Tensor, sounding: Tensor) -> nn.Linear:
-    """The layer that best tells from sounds `(N, D)` which classes sound, `(N, K)`; it says nothing of "no object"."""
+def fit(classifier: nn.Module, sounds: Tensor, sounding: Tensor, weights: Tensor) -> None:
+    """Trains it to tell from sounds `(N, D)` which classes sound, `(N, K - 1)`; weights of the same shape."""
     torch.manual_seed(0)
-    layer = nn.Linear(sounds.shape[1], sounding.shape[1])
-    optimizer = torch.optim.AdamW(layer.parameters(), weight_decay=DECAY)
+    optimizer = torch.optim.AdamW(classifier.parameters(), weight_decay=DECAY)
     for epoch in range(EPOCHS):
         for group in optimizer.param_groups:
             group["lr"] = RATE * (1 - epoch / EPOCHS)
         for chosen in torch.randperm(len(sounds)).split(BATCH):
-            known = sounding[chosen] != UNKNOWN
-            loss = F.binary_cross_entropy_with_logits(layer(sounds[chosen])[known], sounding[chosen][known].float())
+            counts = weights[chosen] * (sounding[chosen] != UNKNOWN)
+            wrong = F.binary_cross_entropy_with_logits(
+                classifier(sounds[chosen]), sounding[chosen].clamp(min=0).float(), reduction="none"
+            )
+            loss = (wrong * counts).sum() / counts.sum()
             optimizer.zero_grad()
             loss.backward()
             optimizer.step()
-    for values in layer.parameters():
-        values.data[0] = 0
-    return layer
 
 
 if __name__ == "__main__":

@@ -44,6 +44,7 @@ def main() -> None:
     args = parser.parse_args()
 
     model, processor = load(args.model, "cpu")
+    head = model.model.mtm.head
     material = read_material(args.sources)["validation"]
     pairs = list(itertools.product(FACTORS, SHIFTS))
     binary = {pair: [] for pair in pairs}
@@ -53,11 +54,14 @@ def main() -> None:
     for index in tqdm(range(args.clips), unit="clip"):
         clip = compose_clip(material, args.seed, index)
         known = clip.labels != IGNORE_LABEL
-        outputs = model(**processor(clip.frames, audio=clip.waveform, sampling_rate=SAMPLING_RATE))
+        outputs = model.model(**processor(clip.frames, audio=clip.waveform, sampling_rate=SAMPLING_RATE))
+        # What is not heard is taken from the queries after their label layer.
+        heard = 0.0 if head.heard is None else head.log_heard(outputs.audio_embedding)[:, :, None]
+        of_layer = outputs.class_queries_logits[-1] - heard  # (1, T, Q, K)
         for factor, shift in pairs:
-            labels = outputs.class_queries_logits * factor  # (1, T, Q, K)
+            labels = of_layer * factor + heard
             labels[..., 0] += shift
-            joined = CCFormerOutput(logits=join_queries(labels, outputs.masks_queries_logits))
+            joined = CCFormerOutput(logits=join_queries(labels, outputs.masks_queries_logits[-1]))
             (found,) = processor.post_process_semantic_segmentation(joined, [clip.labels.shape[1:]])  # (T, H, W)
             found = np.asarray(found)
             binary[factor, shift] += list(binary_iou((found > 0) & known, (clip.labels > 0) & known))
@@ -72,10 +76,8 @@ def main() -> None:
     factor, shift = args.keep or (factor, shift)
     print(f"kept: factor {factor:g}, shift {shift:g}")
 
-    head = model.model.mtm.head
-    for layer in filter(None, (head.label, head.audio_label)):
-        layer.weight *= factor
-        layer.bias *= factor
+    head.label.weight *= factor
+    head.label.bias *= factor
     head.label.bias[0] += shift
     model.save_pretrained(args.output)
     processor.save_pretrained(args.output)

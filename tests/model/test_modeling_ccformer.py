@@ -40,7 +40,7 @@ def test_each_switch_trains_and_leaves_no_parameter_idle(changes):
     names = {name for name, _ in model.named_parameters()}
     assert any(".eim." in name for name in names) == ("use_eim" not in changes)
     assert any("video" in name for name in names) == ("use_video_queries" not in changes)
-    assert any("audio_label" in name for name in names) == ("use_audio_classifier" in changes)
+    assert any(".heard." in name for name in names) == ("use_audio_classifier" in changes)
     assert any("projector" in name for name in names) == ("contrastive_weight" not in changes)
     batch = {**random_inputs(), "labels": random_labels(), **masks_with_padding()}
     loss = seeded_loss(model, **batch)

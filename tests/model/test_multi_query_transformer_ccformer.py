@@ -31,20 +31,23 @@ def test_queries_attend_only_inside_their_masks():
 
 
 @torch.no_grad()
-def test_the_audio_classifier_adds_what_it_hears_to_every_query_of_the_frame():
+def test_the_audio_classifier_takes_what_it_does_not_hear_from_every_query_of_the_frame():
     torch.manual_seed(4)
     model = CCFormerForAudioVisualSegmentation(small_config(use_audio_classifier=True)).eval()
     head = model.model.mtm.head
-    head.audio_label.weight.normal_()
-    head.audio_label.bias.normal_()
+    assert head.heard[-1].bias.tolist() == [2.0] * (model.config.num_labels - 1)  # all are heard at first
+    for values in head.heard.parameters():
+        values.normal_()
     inputs = random_inputs() | {"audio_mask": torch.tensor([[True, True, True], [True, True, False]])}
     with_it = model(**inputs)
-    heard = model.model(**inputs).audio_embedding @ head.audio_label.weight.T + head.audio_label.bias  # (B, T, K)
-    torch.testing.assert_close(heard[1, 2], head.audio_label(model.model.no_sound))
+    logits = head.heard(model.model(**inputs).audio_embedding)  # (B, T, K - 1)
+    torch.testing.assert_close(logits[1, 2], head.heard(model.model.no_sound))
+    probability = F.pad(1 / (1 + (-logits).exp()), (1, 0), value=1)  # (B, T, K): of "no object" nothing is taken
     without = CCFormerForAudioVisualSegmentation(small_config()).eval()
-    without.load_state_dict({name: w for name, w in model.state_dict().items() if "audio_label" not in name})
+    without.load_state_dict({name: w for name, w in model.state_dict().items() if ".heard." not in name})
     plain = without(**inputs)
-    torch.testing.assert_close(with_it.class_queries_logits, plain.class_queries_logits + heard[:, :, None])
+    taken = plain.class_queries_logits.exp() * probability[:, :, None]
+    torch.testing.assert_close(with_it.class_queries_logits.softmax(-1), taken / taken.sum(-1, keepdim=True))
     assert torch.equal(with_it.masks_queries_logits, plain.masks_queries_logits)
 
 

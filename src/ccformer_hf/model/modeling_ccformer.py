@@ -44,7 +44,12 @@ from .layers_ccformer import (
     time_embedding,
 )
 from .loss_ccformer import FramePairs, contrastive_loss, count_items, frame_pairs, mask_pool, segmentation_losses
-from .multi_query_transformer_ccformer import CCFormerDecoderLayer, CCFormerMultiQueryTransformer, join_queries
+from .multi_query_transformer_ccformer import (
+    CCFormerDecoderLayer,
+    CCFormerMaskHead,
+    CCFormerMultiQueryTransformer,
+    join_queries,
+)
 from .pixel_decoder_ccformer import CCFormerPixelDecoder
 from .vggish_ccformer import CCFormerVGGish
 
@@ -54,6 +59,7 @@ if TYPE_CHECKING:
     from .pipeline_ccformer import AudioVisualSegmentationPipeline  # noqa: F401
 
 
+HEARD_AT_FIRST = 2.0  # logit
 EVALUATION_SEED = 0  # of the points at which masks are read for a loss that nothing is trained by
 
 
@@ -181,6 +187,9 @@ class CCFormerPreTrainedModel(PreTrainedModel):
             for layer in module.modules():
                 if isinstance(layer, nn.Linear):
                     init.xavier_uniform_(layer.weight)
+        elif isinstance(module, CCFormerMaskHead) and module.heard is not None:
+            # All classes are heard at first, so that the queries learn.
+            init.constant_(module.heard[-1].bias, HEARD_AT_FIRST)
         elif isinstance(module, CCFormerModel):
             init.normal_(module.no_sound)
 

@@ -7,6 +7,7 @@ picture, h w feature map, N tokens of a frame.
 import math
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 from transformers.modeling_layers import GradientCheckpointingLayer
 
@@ -127,24 +128,30 @@ class CCFormerDecoderLayer(GradientCheckpointingLayer):
 class CCFormerMaskHead(nn.Module):
     """Queries -> their class logits `(B, T, Q, K)` and mask embeddings `(B, T, Q, D)` (*lineage*, Mask2Former).
 
-    *Ours*, with `use_audio_classifier`: a linear layer names what sounds in each frame, whatever is seen there, and
-    its logits are added to those of every query.
+    *Ours*, with `use_audio_classifier`: a network tells from the sound of each frame alone, whatever is seen there,
+    how probable it is that each class sounds, and all queries' p(class) are multiplied by that. So it only takes
+    away: what is not heard is not marked.
     """
 
     def __init__(self, config: CCFormerConfig):
         super().__init__()
-        self.norm = nn.LayerNorm(config.hidden_size)
-        self.label = nn.Linear(config.hidden_size, config.num_labels)
-        self.audio_label = nn.Linear(config.hidden_size, config.num_labels) if config.use_audio_classifier else None
-        self.mask = CCFormerMLP(config.hidden_size, config.hidden_size, config.hidden_size)
+        width = config.hidden_size
+        self.norm = nn.LayerNorm(width)
+        self.label = nn.Linear(width, config.num_labels)
+        self.heard = CCFormerMLP(width, width, config.num_labels - 1) if config.use_audio_classifier else None
+        self.mask = CCFormerMLP(width, width, width)
 
     def forward(self, queries: Tensor, audio: Tensor) -> tuple[Tensor, Tensor]:
         """Queries `(B, T, Q, D)`, and the sound of each frame before any fusion, `(B, T, D)`."""
         queries = self.norm(queries)
         class_logits = self.label(queries)
-        if self.audio_label is not None:
-            class_logits = class_logits + self.audio_label(audio)[:, :, None]
+        if self.heard is not None:
+            class_logits = class_logits + self.log_heard(audio)[:, :, None]
         return class_logits, self.mask(queries)
+
+    def log_heard(self, audio: Tensor) -> Tensor:
+        """Log-probability that each label sounds, `(B, T, K)`; "no object" needs no sound."""
+        return F.pad(F.logsigmoid(self.heard(audio)), (1, 0))
 
 
 class CCFormerMultiQueryTransformer(nn.Module):
