@@ -20,10 +20,12 @@ from torch.nn import functional as F
 from tqdm import tqdm
 
 from ccformer_hf import AudioVisualProcessor, CCFormerForAudioVisualSegmentation, load
+from ccformer_hf.checkpoints import model_place
 from ccformer_hf.data.composing.composed import ComposedClip, compose_clip
 from ccformer_hf.data.composing.material import Material, read_material
 from ccformer_hf.model.configuration_ccformer import CCFormerConfig
 from ccformer_hf.model.timing_ccformer import SAMPLING_RATE
+from ccformer_hf.model_card import read_record
 
 UNKNOWN = -1
 NOT_IN_VIEW = 0.2  # what a class that is not in view counts in the loss
@@ -35,23 +37,31 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("model", help="a model folder or name")
     parser.add_argument("--sources", required=True, help="a sources file, as `ccformer data compose` takes it")
-    parser.add_argument("--clips", type=int, default=3000, help="to fit the layer on (default %(default)s)")
+    parser.add_argument("--clips", type=int, default=3000, help="to fit it on (default %(default)s)")
     parser.add_argument("--check", type=int, default=200, help="clips to try it on (default %(default)s)")
     parser.add_argument("--output", required=True, help="model folder to write")
     args = parser.parse_args()
 
     old, processor = load(args.model, "cpu")
     material = read_material(args.sources)
+    names = material["train"].sources.class_names
+    if tuple(names) != tuple(old.config.id2label.values()):
+        parser.error(f"{args.sources} has the classes {names}, the model {tuple(old.config.id2label.values())}")
     examples = [
         (hear(old, processor, clip), what_sounds(clip, old.config), how_much_it_counts(clip, old.config))
         for clip in clips(material["train"], args.clips)
     ]
+    torch.manual_seed(0)  # of its first weights, and of the order of the examples
     config = CCFormerConfig.from_dict(old.config.to_dict() | {"use_audio_classifier": True})
     new = CCFormerForAudioVisualSegmentation(config)
     new.load_state_dict(new.state_dict() | old.state_dict())
     fit(new.model.mtm.head.heard, *map(torch.cat, zip(*examples, strict=True)))
     new.eval().save_pretrained(args.output)
-    processor.save_pretrained(args.output)
+    # Without the calibration of scores, which are others now.
+    images, sounds = processor.image_processor, processor.feature_extractor
+    AudioVisualProcessor(images, sounds, fps=processor.fps).save_pretrained(args.output)
+    if record := read_record(model_place(args.model)):
+        record.write(args.output)  # its licence, which the weights keep
 
     right = {"the model as it was": [], "the classifier": []}
     for clip in clips(material["validation"], args.check):
@@ -110,7 +120,6 @@ def share_marked(
 
 def fit(classifier: nn.Module, sounds: Tensor, sounding: Tensor, weights: Tensor) -> None:
     """Trains it to tell from sounds `(N, D)` which classes sound, `(N, K - 1)`; weights of the same shape."""
-    torch.manual_seed(0)
     optimizer = torch.optim.AdamW(classifier.parameters(), weight_decay=DECAY)
     for epoch in range(EPOCHS):
         for group in optimizer.param_groups:

@@ -2,7 +2,8 @@
 
     python examples/maintainers/average_weights.py runs/earlier/last runs/later/last --share 0.7 --output runs/average
 
-Known as a model soup (Wortsman et al. 2022). All else of the output is that of the later model.
+Known as a model soup (Wortsman et al. 2022). All else of the output is that of the later model, whose
+architecture the earlier one must have too.
 """
 
 import argparse

@@ -2,11 +2,11 @@
 
     python examples/maintainers/calibrate.py runs/small/last --sources sources.yaml --output runs/small-calibrated
 
-A query's label logits are multiplied by the factor, and the shift is added to that of "no object". Tried are all pairs
-of FACTORS and SHIFTS on clips of the validation split. Of the pairs that lose no more than MOST_LOST of the best
-binary mIoU, so that what was found is not given up, that with the highest class mIoU is kept, unless --keep names one:
-a larger shift marks less under sounds that are unknown. Nothing else of the model changes: labels steer no mask and no
-other query.
+A query's label logits, before what is not heard is taken, are multiplied by the factor, and the shift is added to that
+of "no object". Tried are all pairs of FACTORS and SHIFTS on clips of the validation split. Of the pairs that lose no
+more than MOST_LOST of the best binary mIoU, so that what was found is not given up, that with the highest class mIoU
+is kept, unless --keep names one: a larger shift marks less under sounds that are unknown. Nothing else of the model
+changes: labels steer no mask and no other query.
 """
 
 import argparse
@@ -56,7 +56,7 @@ def main() -> None:
         known = clip.labels != IGNORE_LABEL
         outputs = model.model(**processor(clip.frames, audio=clip.waveform, sampling_rate=SAMPLING_RATE))
         # What is not heard is taken from the queries after their label layer.
-        heard = 0.0 if head.heard is None else head.log_heard(outputs.audio_embedding)[:, :, None]
+        heard = head.log_heard(outputs.audio_embedding)  # (1, T, 1, K)
         of_layer = outputs.class_queries_logits[-1] - heard  # (1, T, Q, K)
         for factor, shift in pairs:
             labels = of_layer * factor + heard

@@ -398,11 +398,12 @@ def test_new_weights_are_drawn_as_meant():
 
 
 def test_what_a_checkpoint_lacks_is_made_anew(tmp_path):
-    small_model().save_pretrained(tmp_path)
+    small_model(use_audio_classifier=True).save_pretrained(tmp_path)
     weights = load_file(tmp_path / "model.safetensors")
     left_out = {
         "model.no_sound", "model.pixel_decoder.layers.0.attention.key.weight", "model.mtm.video_query.weight",
         "model.audio_backbone.features.0.weight", "model.mtm.head.label.bias", "model.pixel_decoder.norm.weight",
+        "model.mtm.head.heard.4.bias",
     }  # fmt: skip
     assert left_out < set(weights)
     save_file(
@@ -415,13 +416,15 @@ def test_what_a_checkpoint_lacks_is_made_anew(tmp_path):
     assert 0.005 < again.model.mtm.video_query.weight.std() < 2
     assert 0.2 < again.model.audio_backbone.features[0].weight.std() < 1  # sqrt(2 / 9) = 0.47
     assert not again.model.mtm.head.label.bias.any()
+    assert (again.model.mtm.head.heard[-1].bias == 2).all()
     assert torch.equal(again.model.pixel_decoder.norm.weight, torch.ones(16))
     kept = again.state_dict()
     assert all(torch.equal(kept[name], weight) for name, weight in weights.items() if name not in left_out)
 
 
-def test_bfloat16_and_autocast_are_finite_and_near():
-    model = small_model()
+@pytest.mark.parametrize("changes", [{}, {"use_audio_classifier": True}])
+def test_bfloat16_and_autocast_are_finite_and_near(changes):
+    model = small_model(**changes)
     inputs = {**random_inputs(), **masks_with_padding()}
     exact = model(**inputs).logits.exp()
     with torch.autocast("cpu", torch.bfloat16):

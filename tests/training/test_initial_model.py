@@ -141,7 +141,7 @@ def trained(tmp_path_factory):
 
 
 @pytest.mark.parametrize("names", [("background", "bell", "drum", "horn", "flute"), ("background", "dog", "cat")])
-def test_with_other_labels_all_but_the_label_layer_is_kept(trained, names):
+def test_with_other_labels_all_but_the_label_layers_is_kept(trained, names):
     old = load(trained, "cpu")[0].state_dict()
     model, processor = initial_model(Recipe(size=96, start_from=str(trained)), names)
     new = model.state_dict()

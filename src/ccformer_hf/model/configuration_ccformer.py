@@ -121,8 +121,8 @@ class CCFormerConfig(PreTrainedConfig):
         num_queries: frame queries Q, each may become one mask in a frame.
         use_video_queries: whether video queries exchange between the frames of a clip (*paper*: MTM).
         num_video_queries: video queries V.
-        use_audio_classifier: whether a network names what sounds in each frame from its sound alone, and takes the
-            classes that it does not hear from all queries (*ours*).
+        use_audio_classifier: whether the class probabilities of every query are weighted by how probable each class
+            is from the frame's sound alone, as a network of its own tells (*ours*).
         dropout: dropout of attention outputs and feed-forward networks in the MTM.
         no_object_weight: weight of the "no object" class in the classification loss (*lineage*, Mask2Former).
         class_weight, mask_weight, dice_weight: weights of the matched losses and matching costs (*lineage*,

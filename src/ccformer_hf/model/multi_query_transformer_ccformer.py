@@ -129,8 +129,8 @@ class CCFormerMaskHead(nn.Module):
     """Queries -> their class logits `(B, T, Q, K)` and mask embeddings `(B, T, Q, D)` (*lineage*, Mask2Former).
 
     *Ours*, with `use_audio_classifier`: a network tells from the sound of each frame alone, whatever is seen there,
-    how probable it is that each class sounds, and all queries' p(class) are multiplied by that. So it only takes
-    away: what is not heard is not marked.
+    how probable it is that each class sounds. The p(class) of every query are multiplied by that and scaled to sum to
+    1 again: a class that is hardly heard loses to "no object" and to the others, unless the query is very sure of it.
     """
 
     def __init__(self, config: CCFormerConfig):
@@ -141,17 +141,17 @@ class CCFormerMaskHead(nn.Module):
         self.heard = CCFormerMLP(width, width, config.num_labels - 1) if config.use_audio_classifier else None
         self.mask = CCFormerMLP(width, width, width)
 
-    def forward(self, queries: Tensor, audio: Tensor) -> tuple[Tensor, Tensor]:
-        """Queries `(B, T, Q, D)`, and the sound of each frame before any fusion, `(B, T, D)`."""
+    def forward(self, queries: Tensor, log_heard: Tensor | float) -> tuple[Tensor, Tensor]:
+        """Queries `(B, T, Q, D)` and their frames' `log_heard` -> class logits and mask embeddings."""
         queries = self.norm(queries)
-        class_logits = self.label(queries)
-        if self.heard is not None:
-            class_logits = class_logits + self.log_heard(audio)[:, :, None]
-        return class_logits, self.mask(queries)
+        return self.label(queries) + log_heard, self.mask(queries)
 
-    def log_heard(self, audio: Tensor) -> Tensor:
-        """Log-probability that each label sounds, `(B, T, K)`; "no object" needs no sound."""
-        return F.pad(F.logsigmoid(self.heard(audio)), (1, 0))
+    def log_heard(self, audio: Tensor) -> Tensor | float:
+        """Sound of each frame before any fusion `(B, T, D)` -> log-probability of each label `(B, T, 1, K)`, 0 of "no
+        object", which needs no sound; 0.0 without a classifier."""
+        if self.heard is None:
+            return 0.0
+        return F.pad(F.logsigmoid(self.heard(audio)), (1, 0))[:, :, None]
 
 
 class CCFormerMultiQueryTransformer(nn.Module):
@@ -181,6 +181,7 @@ class CCFormerMultiQueryTransformer(nn.Module):
         Shapes: `(B, T, Q, D)`, `(B, T, Q, K)` each, `(B, T, Q, H/4, W/4)` each.
         """
         queries = self.query_generator(audio_tokens)  # (B, T, Q, D)
+        log_heard = self.head.log_heard(audio_tokens[:, :, 0])  # (B, T, 1, K)
         video, query_mask = None, None
         if self.video_query is not None:
             video = self.video_query().expand(queries.shape[0], -1, -1)  # (B, V, D)
@@ -193,7 +194,7 @@ class CCFormerMultiQueryTransformer(nn.Module):
 
         class_queries_logits, masks_queries_logits = [], []
         for index, layer in enumerate(self.layers):
-            class_logits, mask_embed = self.head(queries, audio_tokens[:, :, 0])
+            class_logits, mask_embed = self.head(queries, log_heard)
             if every_prediction:
                 class_queries_logits.append(class_logits)
                 masks_queries_logits.append(self.predict_masks(mask_embed, mask_features))
@@ -214,7 +215,7 @@ class CCFormerMultiQueryTransformer(nn.Module):
                 time_embed,
                 query_mask,
             )
-        class_logits, mask_embed = self.head(queries, audio_tokens[:, :, 0])
+        class_logits, mask_embed = self.head(queries, log_heard)
         class_queries_logits.append(class_logits)
         masks_queries_logits.append(self.predict_masks(mask_embed, mask_features))
         return queries, class_queries_logits, masks_queries_logits

@@ -40,7 +40,7 @@ class Recipe:
             `audio_config`, a Hub id, a folder or a file of such an encoder.
         start_from: model folder or Hub id to start from, which brings its own architecture, weights, and mean and
             deviation of the frames: `model`, `backbone_weights`, `audio_weights`, `image_mean` and `image_std` are
-            ignored then. Its layer of labels starts at random where the data has others.
+            ignored then. What depends on the labels starts at random where the data has others.
         epochs: how often each clip is seen. A run that is resumed may get more: the cosine of `learning_rate` is that
             of the longer run from then on.
         batch_size: clips per optimizer step, over all processes.
