@@ -44,9 +44,9 @@ def main() -> None:
 
     old, processor = load(args.model, "cpu")
     material = read_material(args.sources)
-    names = material["train"].sources.class_names
-    if tuple(names) != tuple(old.config.id2label.values()):
-        parser.error(f"{args.sources} has the classes {names}, the model {tuple(old.config.id2label.values())}")
+    names, known = material["train"].sources.class_names, tuple(old.config.id2label.values())
+    if names != known:
+        parser.error(f"{args.sources} has the classes {names}, the model {known}; expected the same in the same order")
     examples = [
         (hear(old, processor, clip), what_sounds(clip, old.config), how_much_it_counts(clip, old.config))
         for clip in clips(material["train"], args.clips)
