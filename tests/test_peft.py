@@ -14,7 +14,9 @@ PROJECTIONS = r"model\.mtm\.layers\..*_attn\.(query|value)"
 @pytest.fixture(scope="module")
 def adapted() -> torch.nn.Module:
     torch.manual_seed(0)
-    return peft.get_peft_model(small_model(), peft.LoraConfig(r=2, target_modules=PROJECTIONS))
+    return peft.get_peft_model(
+        small_model(use_audio_classifier=True), peft.LoraConfig(r=2, target_modules=PROJECTIONS)
+    )
 
 
 def test_one_step_changes_the_adapters_and_nothing_else(adapted):
@@ -40,11 +42,11 @@ def test_adapters_are_saved_and_loaded(adapted, tmp_path):
     with torch.no_grad():
         expected = adapted(**inputs).logits
         adapted.save_pretrained(tmp_path)
-        again = peft.PeftModel.from_pretrained(small_model(), tmp_path).eval()
+        again = peft.PeftModel.from_pretrained(small_model(use_audio_classifier=True), tmp_path).eval()
         written, read = adapted.state_dict(), again.state_dict()
         assert written.keys() == read.keys() and all(torch.equal(written[name], read[name]) for name in written)
         torch.testing.assert_close(again(**inputs).logits, expected, atol=1e-4, rtol=1e-4)
-        assert not torch.equal(small_model()(**inputs).logits, expected)
+        assert not torch.equal(small_model(use_audio_classifier=True)(**inputs).logits, expected)
         merged = again.merge_and_unload()
         assert isinstance(merged, CCFormerForAudioVisualSegmentation)
         torch.testing.assert_close(merged(**inputs).logits, expected, atol=1e-4, rtol=1e-4)

@@ -1,20 +1,29 @@
 """Gives a trained model the audio classifier of `use_audio_classifier`, fitted to what sounds in composed clips.
 
-    python examples/maintainers/add_audio_classifier.py runs/mine/last --sources sources.yaml --output runs/heard
+    python examples/maintainers/add_audio_classifier.py runs/mine/last --sources sources.yaml --output runs/heard \\
+        --tagger mn04_as_mAP_432.pt class_labels_indices.csv examples/maintainers/audioset-tags.yaml
 
 The classifier alone learns, on composed clips of the training split: from the sound of each frame, which classes sound
 in it. A class that is not in view does not sound, unless it sounds off screen, when nobody knows in which frames; such
 classes are many, and count less. All else of the model stays; training may go on from there with `start_from`.
+
+With `--tagger` it begins as the head of EfficientAT's mn04_as, whose network the audio backbone once was: its first
+layer, those of its tags that the yaml names, and their sum for each class. What is kept is the average of what it
+began as and what it learned: the tagger has heard the sounds of two million videos, the composed clips hold few
+recordings. The csv is AudioSet's own (columns `index` and `display_name`), which EfficientAT has beside its code.
 
 Printed is how often it is right about the objects in view of the validation split, beside the model as it was, for
 which an object sounds where more than half of what is seen of it is marked as its class.
 """
 
 import argparse
-from collections.abc import Iterator
+import csv
+from collections.abc import Iterator, Sequence
+from pathlib import Path
 
 import numpy as np
 import torch
+import yaml
 from torch import Tensor, nn
 from torch.nn import functional as F
 from tqdm import tqdm
@@ -23,13 +32,17 @@ from ccformer_hf import AudioVisualProcessor, CCFormerForAudioVisualSegmentation
 from ccformer_hf.checkpoints import model_place
 from ccformer_hf.data.composing.composed import ComposedClip, compose_clip
 from ccformer_hf.data.composing.material import Material, read_material
+from ccformer_hf.model.audio_classifier_ccformer import CCFormerAudioClassifier
 from ccformer_hf.model.configuration_ccformer import CCFormerConfig
 from ccformer_hf.model.timing_ccformer import SAMPLING_RATE
 from ccformer_hf.model_card import read_record
 
 UNKNOWN = -1
 NOT_IN_VIEW = 0.2  # what a class that is not in view counts in the loss
-EPOCHS, BATCH, RATE, DECAY = 12, 320, 2e-3, 0.05
+EPOCHS, BATCH, RATE, DECAY = 8, 320, 1e-3, 0.05
+LEARNED = 0.75  # share of what was learned in the average with the tagger's head
+LIFTED = 6.0  # added to a tag's logit: then Hardswish gives nearly 0 below -8, and the logit + 6 above -3
+SUM_OF_NOTHING = -3.5  # logit of a class of which no tag is heard
 SMALLEST = 30  # pixels of an object that are judged
 
 
@@ -39,6 +52,12 @@ def main() -> None:
     parser.add_argument("--sources", required=True, help="a sources file, as `ccformer data compose` takes it")
     parser.add_argument("--clips", type=int, default=3000, help="to fit it on (default %(default)s)")
     parser.add_argument("--check", type=int, default=200, help="clips to try it on (default %(default)s)")
+    parser.add_argument(
+        "--tagger",
+        nargs=3,
+        metavar=("WEIGHTS", "LABELS", "TAGS"),
+        help="file of the tagger's weights, csv of its tags, yaml of the tags of each class",
+    )
     parser.add_argument("--output", required=True, help="model folder to write")
     args = parser.parse_args()
 
@@ -47,15 +66,27 @@ def main() -> None:
     names, known = material["train"].sources.class_names, tuple(old.config.id2label.values())
     if names != known:
         parser.error(f"{args.sources} has the classes {names}, the model {known}; expected the same in the same order")
-    examples = [
-        (hear(old, processor, clip), what_sounds(clip, old.config), how_much_it_counts(clip, old.config))
-        for clip in clips(material["train"], args.clips)
-    ]
     torch.manual_seed(0)  # of its first weights, and of the order of the examples
     config = CCFormerConfig.from_dict(old.config.to_dict() | {"use_audio_classifier": True})
     new = CCFormerForAudioVisualSegmentation(config)
-    new.load_state_dict(new.state_dict() | old.state_dict())
-    fit(new.model.mtm.head.heard, *map(torch.cat, zip(*examples, strict=True)))
+    kept = {name: value for name, value in old.state_dict().items() if not name.startswith("model.audio_classifier.")}
+    new.load_state_dict(new.state_dict() | kept)
+    classifier, share = new.model.audio_classifier, 1.0
+    if args.tagger:
+        weights, labels, tags = args.tagger
+        share = LEARNED
+        try:
+            begin_as(classifier, weights, tag_numbers(labels, tags, names[1:]))
+        except ValueError as error:
+            parser.error(str(error))
+    begun = [value.detach().clone() for value in classifier.parameters()]
+    examples = [
+        (*hear(old, processor, clip), how_much_it_counts(clip, old.config))
+        for clip in clips(material["train"], args.clips)
+    ]
+    fit(classifier, *map(torch.cat, zip(*examples, strict=True)))
+    for value, at_first in zip(classifier.parameters(), begun, strict=True):
+        value.data.lerp_(at_first, 1 - share)
     new.eval().save_pretrained(args.output)
     # Without the calibration of scores, which are others now.
     images, sounds = processor.image_processor, processor.feature_extractor
@@ -65,10 +96,11 @@ def main() -> None:
 
     right = {"the model as it was": [], "the classifier": []}
     for clip in clips(material["validation"], args.check):
-        marked, truth = share_marked(old, processor, clip), what_sounds(clip, old.config)  # (T, K - 1)
+        sounds, truth = hear(new, processor, clip)
+        marked = share_marked(old, processor, clip)  # (T, K - 1)
         judged = (truth != UNKNOWN) & (marked >= 0)
         with torch.no_grad():
-            heard = new.model.mtm.head.heard(hear(new, processor, clip)) > 0
+            heard = classifier(sounds) > 0
         for name, says in zip(right, (marked > 0.5, heard), strict=True):
             right[name] += (says[judged] == truth[judged].bool()).tolist()
     for name, values in right.items():
@@ -80,10 +112,59 @@ def clips(material: Material, number: int) -> Iterator[ComposedClip]:
 
 
 @torch.no_grad()
-def hear(model: CCFormerForAudioVisualSegmentation, processor: AudioVisualProcessor, clip: ComposedClip) -> Tensor:
-    """The sound of each frame before any fusion, `(T, D)`."""
+def hear(
+    model: CCFormerForAudioVisualSegmentation, processor: AudioVisualProcessor, clip: ComposedClip
+) -> tuple[Tensor, Tensor]:
+    """The audio backbone's embedding of each frame `(T, W)`, and `what_sounds` in it; UNKNOWN in frames without sound,
+    for which the model does not ask the classifier."""
     made = processor.feature_extractor(clip.waveform, sampling_rate=SAMPLING_RATE, return_tensors="pt")
-    return model.model.encode_audio(made["input_features"], made["audio_mask"])[0]
+    truth = what_sounds(clip, model.config)
+    truth[~made["audio_mask"][0]] = UNKNOWN
+    return model.model.audio_backbone(made["input_features"][0]), truth
+
+
+def tag_numbers(labels: str, tags: str, names: Sequence[str]) -> list[list[int]]:
+    """The numbers of each class's tags in the tagger.
+
+    Raises:
+        ValueError: for a class without tags, or a tag that the tagger does not have.
+    """
+    with open(labels, newline="", encoding="utf-8") as rows:
+        numbers = {row["display_name"]: int(row["index"]) for row in csv.DictReader(rows)}
+    tags_of = yaml.safe_load(Path(tags).read_text(encoding="utf-8"))
+    if missing := [name for name in names if name not in tags_of]:
+        raise ValueError(f"{tags} has no tags of {missing}, expected some of each class of the model")
+    if unknown := [tag for name in names for tag in tags_of[name] if tag not in numbers]:
+        raise ValueError(f"{tags} has the tags {unknown}, which {labels} has not; write them as there")
+    return [[numbers[tag] for tag in tags_of[name]] for name in names]
+
+
+@torch.no_grad()
+def begin_as(classifier: CCFormerAudioClassifier, tagger: str, tags: list[list[int]]) -> None:
+    """Its first layer becomes the tagger's, units of its second become tags, and its third sums those of each class.
+
+    Raises:
+        ValueError: where the tagger's head does not fit the classifier.
+    """
+    head = torch.load(tagger, weights_only=True)
+    first, second, third = classifier[0], classifier[2], classifier[4]
+    given, count = head.get("classifier.2.weight", torch.empty(0)), sum(map(len, tags))
+    if given.shape != first.weight.shape or count > second.out_features:
+        raise ValueError(
+            f"{tagger} has a head of shape {tuple(given.shape)}, and {count} of its tags are asked for; the model's "
+            f"classifier takes {tuple(first.weight.shape)} and at most {second.out_features} tags: expected mn04_as, "
+            "as the audio backbone of a model with hidden_size 128"
+        )
+    first.weight.copy_(given)
+    first.bias.copy_(head["classifier.2.bias"])
+    third.weight *= 0.1  # of units that are no tag
+    third.bias.fill_(SUM_OF_NOTHING)
+    pairs = [(class_id, tag) for class_id, of_class in enumerate(tags) for tag in of_class]
+    for unit, (class_id, tag) in enumerate(pairs):
+        second.weight[unit] = head["classifier.5.weight"][tag]
+        second.bias[unit] = head["classifier.5.bias"][tag] + LIFTED
+        third.weight[:, unit] = 0.0
+        third.weight[class_id, unit] = 1.0
 
 
 def what_sounds(clip: ComposedClip, config: CCFormerConfig) -> Tensor:
@@ -119,7 +200,7 @@ def share_marked(
 
 
 def fit(classifier: nn.Module, sounds: Tensor, sounding: Tensor, weights: Tensor) -> None:
-    """Trains it to tell from sounds `(N, D)` which classes sound, `(N, K - 1)`; weights of the same shape."""
+    """Trains it to tell from sounds `(N, W)` which classes sound, `(N, K - 1)`; weights of the same shape."""
     optimizer = torch.optim.AdamW(classifier.parameters(), weight_decay=DECAY)
     for epoch in range(EPOCHS):
         for group in optimizer.param_groups:

@@ -54,9 +54,11 @@ def main() -> None:
     for index in tqdm(range(args.clips), unit="clip"):
         clip = compose_clip(material, args.seed, index)
         known = clip.labels != IGNORE_LABEL
-        outputs = model.model(**processor(clip.frames, audio=clip.waveform, sampling_rate=SAMPLING_RATE))
+        inputs = processor(clip.frames, audio=clip.waveform, sampling_rate=SAMPLING_RATE)
+        outputs = model.model(**inputs)
         # What is not heard is taken from the queries after their label layer.
-        heard = head.log_heard(outputs.audio_embedding)  # (1, T, 1, K)
+        _, heard = model.model.encode_audio(inputs["input_features"], inputs["audio_mask"])
+        heard = 0.0 if heard is None else heard  # (1, T, 1, K)
         of_layer = outputs.class_queries_logits[-1] - heard  # (1, T, Q, K)
         for factor, shift in pairs:
             labels = of_layer * factor + heard

@@ -5,7 +5,12 @@
 
 The layer after the audio backbone is fitted by least squares: on composed clips of the training split it gives, from
 the new backbone's embedding, what the old one gave from the old. All else is taken over, but for the calibration of
-scores, which is to be measured anew. Training goes on from there with `start_from`.
+scores, which is to be measured anew, and for an audio classifier, which `add_audio_classifier.py` fits anew. Training
+goes on from there with `start_from`.
+
+With `--share 0.3` the new backbone is 0.7 of the model's own and 0.3 of the weights given: where the own one was once
+tuned from these, their average is to hear what it learned, and again what tuning made it forget (WiSE-FT, Wortsman et
+al., "Robust fine-tuning of zero-shot models", CVPR 2022).
 """
 
 import argparse
@@ -16,15 +21,18 @@ from torch import Tensor
 from tqdm import tqdm
 
 from ccformer_hf import AudioVisualProcessor, CCFormerForAudioVisualSegmentation, load
+from ccformer_hf.checkpoints import model_place
 from ccformer_hf.data.composing.composed import compose_clip
 from ccformer_hf.data.composing.material import read_material
 from ccformer_hf.model.configuration_ccformer import CCFormerConfig
 from ccformer_hf.model.feature_extraction_ccformer import CCFormerFeatureExtractor
 from ccformer_hf.model.timing_ccformer import SAMPLING_RATE
+from ccformer_hf.model_card import read_record
 from ccformer_hf.training.initial_model import audio_front_end, load_audio_weights
 from ccformer_hf.training.recipe import read_recipe
 
 AUDIO = ("model.audio_backbone.", "model.audio_projection.0.")
+CLASSIFIER = "model.audio_classifier."
 RIDGE = 1e-2  # of the mean variance of the embedding
 
 
@@ -35,18 +43,25 @@ def main() -> None:
     parser.add_argument("--sources", required=True, help="a sources file, as `ccformer data compose` takes it")
     parser.add_argument("--config", default="composed-small", help="recipe with an audio_config")
     parser.add_argument("--audio-weights", required=True, help="of the new backbone")
+    parser.add_argument("--share", type=float, default=1.0, help="of them in the average (default %(default)s)")
     parser.add_argument("--clips", type=int, default=600, help="to fit the layer on (default %(default)s)")
     parser.add_argument("--output", required=True, help="model folder to write")
     args = parser.parse_args()
 
     old, before = load(args.model, "cpu")
     audio_config = read_recipe(args.config).model["audio_config"]
-    new = CCFormerForAudioVisualSegmentation(
-        CCFormerConfig.from_dict(old.config.to_dict() | {"audio_config": audio_config})
-    ).eval()
+    if not 0 < args.share <= 1:
+        parser.error(f"--share is {args.share:g}, expected more than 0 and at most 1")
+    changed = {"audio_config": audio_config, "use_audio_classifier": False}
+    new = CCFormerForAudioVisualSegmentation(CCFormerConfig.from_dict(old.config.to_dict() | changed)).eval()
     load_audio_weights(new, args.audio_weights)
+    if args.share < 1:
+        tuned = old.model.audio_backbone.state_dict()
+        for name, values in new.model.audio_backbone.state_dict().items():
+            if values.is_floating_point():
+                values.lerp_(tuned[name], 1 - args.share)
     own = {name: value for name, value in new.state_dict().items() if name.startswith(AUDIO)}
-    kept = {name: value for name, value in old.state_dict().items() if not name.startswith(AUDIO)}
+    kept = {name: value for name, value in old.state_dict().items() if not name.startswith((*AUDIO, CLASSIFIER))}
     new.load_state_dict(kept | own)
     sounds = CCFormerFeatureExtractor(
         alignment=before.feature_extractor.alignment,
@@ -67,6 +82,8 @@ def main() -> None:
     layer.bias.copy_(bias)
     new.save_pretrained(args.output)
     AudioVisualProcessor(before.image_processor, sounds, fps=before.fps).save_pretrained(args.output)
+    if record := read_record(model_place(args.model)):
+        record.write(args.output)  # its licence, for the card of what is trained from here
 
 
 def embeddings(

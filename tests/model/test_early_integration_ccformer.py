@@ -11,7 +11,7 @@ def test_no_weights_can_make_sound_or_picture_grow_in_eim(factor):
     for parameter in model.eim.parameters():
         parameter.mul_(factor)
     inputs = random_inputs()
-    audio = model.encode_audio(inputs["input_features"], torch.ones(2, 3, dtype=torch.bool))
+    audio, _ = model.encode_audio(inputs["input_features"], torch.ones(2, 3, dtype=torch.bool))
     maps = [100 * m for m in model.encode_frames(inputs["pixel_values"], None)]
     fused_maps, fused_audio = model.eim(maps, 100 * audio, torch.zeros(3, 16), None)
     for value in (*fused_maps, *fused_audio):

@@ -40,7 +40,7 @@ def test_each_switch_trains_and_leaves_no_parameter_idle(changes):
     names = {name for name, _ in model.named_parameters()}
     assert any(".eim." in name for name in names) == ("use_eim" not in changes)
     assert any("video" in name for name in names) == ("use_video_queries" not in changes)
-    assert any(".heard." in name for name in names) == ("use_audio_classifier" in changes)
+    assert any("audio_classifier" in name for name in names) == ("use_audio_classifier" in changes)
     assert any("projector" in name for name in names) == ("contrastive_weight" not in changes)
     batch = {**random_inputs(), "labels": random_labels(), **masks_with_padding()}
     loss = seeded_loss(model, **batch)
@@ -289,7 +289,8 @@ def test_sdpa_may_be_asked_of_a_model_whose_backbone_has_none(backbone, tmp_path
 
 
 def test_it_compiles_to_one_graph():
-    model, inputs = small_model(decoder_layers=1), {**random_inputs(), **masks_with_padding()}
+    model = small_model(decoder_layers=1, use_audio_classifier=True)
+    inputs = {**random_inputs(), **masks_with_padding()}
     compiled = torch.compile(model, backend="eager", fullgraph=True)  # raises at a graph break
     with torch.no_grad():
         expected, output = model(**inputs), compiled(**inputs)
@@ -300,7 +301,7 @@ def test_it_compiles_to_one_graph():
 
 def test_compiled_it_trains_alike():
     """The losses stay out of the graph: they match queries and targets on the CPU."""
-    model = small_model(decoder_layers=1).train()
+    model = small_model(decoder_layers=1, use_audio_classifier=True).train()
     batch = {**random_inputs(), **masks_with_padding(), "labels": random_labels(), "loss_seed": 3}
     gradients = []
     for run in (copy.deepcopy(model), torch.compile(model, backend="eager")):
@@ -379,8 +380,9 @@ def test_save_and_load_are_exact(tmp_path):
 
 def test_new_weights_are_drawn_as_meant():
     """transformers passes over custom modules without parameters of their own unless told otherwise."""
-    model = small_model(audio_fc_size=64).model
+    model = small_model(audio_fc_size=64, use_audio_classifier=True).model
     deviations = {
+        model.audio_classifier[2]: (2 / 80) ** 0.5,  # xavier
         model.audio_backbone.embeddings[2]: (2 / 64) ** 0.5,  # kaiming, fan in
         model.audio_backbone.features[6]: (2 / (9 * 4)) ** 0.5,
         model.mtm.layers[0].cross_attn.query: (2 / 32) ** 0.5,  # xavier
@@ -403,7 +405,7 @@ def test_what_a_checkpoint_lacks_is_made_anew(tmp_path):
     left_out = {
         "model.no_sound", "model.pixel_decoder.layers.0.attention.key.weight", "model.mtm.video_query.weight",
         "model.audio_backbone.features.0.weight", "model.mtm.head.label.bias", "model.pixel_decoder.norm.weight",
-        "model.mtm.head.heard.4.bias",
+        "model.audio_classifier.4.bias",
     }  # fmt: skip
     assert left_out < set(weights)
     save_file(
@@ -416,7 +418,7 @@ def test_what_a_checkpoint_lacks_is_made_anew(tmp_path):
     assert 0.005 < again.model.mtm.video_query.weight.std() < 2
     assert 0.2 < again.model.audio_backbone.features[0].weight.std() < 1  # sqrt(2 / 9) = 0.47
     assert not again.model.mtm.head.label.bias.any()
-    assert (again.model.mtm.head.heard[-1].bias == 2).all()
+    assert (again.model.audio_classifier[-1].bias == 2).all()
     assert torch.equal(again.model.pixel_decoder.norm.weight, torch.ones(16))
     kept = again.state_dict()
     assert all(torch.equal(kept[name], weight) for name, weight in weights.items() if name not in left_out)

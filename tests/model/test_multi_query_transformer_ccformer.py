@@ -30,27 +30,6 @@ def test_queries_attend_only_inside_their_masks():
     assert attention[~allowed].max() == 0 and attention[allowed].min() > 0
 
 
-@torch.no_grad()
-def test_the_audio_classifier_takes_what_it_does_not_hear_from_every_query_of_the_frame():
-    torch.manual_seed(4)
-    model = CCFormerForAudioVisualSegmentation(small_config(use_audio_classifier=True)).eval()
-    head = model.model.mtm.head
-    assert head.heard[-1].bias.tolist() == [2.0] * (model.config.num_labels - 1)  # all are heard at first
-    for values in head.heard.parameters():
-        values.normal_()
-    inputs = random_inputs() | {"audio_mask": torch.tensor([[True, True, True], [True, True, False]])}
-    with_it = model(**inputs)
-    logits = head.heard(model.model(**inputs).audio_embedding)  # (B, T, K - 1)
-    torch.testing.assert_close(logits[1, 2], head.heard(model.model.no_sound))
-    probability = F.pad(1 / (1 + (-logits).exp()), (1, 0), value=1)  # (B, T, K): of "no object" nothing is taken
-    without = CCFormerForAudioVisualSegmentation(small_config()).eval()
-    without.load_state_dict({name: w for name, w in model.state_dict().items() if ".heard." not in name})
-    plain = without(**inputs)
-    taken = plain.class_queries_logits.exp() * probability[:, :, None]
-    torch.testing.assert_close(with_it.class_queries_logits.softmax(-1), taken / taken.sum(-1, keepdim=True))
-    assert torch.equal(with_it.masks_queries_logits, plain.masks_queries_logits)
-
-
 def test_join_queries_of_one_query_is_mask2formers_map():
     torch.manual_seed(0)
     class_queries_logits, masks_queries_logits = torch.randn(1, 4), torch.randn(1, 3, 5)

@@ -120,7 +120,8 @@ def part_works(model: CCFormerForAudioVisualSegmentation, size: Clips) -> list[W
     pixels, log_mel = size.random(model)
     inner = model.model
     audible = torch.ones(size.clips, size.frames, dtype=torch.bool, device=model.device)
-    maps, audio = inner.encode_frames(pixels, None), inner.encode_audio(log_mel, audible)
+    maps = inner.encode_frames(pixels, None)
+    audio, log_heard = inner.encode_audio(log_mel, audible)
     time_embed = time_embedding(audio)
     fused, fused_audio = inner.eim(maps, audio, time_embed, None) if inner.eim is not None else (maps, [])
     audio_tokens = torch.stack([audio, *fused_audio], dim=2)
@@ -132,7 +133,7 @@ def part_works(model: CCFormerForAudioVisualSegmentation, size: Clips) -> list[W
         PIXEL_DECODER: ([inner.pixel_decoder], lambda: inner.pixel_decoder(fused)),
         MTM: (
             [inner.mtm],
-            lambda: inner.mtm(multi_scale_features, mask_features, audio_tokens, time_embed, None),
+            lambda: inner.mtm(multi_scale_features, mask_features, audio_tokens, time_embed, None, log_heard),
         ),
     }
     return [

@@ -122,7 +122,8 @@ class CCFormerConfig(PreTrainedConfig):
         use_video_queries: whether video queries exchange between the frames of a clip (*paper*: MTM).
         num_video_queries: video queries V.
         use_audio_classifier: whether the class probabilities of every query are weighted by how probable each class
-            is from the frame's sound alone, as a network of its own tells (*ours*).
+            is from the frame's sound alone, as a small network on the audio backbone's embedding tells (*ours*);
+            frames without sound are left as they are.
         dropout: dropout of attention outputs and feed-forward networks in the MTM.
         no_object_weight: weight of the "no object" class in the classification loss (*lineage*, Mask2Former).
         class_weight, mask_weight, dice_weight: weights of the matched losses and matching costs (*lineage*,

@@ -7,7 +7,8 @@ trained into one space (BCL, in the loss). Each docstring says where a part come
 *lineage* (public sister code), *ours*.
 
 Its parts, in the order in which a clip goes through them: a backbone of transformers, after a plain one
-`feature_pyramid_ccformer`, and `vggish_ccformer`, or another audio encoder by `audio_encoder_ccformer`;
+`feature_pyramid_ccformer`, and `vggish_ccformer`, or another audio encoder by `audio_encoder_ccformer`, and on it
+`audio_classifier_ccformer`, where the model has one;
 `early_integration_ccformer` (EIM), `pixel_decoder_ccformer`, `multi_query_transformer_ccformer` (MTM), and in training
 `loss_ccformer`; all are built from `layers_ccformer`. Here they become the models; the public class,
 `CCFormerForAudioVisualSegmentation`, comes last.
@@ -30,6 +31,7 @@ from transformers.utils import ModelOutput, TransformersKwargs
 from transformers.utils.generic import can_return_tuple, merge_with_config_defaults
 from transformers.utils.output_capturing import OutputRecorder, capture_outputs
 
+from .audio_classifier_ccformer import CCFormerAudioClassifier
 from .audio_encoder_ccformer import CCFormerAudioEncoder
 from .configuration_ccformer import PLAIN, TIMM, CCFormerConfig
 from .early_integration_ccformer import CCFormerEarlyIntegration
@@ -46,7 +48,6 @@ from .layers_ccformer import (
 from .loss_ccformer import FramePairs, contrastive_loss, count_items, frame_pairs, mask_pool, segmentation_losses
 from .multi_query_transformer_ccformer import (
     CCFormerDecoderLayer,
-    CCFormerMaskHead,
     CCFormerMultiQueryTransformer,
     join_queries,
 )
@@ -149,7 +150,7 @@ class CCFormerPreTrainedModel(PreTrainedModel):
     }
 
     def get_input_embeddings(self) -> nn.Module:
-        """The layer that feeds all others but the picture's: adapters (PEFT) make its output require a gradient."""
+        """The layer by which the sound enters all that fuses: adapters (PEFT) make its output require a gradient."""
         return self.base_model.audio_projection[0]
 
     def set_input_embeddings(self, value: nn.Module):
@@ -187,9 +188,12 @@ class CCFormerPreTrainedModel(PreTrainedModel):
             for layer in module.modules():
                 if isinstance(layer, nn.Linear):
                     init.xavier_uniform_(layer.weight)
-        elif isinstance(module, CCFormerMaskHead) and module.heard is not None:
+        elif isinstance(module, CCFormerAudioClassifier):
+            for layer in module:
+                if isinstance(layer, nn.Linear):
+                    init.xavier_uniform_(layer.weight)
             # All classes are heard at first, so that the queries learn.
-            init.constant_(module.heard[-1].bias, HEARD_AT_FIRST)
+            init.constant_(module[-1].bias, HEARD_AT_FIRST)
         elif isinstance(module, CCFormerModel):
             init.normal_(module.no_sound)
 
@@ -222,6 +226,7 @@ class CCFormerModel(CCFormerPreTrainedModel):
             audio_width = self.audio_backbone.width
         self.audio_projection = nn.Sequential(nn.Linear(audio_width, width), nn.LayerNorm(width))
         self.no_sound = nn.Parameter(torch.empty(width))
+        self.audio_classifier = CCFormerAudioClassifier(config, audio_width) if config.use_audio_classifier else None
         self.eim = CCFormerEarlyIntegration(config) if config.use_eim else None
         self.pixel_decoder = CCFormerPixelDecoder(config)
         self.mtm = CCFormerMultiQueryTransformer(config)
@@ -293,13 +298,20 @@ class CCFormerModel(CCFormerPreTrainedModel):
         # Each real frame back to its place among the padding: (real frames, h, w, D) -> (B*T, h, w, D)
         return [m.new_zeros(len(frames), *m.shape[1:]).masked_scatter(real, m) for m in maps]
 
-    def encode_audio(self, input_features: Tensor, audio_mask: Tensor) -> Tensor:
-        """Log-mel `(B, T, 1, columns, bands)` -> `(B, T, D)`; without sound a learned "no sound" token (*ours*)."""
+    def encode_audio(self, input_features: Tensor, audio_mask: Tensor) -> tuple[Tensor, Tensor | None]:
+        """Log-mel `(B, T, 1, columns, bands)` -> the sound of each frame `(B, T, D)`, and what is heard in it.
+
+        Without sound the first is a learned "no sound" token (*ours*). The second is `log_heard (B, T, 1, K)` of the
+        audio classifier, None without one.
+        """
         # Zeros first: what lies there may be anything, and NaN would come through the gradient even if not chosen.
         input_features = input_features.masked_fill(~audio_mask[:, :, None, None, None], 0).to(self.no_sound.dtype)
-        audio = self.audio_projection(self.audio_backbone(input_features.flatten(0, 1)))  # (B*T, D)
-        audio = audio.unflatten(0, audio_mask.shape)  # (B, T, D)
-        return torch.where(audio_mask[..., None], audio, self.no_sound.to(audio.dtype))
+        embedding = self.audio_backbone(input_features.flatten(0, 1)).unflatten(0, audio_mask.shape)  # (B, T, W)
+        audio = self.audio_projection(embedding)  # (B, T, D)
+        audio = torch.where(audio_mask[..., None], audio, self.no_sound.to(audio.dtype))
+        if self.audio_classifier is None:
+            return audio, None
+        return audio, self.audio_classifier.log_heard(embedding, audio_mask)
 
     @staticmethod
     def visual_embedding(feature_maps: list[Tensor], clips_frames: torch.Size) -> Tensor:
@@ -334,7 +346,7 @@ class CCFormerModel(CCFormerPreTrainedModel):
         audio_mask = pixel_values.new_ones((batch, frames), dtype=torch.bool) if audio_mask is None else audio_mask
         audio_mask = audio_mask if frame_mask is None else audio_mask & frame_mask
         feature_maps = self.encode_frames(pixel_values, frame_mask)  # four of (B*T, h, w, D)
-        audio = self.encode_audio(input_features, audio_mask)  # (B, T, D)
+        audio, log_heard = self.encode_audio(input_features, audio_mask)  # (B, T, D), (B, T, 1, K)
         visual_embedding = self.visual_embedding(feature_maps, pixel_values.shape[:2])
         time_embed = time_embedding(audio)  # (T, D)
         audio_levels = [audio]
@@ -349,6 +361,7 @@ class CCFormerModel(CCFormerPreTrainedModel):
             audio_tokens,
             time_embed,
             frame_mask,
+            log_heard,
             self.training or every_prediction,
         )
         return CCFormerModelOutput(
@@ -471,7 +484,7 @@ class CCFormerForAudioVisualSegmentation(CCFormerPreTrainedModel):
         if only_frame_pairs:
             _, audible = self.used_frames(labels, frame_mask, audio_mask, label_mask)
             visual = self.model.visual_embedding(self.model.encode_frames(pixel_values, frame_mask), labels.shape[:2])
-            audio = self.model.encode_audio(input_features, audible)
+            audio, _ = self.model.encode_audio(input_features, audible)
             return CCFormerOutput(frame_pairs=self.frame_pairs(audio, visual, labels, audible))
         # With labels the loss has the same terms in training and in evaluation, where its points are fixed as well.
         every = labels is not None

@@ -7,7 +7,6 @@ picture, h w feature map, N tokens of a frame.
 import math
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 from transformers.modeling_layers import GradientCheckpointingLayer
 
@@ -128,9 +127,9 @@ class CCFormerDecoderLayer(GradientCheckpointingLayer):
 class CCFormerMaskHead(nn.Module):
     """Queries -> their class logits `(B, T, Q, K)` and mask embeddings `(B, T, Q, D)` (*lineage*, Mask2Former).
 
-    *Ours*, with `use_audio_classifier`: a network tells from the sound of each frame alone, whatever is seen there,
-    how probable it is that each class sounds. The p(class) of every query are multiplied by that and scaled to sum to
-    1 again: a class that is hardly heard loses to "no object" and to the others, unless the query is very sure of it.
+    *Ours*, with `use_audio_classifier`: the p(class) of every query are multiplied by how probable it is, by the sound
+    of the frame alone, that the class sounds, and scaled to sum to 1 again: a class that is hardly heard loses to "no
+    object" and to the others, unless the query is very sure of it.
     """
 
     def __init__(self, config: CCFormerConfig):
@@ -138,20 +137,15 @@ class CCFormerMaskHead(nn.Module):
         width = config.hidden_size
         self.norm = nn.LayerNorm(width)
         self.label = nn.Linear(width, config.num_labels)
-        self.heard = CCFormerMLP(width, width, config.num_labels - 1) if config.use_audio_classifier else None
         self.mask = CCFormerMLP(width, width, width)
 
-    def forward(self, queries: Tensor, log_heard: Tensor | float) -> tuple[Tensor, Tensor]:
-        """Queries `(B, T, Q, D)` and their frames' `log_heard` -> class logits and mask embeddings."""
+    def forward(self, queries: Tensor, log_heard: Tensor | None) -> tuple[Tensor, Tensor]:
+        """Queries `(B, T, Q, D)`, `log_heard (B, T, 1, K)` of their frames -> class logits and mask embeddings."""
         queries = self.norm(queries)
-        return self.label(queries) + log_heard, self.mask(queries)
-
-    def log_heard(self, audio: Tensor) -> Tensor | float:
-        """Sound of each frame before any fusion `(B, T, D)` -> log-probability of each label `(B, T, 1, K)`, 0 of "no
-        object", which needs no sound; 0.0 without a classifier."""
-        if self.heard is None:
-            return 0.0
-        return F.pad(F.logsigmoid(self.heard(audio)), (1, 0))[:, :, None]
+        class_logits = self.label(queries)
+        if log_heard is not None:
+            class_logits = class_logits + log_heard
+        return class_logits, self.mask(queries)
 
 
 class CCFormerMultiQueryTransformer(nn.Module):
@@ -171,9 +165,10 @@ class CCFormerMultiQueryTransformer(nn.Module):
         self,
         multi_scale_features: list[Tensor],  # strides 8, 16, 32, each (B*T, h, w, D)
         mask_features: Tensor,  # stride 4, (B*T, H/4, W/4, D)
-        audio_tokens: Tensor,  # (B, T, L, D), the first is the one before any fusion
+        audio_tokens: Tensor,  # (B, T, L, D)
         time_embed: Tensor,  # (T, D)
         frame_mask: Tensor | None,  # (B, T)
+        log_heard: Tensor | None,  # of the audio classifier, (B, T, 1, K)
         every_prediction: bool = False,  # those before each layer too, for deep supervision
     ) -> tuple[Tensor, list[Tensor], list[Tensor]]:
         """Returns the queries, and per prediction their class logits and mask logits.
@@ -181,7 +176,6 @@ class CCFormerMultiQueryTransformer(nn.Module):
         Shapes: `(B, T, Q, D)`, `(B, T, Q, K)` each, `(B, T, Q, H/4, W/4)` each.
         """
         queries = self.query_generator(audio_tokens)  # (B, T, Q, D)
-        log_heard = self.head.log_heard(audio_tokens[:, :, 0])  # (B, T, 1, K)
         video, query_mask = None, None
         if self.video_query is not None:
             video = self.video_query().expand(queries.shape[0], -1, -1)  # (B, V, D)

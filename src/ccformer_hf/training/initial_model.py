@@ -33,7 +33,7 @@ from .recipe import Recipe
 
 # EfficientAT takes (x + 4.5) / 5 of a log-mel, AST's extractor (x - mean) / (2 * std).
 MOBILENET_LEVELS = {"mean": -4.5, "std": 2.5}
-LABEL_LAYERS = ("model.mtm.head.label.", "model.mtm.head.heard.4.")  # all that know the labels
+LABEL_LAYERS = ("model.mtm.head.label.", "model.audio_classifier.4.")  # all that know the labels
 
 
 def initial_model(

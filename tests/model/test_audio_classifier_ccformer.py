@@ -1,0 +1,42 @@
+import pytest
+import torch
+import torch.nn.functional as F
+from small_model import random_inputs, small_config
+
+from ccformer_hf import CCFormerForAudioVisualSegmentation
+from ccformer_hf.model.audio_classifier_ccformer import CCFormerAudioClassifier
+
+
+@torch.no_grad()
+def test_values_by_hand():
+    classifier = CCFormerAudioClassifier(small_config(hidden_size=16, num_labels=3), 1)
+    for layer, weight in ((0, 1.0), (2, 1 / 64), (4, 1 / 8)):
+        classifier[layer].weight.fill_(weight)
+        classifier[layer].bias.zero_()
+    classifier[4].bias.copy_(torch.tensor([0.0, -8.0]))
+    # Hardswish is x * min(max(x + 3, 0), 6) / 6: of 4 it is 4, of -4 nothing. 64 units of 4 / 64, then 16 of 4 / 8.
+    assert classifier(torch.tensor([[4.0], [-4.0]])).tolist() == [[8.0, 0.0], [0.0, -8.0]]
+    heard = classifier.log_heard(torch.tensor([[[4.0], [4.0]]]), torch.tensor([[True, False]]))  # (1, 2, 1, 3)
+    assert heard[0, 0, 0].exp().tolist() == pytest.approx([1, 1 / (1 + torch.tensor(-8.0).exp().item()), 0.5])
+    assert heard[0, 1, 0].tolist() == [0, 0, 0]  # a frame without sound has a token that says so
+
+
+@torch.no_grad()
+def test_what_it_does_not_hear_is_taken_from_every_query_of_the_frame():
+    torch.manual_seed(4)
+    model = CCFormerForAudioVisualSegmentation(small_config(use_audio_classifier=True)).eval()
+    classifier = model.model.audio_classifier
+    assert classifier[-1].bias.tolist() == [2.0] * (model.config.num_labels - 1)  # all are heard at first
+    for values in classifier.parameters():
+        values.normal_()
+    inputs = random_inputs() | {"audio_mask": torch.tensor([[True, True, True], [True, True, False]])}
+    with_it = model(**inputs)
+    logits = classifier(model.model.audio_backbone(inputs["input_features"].flatten(0, 1))).view(2, 3, -1)
+    probability = F.pad(1 / (1 + (-logits).exp()), (1, 0), value=1)  # (B, T, K): of "no object" nothing is taken
+    probability[1, 2] = 1  # nor in a frame without sound
+    without = CCFormerForAudioVisualSegmentation(small_config()).eval()
+    without.load_state_dict({name: w for name, w in model.state_dict().items() if "audio_classifier" not in name})
+    plain = without(**inputs)
+    taken = plain.class_queries_logits.exp() * probability[:, :, None]
+    torch.testing.assert_close(with_it.class_queries_logits.softmax(-1), taken / taken.sum(-1, keepdim=True))
+    assert torch.equal(with_it.masks_queries_logits, plain.masks_queries_logits)
