@@ -165,5 +165,7 @@ def onnx_runner(path: str | os.PathLike) -> Callable[[dict[str, Tensor]], Tensor
 
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = torch.get_num_threads()
+    # Its threads would look out for the next call at full load, and take the cores from whatever runs in between.
+    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
     session = onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
     return lambda inputs: torch.from_numpy(session.run(["logits"], {k: v.numpy() for k, v in inputs.items()})[0])
