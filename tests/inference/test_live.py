@@ -1,8 +1,13 @@
 """A stream that is still coming in, through a pipe: the newest picture is taken, and its own sound with it."""
 
+import contextlib
+import os
 import sys
+import threading
 import time
+from types import SimpleNamespace
 
+import av
 import numpy as np
 import pytest
 from live_stream import FPS, PICTURES, RATE, Pipe
@@ -76,6 +81,29 @@ def test_a_pipe_without_media_is_told(monkeypatch, tmp_path):
         monkeypatch.setattr(sys, "stdin", file)
         with pytest.raises(MediaError, match="standard input: cannot be opened"):
             LiveReader("-", RATE)
+
+
+def test_an_mp4_whose_index_is_last_is_told_what_to_do(loaded, monkeypatch, tmp_path):
+    pictures = np.random.default_rng(0).integers(0, 256, (10, 240, 320, 3), dtype=np.uint8)  # more than is read ahead
+    with av.open(str(tmp_path / "clip.mp4"), "w") as container:
+        video = container.add_stream("mpeg4", rate=FPS)
+        video.width, video.height, video.pix_fmt = 320, 240, "yuv420p"
+        for picture in pictures:
+            container.mux(video.encode(av.VideoFrame.from_ndarray(picture, format="rgb24")))
+        container.mux(video.encode())
+    content = (tmp_path / "clip.mp4").read_bytes()
+    assert content.find(b"moov") > content.find(b"mdat") and len(content) > 100_000
+    reading, writing = os.pipe()
+
+    def write() -> None:
+        with contextlib.suppress(BrokenPipeError), os.fdopen(writing, "wb") as file:
+            file.write(content)
+
+    threading.Thread(target=write, daemon=True).start()
+    monkeypatch.setattr(sys, "stdin", SimpleNamespace(fileno=lambda: reading))
+    with pytest.raises(MediaError, match=r"^standard input: broke off \(.*\); an MP4 must have its index first"):
+        next(segment_live("-", *loaded, window=2))
+    os.close(reading)
 
 
 def test_a_stream_that_ends_at_once_gives_what_it_had(loaded, monkeypatch):

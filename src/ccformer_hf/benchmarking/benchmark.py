@@ -86,7 +86,7 @@ def benchmark(
     if onnx and (model.device.type != "cpu" or dtype != torch.float32):
         raise ValueError(
             f"ONNX files are measured on a CPU in float32, not on {model.device.type} in "
-            f"{str(dtype).removeprefix('torch.')}; leave them out, or expected --device cpu --dtype float32"
+            f"{str(dtype).removeprefix('torch.')}; leave out --onnx; expected --device cpu --dtype float32 with it"
         )
     for kind, values in ((FRAMES, frames), (SIZES, sizes)):
         if only == kind and len(values) == 1:

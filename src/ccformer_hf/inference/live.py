@@ -121,7 +121,7 @@ def segment_live(
             yield LiveSegmentation(segmentation, rgb, time.monotonic() - picture.arrived)
             due, number = picture.time + 1 / settings.fps, number + 1
     if number == 0:
-        raise MediaError(f"{shown_path(source)}: ended before there was a picture; check that it plays")
+        raise MediaError(f"{shown_source(source)}: ended before there was a picture; check that it plays")
 
 
 class LiveReader:
@@ -136,7 +136,7 @@ class LiveReader:
     """
 
     def __init__(self, source: str, rate: int):
-        self._name, self._rate = shown_path(source), rate
+        self._name, self._rate = shown_source(source), rate
         self._container = _open(source, self._name)
         self._video, self._audio = best_streams(self._container)
         if self._video is None:
@@ -218,7 +218,13 @@ class LiveReader:
                         start = None  # goes on where the part before it ended
         except (av.FFmpegError, ValueError) as error:
             why = getattr(error, "strerror", None) or str(error)
-            self._error = MediaError(f"{self._name}: broke off ({why}); start it again")
+            fix = "start it again"
+            if self._picture is None:
+                fix = (
+                    "an MP4 must have its index first (ffmpeg -i FILE -c copy -movflags +faststart ...) to be read as "
+                    "it comes in; a file needs no --live"
+                )
+            self._error = MediaError(f"{self._name}: broke off ({why}); {fix}")
         finally:
             with self._news:
                 self._ended = True
@@ -255,11 +261,16 @@ class LiveReader:
             self._news.notify_all()
 
 
+def shown_source(source: str) -> str:
+    """A source as it is named in messages."""
+    return "standard input" if source == STANDARD_INPUT else shown_path(source)
+
+
 def _open(source: str, name: str) -> "av.container.InputContainer":
     place, kind, options = source, None, dict(OPTIONS)
     if source == STANDARD_INPUT:
         # Unbuffered: a buffered read would wait until all that FFmpeg has room for is there, half a second or more.
-        place, name = open(sys.stdin.fileno(), "rb", buffering=0, closefd=False), "standard input"
+        place = open(sys.stdin.fileno(), "rb", buffering=0, closefd=False)
         options["protocol_whitelist"] = "none"
     elif source.startswith(CAMERA):
         kind = "v4l2"
