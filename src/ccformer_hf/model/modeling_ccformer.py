@@ -46,11 +46,7 @@ from .layers_ccformer import (
     time_embedding,
 )
 from .loss_ccformer import FramePairs, contrastive_loss, count_items, frame_pairs, mask_pool, segmentation_losses
-from .multi_query_transformer_ccformer import (
-    CCFormerDecoderLayer,
-    CCFormerMultiQueryTransformer,
-    join_queries,
-)
+from .multi_query_transformer_ccformer import CCFormerDecoderLayer, CCFormerMultiQueryTransformer, join_queries
 from .pixel_decoder_ccformer import CCFormerPixelDecoder
 from .vggish_ccformer import CCFormerVGGish
 
@@ -184,16 +180,13 @@ class CCFormerPreTrainedModel(PreTrainedModel):
                     init.zeros_(layer.bias)
         elif isinstance(module, nn.Conv2d):
             init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
-        elif isinstance(module, CCFormerAttention | CCFormerMLP | CCFormerFeedForward):
+        elif isinstance(module, CCFormerAttention | CCFormerMLP | CCFormerFeedForward | CCFormerAudioClassifier):
             for layer in module.modules():
                 if isinstance(layer, nn.Linear):
                     init.xavier_uniform_(layer.weight)
-        elif isinstance(module, CCFormerAudioClassifier):
-            for layer in module:
-                if isinstance(layer, nn.Linear):
-                    init.xavier_uniform_(layer.weight)
-            # All classes are heard at first, so that the queries learn.
-            init.constant_(module[-1].bias, HEARD_AT_FIRST)
+            if isinstance(module, CCFormerAudioClassifier):
+                # All classes are heard at first, so that the queries learn.
+                init.constant_(module[-1].bias, HEARD_AT_FIRST)
         elif isinstance(module, CCFormerModel):
             init.normal_(module.no_sound)
 
