@@ -124,6 +124,9 @@ class CCFormerConfig(PreTrainedConfig):
         use_audio_classifier: whether the class probabilities of every query are weighted by how probable each class
             is from the frame's sound alone, as a small network on the audio backbone's embedding tells (*ours*);
             frames without sound are left as they are.
+        class_threshold: 0..1; a class is given in a frame only where its probability reaches this somewhere in it
+            (*ours*). 0: all are. Set once a model is trained: it changes no loss, only what is made of the queries,
+            which is fewer wrong names for some objects that stay unmarked.
         dropout: dropout of attention outputs and feed-forward networks in the MTM.
         no_object_weight: weight of the "no object" class in the classification loss (*lineage*, Mask2Former).
         class_weight, mask_weight, dice_weight: weights of the matched losses and matching costs (*lineage*,
@@ -159,6 +162,7 @@ class CCFormerConfig(PreTrainedConfig):
     use_video_queries: bool = True
     num_video_queries: int = 8
     use_audio_classifier: bool = False
+    class_threshold: float | int = 0.0
     dropout: float | int = 0.0
     no_object_weight: float | int = 0.1
     class_weight: float | int = 2.0
@@ -300,6 +304,8 @@ class CCFormerConfig(PreTrainedConfig):
         for name in ("no_object", "class", "mask", "dice", "dense", "contrastive"):
             if getattr(self, f"{name}_weight") < 0:
                 raise ValueError(f"{name}_weight is {getattr(self, f'{name}_weight')}, expected at least 0")
+        if not 0 <= self.class_threshold <= 1:
+            raise ValueError(f"class_threshold is {self.class_threshold}, expected a number from 0 to 1")
         if not 0 <= self.dropout < 1:
             raise ValueError(f"dropout is {self.dropout}, expected a number from 0 to below 1")
         if self.hidden_size % self.num_heads or self.hidden_size % 4:

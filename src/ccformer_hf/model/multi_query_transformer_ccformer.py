@@ -238,3 +238,18 @@ def join_queries(class_queries_logits: Tensor, masks_queries_logits: Tensor) -> 
     foreground = -torch.expm1(log_background)  # (..., 1, h, w)
     log_labels = (foreground * share / share.sum(-3, keepdim=True)).clamp(min=1e-7).log()
     return torch.cat([log_background.clamp(min=math.log(1e-7)), log_labels], dim=-3)  # (..., K, h, w)
+
+
+def without_unsure_labels(logits: Tensor, threshold: float) -> Tensor:
+    """Log-probabilities `(..., K, h, w)` without the labels whose probability reaches `threshold` nowhere in the frame
+    (*ours*).
+
+    Their part of what sounds in a cell goes to the labels that stay, as far as these are likely there themselves:
+    where they have the part r of it, they get r of what is left, together 1 - (1 - r)^2; the rest becomes background.
+    """
+    labels = logits[..., 1:, :, :].exp()  # (..., K-1, h, w)
+    sure = labels * (labels.amax((-2, -1), keepdim=True) >= threshold)
+    foreground, stays = labels.sum(-3, keepdim=True), sure.sum(-3, keepdim=True)  # (..., 1, h, w)
+    foreground = foreground * (1 - (1 - stays / foreground) ** 2)
+    log_labels = (foreground * sure / stays.clamp(min=1e-12)).clamp(min=1e-7).log()
+    return torch.cat([torch.log1p(-foreground.clamp(max=1 - 1e-7)), log_labels], dim=-3)
