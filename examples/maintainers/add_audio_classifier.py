@@ -4,8 +4,8 @@
         --tagger mn04_as_mAP_432.pt class_labels_indices.csv examples/maintainers/audioset-tags.yaml
 
 The classifier alone learns, on composed clips of the training split: from the sound of each frame, which classes sound
-in it. A class that is not in view does not sound, unless it sounds off screen, when nobody knows in which frames; such
-classes are many, and count less. All else of the model stays; training may go on from there with `start_from`.
+in it. Classes that are neither in view nor off screen are many, and count less. All else of the model stays; training
+may go on from there with `start_from`, and `tune_hearing.py` teaches the audio backbone too.
 
 With `--tagger` it begins as the head of EfficientAT's mn04_as, whose network the audio backbone once was: its first
 layer, those of its tags that the yaml names, and their sum for each class. What is kept is the average of what it
@@ -38,7 +38,7 @@ from ccformer_hf.model.timing_ccformer import SAMPLING_RATE
 from ccformer_hf.model_card import read_record
 
 UNKNOWN = -1
-NOT_IN_VIEW = 0.2  # what a class that is not in view counts in the loss
+ELSEWHERE = 0.3  # what a class that is neither in view nor off screen counts in the loss
 EPOCHS, BATCH, RATE, DECAY = 8, 320, 1e-3, 0.05
 LEARNED = 0.75  # share of what was learned in the average with the tagger's head
 LIFTED = 6.0  # added to a tag's logit: then Hardswish gives nearly 0 below -8, and the logit + 6 above -3
@@ -170,17 +170,20 @@ def begin_as(classifier: CCFormerAudioClassifier, tagger: str, tags: list[list[i
 def what_sounds(clip: ComposedClip, config: CCFormerConfig) -> Tensor:
     """1 where a class sounds, 0 where it does not, UNKNOWN where nobody can tell: `(T, K - 1)`."""
     truth = torch.zeros(len(clip.frames), config.num_labels, dtype=torch.int64)
-    if clip.off_screen in config.label2id:
-        truth[:, config.label2id[clip.off_screen]] = UNKNOWN
     for class_id, audible in zip(clip.class_ids, torch.from_numpy(clip.audible.astype(int)), strict=True):
         truth[:, class_id] = torch.where(audible < 2, audible, UNKNOWN)
+    if clip.off_screen in config.label2id:
+        audible = torch.from_numpy(clip.off_screen_audible.astype(int))
+        truth[:, config.label2id[clip.off_screen]] = torch.where(audible < 2, audible, UNKNOWN)
     return truth[:, 1:]
 
 
 def how_much_it_counts(clip: ComposedClip, config: CCFormerConfig) -> Tensor:
     """Weights of `what_sounds` in the loss, `(T, K - 1)`."""
-    weights = torch.full((len(clip.frames), config.num_labels), NOT_IN_VIEW)
+    weights = torch.full((len(clip.frames), config.num_labels), ELSEWHERE)
     weights[:, clip.class_ids] = 1.0
+    if clip.off_screen in config.label2id:
+        weights[:, config.label2id[clip.off_screen]] = 1.0
     return weights[:, 1:]
 
 

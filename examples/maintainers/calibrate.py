@@ -22,6 +22,7 @@ from ccformer_hf.data.composing.material import read_material
 from ccformer_hf.data.reading import IGNORE_LABEL
 from ccformer_hf.metrics.binary import binary_iou
 from ccformer_hf.metrics.semantic import SemanticSegmentation
+from ccformer_hf.model.audio_classifier_ccformer import log_heard
 from ccformer_hf.model.modeling_ccformer import CCFormerOutput
 from ccformer_hf.model.multi_query_transformer_ccformer import join_queries
 from ccformer_hf.model.timing_ccformer import SAMPLING_RATE
@@ -57,8 +58,9 @@ def main() -> None:
         inputs = processor(clip.frames, audio=clip.waveform, sampling_rate=SAMPLING_RATE)
         outputs = model.model(**inputs)
         # What is not heard is taken from the queries after their label layer.
-        _, heard = model.model.encode_audio(inputs["input_features"], inputs["audio_mask"])
-        heard = 0.0 if heard is None else heard  # (1, T, 1, K)
+        heard = 0.0
+        if outputs.heard_logits is not None:
+            heard = log_heard(outputs.heard_logits, inputs["audio_mask"])  # (1, T, 1, K)
         of_layer = outputs.class_queries_logits[-1] - heard  # (1, T, Q, K)
         for factor, shift in pairs:
             labels = of_layer * factor + heard

@@ -1,10 +1,10 @@
 import pytest
 import torch
 import torch.nn.functional as F
-from small_model import random_inputs, small_config
+from small_model import random_inputs, random_labels, small_config
 
 from ccformer_hf import CCFormerForAudioVisualSegmentation
-from ccformer_hf.model.audio_classifier_ccformer import CCFormerAudioClassifier
+from ccformer_hf.model.audio_classifier_ccformer import CCFormerAudioClassifier, log_heard
 
 
 @torch.no_grad()
@@ -16,9 +16,27 @@ def test_values_by_hand():
     classifier[4].bias.copy_(torch.tensor([0.0, -8.0]))
     # Hardswish is x * min(max(x + 3, 0), 6) / 6: of 4 it is 4, of -4 nothing. 64 units of 4 / 64, then 16 of 4 / 8.
     assert classifier(torch.tensor([[4.0], [-4.0]])).tolist() == [[8.0, 0.0], [0.0, -8.0]]
-    heard = classifier.log_heard(torch.tensor([[[4.0], [4.0]]]), torch.tensor([[True, False]]))  # (1, 2, 1, 3)
+    heard = log_heard(torch.tensor([[[8.0, 0.0]] * 2]), torch.tensor([[True, False]]))  # (1, 2, 1, 3)
     assert heard[0, 0, 0].exp().tolist() == pytest.approx([1, 1 / (1 + torch.tensor(-8.0).exp().item()), 0.5])
     assert heard[0, 1, 0].tolist() == [0, 0, 0]  # a frame without sound has a token that says so
+
+
+def test_it_learns_from_its_own_loss_alone_which_teaches_the_audio_backbone_too():
+    torch.manual_seed(4)
+    model = CCFormerForAudioVisualSegmentation(small_config(use_audio_classifier=True, heard_weight=0.0)).train()
+    batch = random_inputs() | {"labels": random_labels(), "loss_seed": 3}
+    parts = (model.model.audio_classifier, model.model.audio_backbone)
+
+    def gradients() -> tuple[float, ...]:
+        model.zero_grad()
+        model(**batch).loss.backward()
+        return tuple(sum(float(p.grad.abs().sum()) for p in part.parameters()) for part in parts)
+
+    of_classifier, of_backbone = gradients()
+    assert of_classifier == 0 < of_backbone
+    model.config.heard_weight = 1.0
+    of_both = gradients()
+    assert of_both[0] > 0 and of_both[1] != of_backbone
 
 
 @torch.no_grad()

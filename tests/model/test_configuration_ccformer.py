@@ -30,6 +30,7 @@ def test_json_round_trip_keeps_everything(tmp_path):
         hidden_size=32,
         dropout=0,
         class_threshold=0,
+        heard_weight=0,
         use_eim=False,
         id2label={0: "background", 1: "dog", 2: "siren"},
     )

@@ -17,6 +17,7 @@ from ccformer_hf.model.loss_ccformer import (
     dense_loss,
     frame_pairs,
     frame_targets,
+    heard_loss,
     mask_pool,
     match,
     matched_losses,
@@ -323,6 +324,22 @@ def test_every_prediction_is_supervised_and_only_used_frames_count(fixed_points)
     assert {name: float(v) for name, v in again.items()} == {name: float(v) for name, v in once.items()}
 
 
+def test_heard_loss_by_hand():
+    """Label 1 sounds in the first frame and nothing in the second; the third has no sound, the fourth is not used."""
+    labels = squares({1: (slice(0, 2), slice(0, 2))}, {}, {2: (slice(0, 9), slice(0, 9))}, {}).view(1, 4, 16, 16)
+    labels[0, 1, 5] = 255
+    used, audible = torch.tensor([[True, True, True, False]]), torch.tensor([[True, True, False, False]])
+    logits = torch.tensor([[[0.0, math.log(3)], [-math.log(3), 0.0], [math.nan, 7.0], [8.0, 9.0]]])
+    first, second = (math.log(2) + math.log(4)) / 2, (math.log(4 / 3) + math.log(2)) / 2
+    assert float(heard_loss(logits, labels, used, audible)) == pytest.approx((first + second) / 3, rel=1e-6)
+    counts = torch.tensor([6.0, 1.0, 1.0])  # of a whole step, twice as large
+    assert float(heard_loss(logits, labels, used, audible, counts)) == pytest.approx((first + second) / 6, rel=1e-6)
+    logits.requires_grad_()
+    nothing = heard_loss(logits, labels, used, torch.zeros_like(audible))
+    nothing.backward()  # distributed training expects a gradient
+    assert float(nothing) == 0 == float(logits.grad.abs().sum())
+
+
 # ----------------------------------------------------------------------------------------------------------------- BCL
 def slow_contrastive_loss(audio, picture, clips, temperature) -> float:
     total = 0.0
@@ -396,6 +413,7 @@ def batch_of_two_processes():
         "class_queries_logits": torch.randn(4, 5, 4),
         "masks_queries_logits": torch.randn(4, 5, 8, 8),
         "joined": torch.randn(4, 4, 8, 8),
+        "heard": torch.randn(4, 1, 3),
         "audio": torch.randn(4, 6),
         "picture": torch.randn(4, 6),
         "clips": torch.tensor([0, 0, 1, 2]),
@@ -410,6 +428,7 @@ def losses_and_gradients(rows) -> dict[str, torch.Tensor]:
         "class_queries_logits": torch.randn(5, 4, requires_grad=True),
         "masks_queries_logits": torch.randn(8, 8, requires_grad=True),
         "joined": torch.randn(4, 1, 1, requires_grad=True),
+        "heard": torch.randn(3, requires_grad=True),
         "audio": torch.randn(6, requires_grad=True),
         "picture": torch.randn(6, requires_grad=True),
     }
@@ -418,6 +437,8 @@ def losses_and_gradients(rows) -> dict[str, torch.Tensor]:
         weighted["class_queries_logits"], weighted["masks_queries_logits"], *targets(rows["labels"]), loss_config()
     )
     losses["dense"] = dense_loss(weighted["joined"].log_softmax(1), rows["labels"], 64)
+    used = torch.ones(len(rows["labels"]), 1, dtype=torch.bool)
+    losses["heard"] = heard_loss(weighted["heard"], rows["labels"][:, None], used, used)
     losses["contrastive"] = contrastive_loss(frame_pairs(weighted["audio"], weighted["picture"], rows["clips"]), 0.2)
     sum(losses.values()).backward()
     results = {name: value.detach() for name, value in losses.items()}

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 from transformers import Mask2FormerConfig, Mask2FormerForUniversalSegmentation
 
+from ..model.audio_classifier_ccformer import log_heard
 from ..model.configuration_ccformer import CCFormerConfig
 from ..model.layers_ccformer import time_embedding
 from ..model.modeling_ccformer import CCFormerForAudioVisualSegmentation
@@ -121,7 +122,8 @@ def part_works(model: CCFormerForAudioVisualSegmentation, size: Clips) -> list[W
     inner = model.model
     audible = torch.ones(size.clips, size.frames, dtype=torch.bool, device=model.device)
     maps = inner.encode_frames(pixels, None)
-    audio, log_heard = inner.encode_audio(log_mel, audible)
+    audio, embedding = inner.encode_audio(log_mel, audible)
+    heard = None if inner.audio_classifier is None else log_heard(inner.audio_classifier(embedding), audible)
     time_embed = time_embedding(audio)
     fused, fused_audio = inner.eim(maps, audio, time_embed, None) if inner.eim is not None else (maps, [])
     audio_tokens = torch.stack([audio, *fused_audio], dim=2)
@@ -133,7 +135,7 @@ def part_works(model: CCFormerForAudioVisualSegmentation, size: Clips) -> list[W
         PIXEL_DECODER: ([inner.pixel_decoder], lambda: inner.pixel_decoder(fused)),
         MTM: (
             [inner.mtm],
-            lambda: inner.mtm(multi_scale_features, mask_features, audio_tokens, time_embed, None, log_heard),
+            lambda: inner.mtm(multi_scale_features, mask_features, audio_tokens, time_embed, None, heard),
         ),
     }
     return [

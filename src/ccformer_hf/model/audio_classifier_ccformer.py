@@ -22,11 +22,13 @@ class CCFormerAudioClassifier(nn.Sequential):
             nn.Linear(width, config.num_labels - 1),
         )  # fmt: skip
 
-    def log_heard(self, embedding: Tensor, audio_mask: Tensor) -> Tensor:
-        """Embedding of each frame's sound `(B, T, W)` -> log-probability that each label sounds, `(B, T, 1, K)`.
 
-        It is 0 of "no object", which needs no sound, and of all labels in frames without sound, those of which
-        `audio_mask (B, T)` is False: they have a token of their own.
-        """
-        log_heard = F.pad(F.logsigmoid(self(embedding)), (1, 0))  # (B, T, K)
-        return log_heard.masked_fill(~audio_mask[..., None], 0)[:, :, None]
+def log_heard(heard_logits: Tensor, audio_mask: Tensor) -> Tensor:
+    """Logits of `CCFormerAudioClassifier` `(B, T, K - 1)` -> log-probability that each label sounds, `(B, T, 1, K)`.
+
+    It is 0 of "no object", which needs no sound, and of all labels in frames without sound, those of which `audio_mask
+    (B, T)` is False: they have a token of their own. No gradient flows back: the classifier learns what sounds from a
+    loss of its own, `heard_loss`; those of the queries would pull it up, as every class that it lowers costs them.
+    """
+    of_label = F.pad(F.logsigmoid(heard_logits.detach()), (1, 0))  # (B, T, K)
+    return of_label.masked_fill(~audio_mask[..., None], 0)[:, :, None]

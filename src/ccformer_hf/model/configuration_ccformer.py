@@ -132,6 +132,7 @@ class CCFormerConfig(PreTrainedConfig):
         class_weight, mask_weight, dice_weight: weights of the matched losses and matching costs (*lineage*,
             Mask2Former).
         dense_weight: weight of the cross-entropy of the joined class map.
+        heard_weight: weight of the audio classifier's cross-entropy; nothing else teaches it.
         contrastive_weight: weight of Bi-modal Contrastive Learning (*paper*); 0 switches it off.
         contrastive_size: width of the joint space of sound and picture.
         contrastive_temperature: temperature of the InfoNCE loss (*lineage*).
@@ -169,6 +170,7 @@ class CCFormerConfig(PreTrainedConfig):
     mask_weight: float | int = 5.0
     dice_weight: float | int = 5.0
     dense_weight: float | int = 2.0
+    heard_weight: float | int = 1.0
     contrastive_weight: float | int = 0.1
     contrastive_size: int = 128
     contrastive_temperature: float = 0.07
@@ -301,7 +303,7 @@ class CCFormerConfig(PreTrainedConfig):
         for name in positive:
             if getattr(self, name) <= 0:
                 raise ValueError(f"{name} is {getattr(self, name)}, expected a number above 0")
-        for name in ("no_object", "class", "mask", "dice", "dense", "contrastive"):
+        for name in ("no_object", "class", "mask", "dice", "dense", "heard", "contrastive"):
             if getattr(self, f"{name}_weight") < 0:
                 raise ValueError(f"{name}_weight is {getattr(self, f'{name}_weight')}, expected at least 0")
         if not 0 <= self.class_threshold <= 1:

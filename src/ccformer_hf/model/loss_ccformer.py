@@ -288,6 +288,28 @@ def segmentation_losses(
     return losses
 
 
+def heard_loss(
+    heard_logits: Tensor, labels: Tensor, used: Tensor, audible: Tensor, counts: Tensor | None = None
+) -> Tensor:
+    """Cross-entropy of the audio classifier (*ours*): which classes the labels of a frame show, told by its sound.
+
+    The mean over the classes, then over the annotated frames, of which those without sound count 0. A class that
+    sounds out of view is none to be heard here: in the end it shall be marked nowhere.
+
+    Args:
+        heard_logits: `(B, T, K - 1)`.
+        labels: `(B, T, H, W)`. used: `(B, T)` bool, the annotated frames. audible: `(B, T)` bool, those with sound.
+        counts: as in `segmentation_losses`.
+    """
+    if counts is None:
+        counts = over_processes(used.sum()[None].float())
+    logits = heard_logits[audible].float()  # (n, K - 1)
+    ids = present_ids(labels[audible], heard_logits.shape[-1] + 1)  # (n, M), 0 = none
+    sounds = torch.zeros_like(F.pad(logits, (1, 0))).scatter(1, ids, 1.0)[:, 1:]  # (n, K - 1)
+    loss = F.binary_cross_entropy_with_logits(logits, sounds, reduction="none").mean(1)  # (n,)
+    return loss.sum() / (counts[0] / num_processes()).clamp(min=1e-6)
+
+
 # ----------------------------------------------------------------------------------------------------------------- BCL
 def mask_pool(features: Tensor, labels: Tensor, used: Tensor) -> tuple[Tensor, Tensor]:
     """Mean picture feature of the sounding pixels of each frame that has any.

@@ -31,7 +31,7 @@ from transformers.utils import ModelOutput, TransformersKwargs
 from transformers.utils.generic import can_return_tuple, merge_with_config_defaults
 from transformers.utils.output_capturing import OutputRecorder, capture_outputs
 
-from .audio_classifier_ccformer import CCFormerAudioClassifier
+from .audio_classifier_ccformer import CCFormerAudioClassifier, log_heard
 from .audio_encoder_ccformer import CCFormerAudioEncoder
 from .configuration_ccformer import PLAIN, TIMM, CCFormerConfig
 from .early_integration_ccformer import CCFormerEarlyIntegration
@@ -45,7 +45,15 @@ from .layers_ccformer import (
     channels_first,
     time_embedding,
 )
-from .loss_ccformer import FramePairs, contrastive_loss, count_items, frame_pairs, mask_pool, segmentation_losses
+from .loss_ccformer import (
+    FramePairs,
+    contrastive_loss,
+    count_items,
+    frame_pairs,
+    heard_loss,
+    mask_pool,
+    segmentation_losses,
+)
 from .multi_query_transformer_ccformer import (
     CCFormerDecoderLayer,
     CCFormerMultiQueryTransformer,
@@ -76,6 +84,8 @@ class CCFormerModelOutput(ModelOutput):
         masks_queries_logits: per prediction, `(B, T, Q, H/4, W/4)`, as many as `class_queries_logits`.
         audio_embedding: sound of each frame before any fusion, `(B, T, D)`.
         visual_embedding: picture at stride 8 before any fusion, `(B, T, D, H/8, W/8)`.
+        heard_logits: of the audio classifier, that each class but the background sounds, `(B, T, K - 1)`; anything in
+            frames without sound. None without one.
         hidden_states: frame queries before the first decoder layer and after each, `(B, T, Q, D)`, on request.
         attentions: attention of the frame queries to the pixels, on request (`attn_implementation="eager"`).
     """
@@ -85,6 +95,7 @@ class CCFormerModelOutput(ModelOutput):
     masks_queries_logits: tuple[torch.FloatTensor, ...] | None = None
     audio_embedding: torch.FloatTensor | None = None
     visual_embedding: torch.FloatTensor | None = None
+    heard_logits: torch.FloatTensor | None = None
     hidden_states: tuple[torch.FloatTensor, ...] | None = None
     attentions: tuple[torch.FloatTensor, ...] | None = None
 
@@ -296,20 +307,14 @@ class CCFormerModel(CCFormerPreTrainedModel):
         # Each real frame back to its place among the padding: (real frames, h, w, D) -> (B*T, h, w, D)
         return [m.new_zeros(len(frames), *m.shape[1:]).masked_scatter(real, m) for m in maps]
 
-    def encode_audio(self, input_features: Tensor, audio_mask: Tensor) -> tuple[Tensor, Tensor | None]:
-        """Log-mel `(B, T, 1, columns, bands)` -> the sound of each frame `(B, T, D)`, and what is heard in it.
-
-        Without sound the first is a learned "no sound" token (*ours*). The second is `log_heard (B, T, 1, K)` of the
-        audio classifier, None without one.
-        """
+    def encode_audio(self, input_features: Tensor, audio_mask: Tensor) -> tuple[Tensor, Tensor]:
+        """Log-mel `(B, T, 1, columns, bands)` -> the sound of each frame `(B, T, D)`, without sound a learned "no
+        sound" token (*ours*), and what the audio backbone makes of it, `(B, T, W)`."""
         # Zeros first: what lies there may be anything, and NaN would come through the gradient even if not chosen.
         input_features = input_features.masked_fill(~audio_mask[:, :, None, None, None], 0).to(self.no_sound.dtype)
         embedding = self.audio_backbone(input_features.flatten(0, 1)).unflatten(0, audio_mask.shape)  # (B, T, W)
         audio = self.audio_projection(embedding)  # (B, T, D)
-        audio = torch.where(audio_mask[..., None], audio, self.no_sound.to(audio.dtype))
-        if self.audio_classifier is None:
-            return audio, None
-        return audio, self.audio_classifier.log_heard(embedding, audio_mask)
+        return torch.where(audio_mask[..., None], audio, self.no_sound.to(audio.dtype)), embedding
 
     @staticmethod
     def visual_embedding(feature_maps: list[Tensor], clips_frames: torch.Size) -> Tensor:
@@ -344,7 +349,8 @@ class CCFormerModel(CCFormerPreTrainedModel):
         audio_mask = pixel_values.new_ones((batch, frames), dtype=torch.bool) if audio_mask is None else audio_mask
         audio_mask = audio_mask if frame_mask is None else audio_mask & frame_mask
         feature_maps = self.encode_frames(pixel_values, frame_mask)  # four of (B*T, h, w, D)
-        audio, log_heard = self.encode_audio(input_features, audio_mask)  # (B, T, D), (B, T, 1, K)
+        audio, embedding = self.encode_audio(input_features, audio_mask)  # (B, T, D), (B, T, W)
+        heard_logits = None if self.audio_classifier is None else self.audio_classifier(embedding)  # (B, T, K - 1)
         visual_embedding = self.visual_embedding(feature_maps, pixel_values.shape[:2])
         time_embed = time_embedding(audio)  # (T, D)
         audio_levels = [audio]
@@ -359,7 +365,7 @@ class CCFormerModel(CCFormerPreTrainedModel):
             audio_tokens,
             time_embed,
             frame_mask,
-            log_heard,
+            None if heard_logits is None else log_heard(heard_logits, audio_mask),
             self.training or every_prediction,
         )
         return CCFormerModelOutput(
@@ -368,6 +374,7 @@ class CCFormerModel(CCFormerPreTrainedModel):
             masks_queries_logits=tuple(masks_queries_logits),
             audio_embedding=audio,
             visual_embedding=visual_embedding,
+            heard_logits=heard_logits,
         )
 
 
@@ -429,6 +436,8 @@ class CCFormerForAudioVisualSegmentation(CCFormerPreTrainedModel):
             pairs = self.frame_pairs(outputs.audio_embedding, outputs.visual_embedding, labels, audible)
             rows = None if counts is None else counts[2].clamp(min=1)
             losses["contrastive"] = contrastive_loss(pairs, self.config.contrastive_temperature, rows, others)
+        if outputs.heard_logits is not None:
+            losses["heard"] = heard_loss(outputs.heard_logits, labels, used, audible, counts)
         return losses
 
     def frame_pairs(self, audio: Tensor, visual: Tensor, labels: Tensor, audible: Tensor) -> FramePairs:

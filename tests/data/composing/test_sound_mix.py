@@ -69,6 +69,8 @@ def test_pauses_within_a_sound_are_silence(monkeypatch):
     barking = Recording((samples * 32767).astype(np.int16), gated_loudness(samples))
     (mix,) = mixes([Span(0, 0.0, 5.0)], [barking], count=1)
     assert mix.audible.tolist() == [[1, 1, 0, 1, 1]], "0.5 s of second 1, and of second 3"
+    (mix,) = mixes([Span(OFF_SCREEN, 0.0, 5.0)], [recording(500)], barking, count=1)
+    assert (mix.audible.tolist(), mix.off_screen_audible.tolist()) == ([[0] * 5], [1, 1, 0, 1, 1])
 
 
 def test_what_is_off_screen_or_a_bed_is_heard_and_marks_nothing():
@@ -79,6 +81,7 @@ def test_what_is_off_screen_or_a_bed_is_heard_and_marks_nothing():
     ):
         for mix in mixes(spans, [recording(500)], recording(900), audio_kind, bed):
             assert not mix.audible.any() and gated_loudness(mix.waveform) > 0.003
+            assert mix.off_screen_audible.tolist() == [audio_kind == "off_screen"] * 5
     assert all(not mix.waveform.any() for mix in mixes([], [recording()], audio_kind="silence"))
 
 

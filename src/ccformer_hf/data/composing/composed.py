@@ -31,6 +31,7 @@ class ComposedClip:
         in_place: how many are in place.
         masks: bool `(N, T, S, S)`, the pixels of each object that can be seen.
         audible: uint8 `(N, T)`: 1 where an object sounds, 0 where not, 255 where nobody can tell.
+        off_screen_audible: uint8 `(T,)`, likewise, of what is off screen.
         audio_kind: a key of `pairing.AUDIO_KINDS`.
         off_screen: name of what sounds from off screen; None: nothing does.
         files: that it is made of.
@@ -44,6 +45,7 @@ class ComposedClip:
     in_place: int
     masks: np.ndarray
     audible: np.ndarray
+    off_screen_audible: np.ndarray
     audio_kind: str
     off_screen: str | None
     files: tuple[str, ...]
@@ -107,6 +109,7 @@ def compose_clip(material: Material, seed: int, index: int) -> ComposedClip:
         in_place,
         scene.masks,
         audible,
+        mix.off_screen_audible,
         audio_kind,
         None if off_screen is None else off_screen.name,
         (view.photograph.file, *(picture.file for _, tried in view.pasted for picture in tried))

@@ -38,10 +38,12 @@ class Mix:
     Attributes:
         waveform: float32 `(S,)` in -1..1.
         audible: uint8 `(N, T)`: 1 where an object can be heard in a frame, 0 where not, 255 where nobody can tell.
+        off_screen_audible: uint8 `(T,)`, likewise, of what is off screen.
     """
 
     waveform: np.ndarray
     audible: np.ndarray
+    off_screen_audible: np.ndarray
 
 
 def mix_sounds(
@@ -85,10 +87,13 @@ def mix_sounds(
         loud = LEVELS if audio_kind == "noise" else NOISE_LEVELS
         others += draw_noise(length, rng) * np.float32(REFERENCE * factor(rng.uniform(*loud)))
     audible = tell_audible(stems[:-1], levels[:-1], others)
+    rest = others - stems[-1] + stems[:-1].sum(axis=0)
+    (off_screen_audible,) = tell_audible(stems[-1:], levels[-1:], rest)
     waveform = (stems[:-1].sum(axis=0) + others) * np.float32(factor(rng.uniform(*WHOLE_LEVELS)))
     if rng.random() < WITH_CODEC:
         waveform = _coded(waveform)
-    return Mix(waveform * np.float32(min(1.0, 0.98 / max(1e-9, float(np.abs(waveform).max())))), audible)
+    waveform *= np.float32(min(1.0, 0.98 / max(1e-9, float(np.abs(waveform).max()))))
+    return Mix(waveform, audible, off_screen_audible)
 
 
 def tell_audible(stems: np.ndarray, levels: np.ndarray, others: np.ndarray) -> np.ndarray:

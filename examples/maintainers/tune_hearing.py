@@ -1,0 +1,141 @@
+"""Teaches a trained model to hear: its audio backbone and its audio classifier alone, on composed sounds.
+
+    python examples/maintainers/tune_hearing.py runs/mine/last --sources sources.yaml --output runs/hears
+
+From the sound of each frame both learn which classes sound in it, in view or off screen, as the classifier does in
+`add_audio_classifier.py`. A step takes a small part of one of the whole model. Which is to be trained on afterwards,
+with `start_from` and `audio_rate=0`: what the backbone gives has changed.
+
+Printed before and after is how well the classifier tells of the objects in view of the validation split whether they
+sound: the area under the ROC curve, and how often it is right at its best threshold.
+"""
+
+import argparse
+import itertools
+from collections.abc import Iterator
+
+import numpy as np
+import torch
+from add_audio_classifier import UNKNOWN, how_much_it_counts, what_sounds
+from torch import Tensor
+from torch.nn import functional as F
+from torch.utils.data import DataLoader, IterableDataset
+from tqdm import tqdm
+
+from ccformer_hf import AudioVisualProcessor, CCFormerForAudioVisualSegmentation, load
+from ccformer_hf.checkpoints import model_place
+from ccformer_hf.data.composing.composed import compose_clip
+from ccformer_hf.data.composing.material import Material, read_material
+from ccformer_hf.model.timing_ccformer import SAMPLING_RATE
+from ccformer_hf.model_card import read_record
+from ccformer_hf.training.loop import warm_up_and_cosine
+
+BATCH = 16  # clips of a step
+CLASSIFIER_RATE, DECAY, WARMUP, AVERAGED = 5e-4, 0.02, 50, 0.99
+
+
+class Sounds(IterableDataset):
+    """Composed clips as the inputs of the audio backbone, what sounds in them, and how much each class counts."""
+
+    def __init__(
+        self,
+        material: Material,
+        seed: int,
+        model: CCFormerForAudioVisualSegmentation,
+        processor: AudioVisualProcessor,
+    ):
+        self.material, self.seed, self.config = material, seed, model.config
+        self.extractor = processor.feature_extractor
+
+    def __iter__(self) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
+        for index in itertools.count():
+            clip = compose_clip(self.material, self.seed, index)
+            made = self.extractor(clip.waveform, sampling_rate=SAMPLING_RATE, return_tensors="pt")
+            truth = what_sounds(clip, self.config)  # (T, K - 1)
+            truth[~made["audio_mask"][0]] = UNKNOWN
+            yield made["input_features"][0], truth, how_much_it_counts(clip, self.config)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("model", help="a model folder or name, with `use_audio_classifier`")
+    parser.add_argument("--sources", required=True, help="a sources file, as `ccformer data compose` takes it")
+    parser.add_argument("--steps", type=int, default=1000, help=f"of {BATCH} clips (default %(default)s)")
+    parser.add_argument(
+        "--learning-rate", type=float, default=3e-4, help="of the audio backbone (default %(default)s)"
+    )
+    parser.add_argument("--seed", type=int, default=1, help="of the clips (default %(default)s)")
+    parser.add_argument("--check", type=int, default=300, help="clips to try it on (default %(default)s)")
+    parser.add_argument("--output", required=True, help="model folder to write")
+    args = parser.parse_args()
+
+    model, processor = load(args.model, "cpu")
+    if model.model.audio_classifier is None:
+        parser.error(f"{args.model} has no audio classifier; add_audio_classifier.py gives it one")
+    material = read_material(args.sources)
+    names, known = material["train"].sources.class_names, tuple(model.config.id2label.values())
+    if names != known:
+        parser.error(f"{args.sources} has the classes {names}, the model {known}; expected the same in the same order")
+    held_back = list(itertools.islice(Sounds(material["validation"], 1_000_000, model, processor), args.check))
+    print("before:", told(model, held_back))
+    tune(model, Sounds(material["train"], args.seed, model, processor), args.steps, args.learning_rate)
+    print("after:", told(model, held_back))
+    model.save_pretrained(args.output)
+    processor.save_pretrained(args.output)
+    if record := read_record(model_place(args.model)):
+        record.write(args.output)  # its licence, which the weights keep
+
+
+def tune(model: CCFormerForAudioVisualSegmentation, sounds: Sounds, steps: int, rate: float) -> None:
+    """Trains both parts, and leaves them at the moving average of their weights."""
+    classifier, backbone = model.model.audio_classifier, model.model.audio_backbone
+    groups = [
+        {"params": list(classifier.parameters()), "lr": CLASSIFIER_RATE},
+        {"params": list(backbone.parameters()), "lr": rate},  # its norms keep their statistics
+    ]
+    learned = [parameter for group in groups for parameter in group["params"]]
+    optimizer = torch.optim.AdamW(groups, weight_decay=DECAY)
+    schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: warm_up_and_cosine(step, steps, WARMUP))
+    averages = [parameter.detach().clone() for parameter in learned]
+    loader = DataLoader(
+        sounds, BATCH, num_workers=1, collate_fn=lambda batch: [torch.cat(v) for v in zip(*batch, strict=True)]
+    )
+    progress = tqdm(itertools.islice(loader, steps), total=steps, unit="step")
+    for features, truth, weights in progress:
+        counts = weights * (truth != UNKNOWN)
+        wrong = F.binary_cross_entropy_with_logits(
+            classifier(backbone(features)), truth.clamp(min=0).float(), reduction="none"
+        )
+        loss = (wrong * counts).sum() / counts.sum()
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+        schedule.step()
+        progress.set_postfix(loss=f"{loss.item():.3f}")
+        with torch.no_grad():
+            for average, parameter in zip(averages, learned, strict=True):
+                average.lerp_(parameter, 1 - AVERAGED)
+    with torch.no_grad():
+        for average, parameter in zip(averages, learned, strict=True):
+            parameter.copy_(average)
+
+
+@torch.no_grad()
+def told(model: CCFormerForAudioVisualSegmentation, clips: list[tuple[Tensor, Tensor, Tensor]]) -> str:
+    """How well the classifier tells whether what is in view, or a class off screen, sounds."""
+    logits, truths = [], []
+    for features, truth, weights in clips:
+        judged = (truth != UNKNOWN) & (weights == 1)
+        logits.append(model.model.audio_classifier(model.model.audio_backbone(features))[judged])
+        truths.append(truth[judged] == 1)
+    logits, truth = torch.cat(logits).numpy(), torch.cat(truths).numpy()
+    order = truth[np.argsort(logits, kind="stable")]  # whether it sounds, from the least to the most heard
+    silent_below = np.cumsum(~order)
+    area = silent_below[order].sum() / max(1, order.sum() * (~order).sum())
+    # Everything above a threshold is said to sound: right are the silent ones below it and the sounding ones above.
+    right = np.concatenate([[order.sum()], silent_below + order.sum() - np.cumsum(order)]).max() / len(order)
+    return f"of {len(order)} objects in a frame, area under the curve {area:.4f}, right about {right:.1%}"
+
+
+if __name__ == "__main__":
+    main()
