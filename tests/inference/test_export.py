@@ -11,6 +11,7 @@ import pytest
 import torch
 from small_model import random_inputs, small_model
 
+from ccformer_hf import CCFormerConfig, CCFormerForAudioVisualSegmentation
 from ccformer_hf.data.synthetic.clips import make_clip
 from ccformer_hf.inference.export import export_program, onnx_runner
 from ccformer_hf.inference.loading import load
@@ -23,18 +24,35 @@ CASES = [(1, 1, 64, 96), (2, 3, 128, 64), (1, 7, 128, 128), "synthetic clip"]
 
 
 @pytest.fixture(scope="module")
-def example(tmp_path_factory) -> tuple[Path, str]:
-    """Folder of the exported built-in checkpoint, and what the example printed; most of this module's time."""
+def model_folder(tmp_path_factory) -> Path:
+    """The built-in checkpoint with what only some models have: an audio classifier, not trained, clip classes, and a threshold that
+    some classes of the inputs below reach and some do not."""
+    folder = tmp_path_factory.mktemp("model")
+    built_in, processor = load("ccformer-tiny", "cpu")
+    changes = {"use_audio_classifier": True, "use_clip_classes": True, "class_threshold": 1e-6}
+    torch.manual_seed(0)
+    model = CCFormerForAudioVisualSegmentation(CCFormerConfig.from_dict(built_in.config.to_dict() | changes))
+    model.load_state_dict(model.state_dict() | built_in.state_dict())
+    model.save_pretrained(folder)
+    processor.save_pretrained(folder)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def example(tmp_path_factory, model_folder) -> tuple[Path, str]:
+    """Folder of the exported model, and what the example printed; most of this module's time."""
     folder, printed = tmp_path_factory.mktemp("exported"), io.StringIO()
     with pytest.MonkeyPatch.context() as patch, redirect_stdout(printed):
-        patch.setattr(sys, "argv", [EXAMPLE.name, "--output", str(folder), "--clips", "2"])
+        patch.setattr(
+            sys, "argv", [EXAMPLE.name, "--model", str(model_folder), "--output", str(folder), "--clips", "2"]
+        )
         runpy.run_path(str(EXAMPLE), run_name="__main__")
     return folder, printed.getvalue()
 
 
 @pytest.fixture(scope="module")
-def model():
-    return load("ccformer-tiny", "cpu")[0]
+def model(model_folder):
+    return load(model_folder, "cpu")[0]
 
 
 @pytest.fixture(scope="module", params=CASES, ids=str)

@@ -32,6 +32,7 @@ def seeded_loss(model, **batch) -> torch.Tensor:
         {"use_eim": False},
         {"use_video_queries": False},
         {"use_audio_classifier": True},
+        {"use_clip_classes": True},
         {"contrastive_weight": 0},
         {"decoder_layers": 1},
     ],
@@ -124,8 +125,9 @@ def test_gradient_checkpointing_changes_no_gradient():
 
 
 # ---------------------------------------------------------------------------------------------------- padding, silence
-def test_a_padded_clip_gives_what_it_gives_alone():
-    model = small_model()
+@pytest.mark.parametrize("changes", [{}, {"use_audio_classifier": True, "use_clip_classes": True}])
+def test_a_padded_clip_gives_what_it_gives_alone(changes):
+    model = small_model(**changes)
     batch = random_inputs(clips=2, frames=4)
     masks = {"frame_mask": torch.ones(2, 4, dtype=torch.bool), "audio_mask": torch.ones(2, 4, dtype=torch.bool)}
     masks["frame_mask"][1, 2:] = masks["audio_mask"][1, 2:] = False
@@ -142,7 +144,7 @@ def test_a_padded_clip_gives_what_it_gives_alone():
 @pytest.mark.parametrize("garbage", [1e4, float("nan")])
 def test_what_lies_in_padding_or_silence_changes_nothing(garbage):
     """Neither results nor gradients, with and without a mask of the sound."""
-    model = small_model()
+    model = small_model(use_audio_classifier=True, use_clip_classes=True)
     masks, clean = masks_with_padding(), random_inputs()
     for given in (masks, {"frame_mask": masks["frame_mask"]}):
         dirty = {name: value.clone() for name, value in clean.items()}
@@ -302,7 +304,7 @@ def test_a_class_threshold_changes_what_is_given_but_no_loss():
 
 
 def test_it_compiles_to_one_graph():
-    model = small_model(decoder_layers=1, use_audio_classifier=True, class_threshold=0.3)
+    model = small_model(decoder_layers=1, use_audio_classifier=True, use_clip_classes=True, class_threshold=0.3)
     inputs = {**random_inputs(), **masks_with_padding()}
     compiled = torch.compile(model, backend="eager", fullgraph=True)  # raises at a graph break
     with torch.no_grad():

@@ -124,6 +124,7 @@ class CCFormerConfig(PreTrainedConfig):
         use_audio_classifier: whether the class probabilities of every query are weighted by how probable each class
             is from the frame's sound alone, as a small network on the audio backbone's embedding tells (*ours*);
             frames without sound are left as they are.
+        use_clip_classes: whether a query is of the same class in all frames of a clip (*ours*), see `clip_classes`.
         class_threshold: 0..1; a class is given in a frame only where its probability reaches this somewhere in it
             (*ours*). 0: all are. Set once a model is trained: it changes no loss, only what is made of the queries,
             which is fewer wrong names for some objects that stay unmarked.
@@ -163,6 +164,7 @@ class CCFormerConfig(PreTrainedConfig):
     use_video_queries: bool = True
     num_video_queries: int = 8
     use_audio_classifier: bool = False
+    use_clip_classes: bool = False
     class_threshold: float | int = 0.0
     dropout: float | int = 0.0
     no_object_weight: float | int = 0.1
