@@ -27,6 +27,7 @@ import numpy as np
 import torch
 from PIL import Image, ImageDraw, ImageFont
 from torch.nn.functional import binary_cross_entropy_with_logits
+from transformers.modeling_outputs import SemanticSegmenterOutput
 
 from ccformer_hf import AudioVisualProcessor, CCFormerForAudioVisualSegmentation, load
 from ccformer_hf.data.composing.composed import compose_clip
@@ -122,8 +123,10 @@ def seconds_of(
             outputs = model(**inputs)
         size = [labels.shape[1:]]
         maps = processor.post_process_semantic_segmentation(outputs, size, threshold)[0].cpu().numpy()
-        scores = processor.post_process_scores(outputs, size)[0].cpu().numpy()  # (T, K, H, W)
-        background = outputs.logits[0].float().softmax(1)[:, 0].flatten(1).amin(1).tolist()  # T
+        probabilities = outputs.logits[0].float().softmax(1)  # (T, K, h, w)
+        sure = SemanticSegmenterOutput(logits=processor.sure_classes(probabilities, threshold).log()[None])
+        scores = processor.post_process_scores(sure, size)[0].cpu().numpy()  # (T, K, H, W)
+        background = probabilities[:, 0].flatten(1).amin(1).tolist()  # T
         heard = inputs["audio_mask"][0].tolist()
         for t, truth in enumerate(labels):
             marked = []

@@ -213,7 +213,7 @@ def fit(classifier: nn.Module, sounds: Tensor, sounding: Tensor, weights: Tensor
             wrong = F.binary_cross_entropy_with_logits(
                 classifier(sounds[chosen]), sounding[chosen].clamp(min=0).float(), reduction="none"
             )
-            loss = (wrong * counts).sum() / counts.sum()
+            loss = (wrong * counts).sum() / counts.sum().clamp(min=1)
             optimizer.zero_grad()
             loss.backward()
             optimizer.step()

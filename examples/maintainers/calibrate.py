@@ -24,7 +24,7 @@ from ccformer_hf.metrics.binary import binary_iou
 from ccformer_hf.metrics.semantic import SemanticSegmentation
 from ccformer_hf.model.audio_classifier_ccformer import log_heard
 from ccformer_hf.model.modeling_ccformer import CCFormerOutput
-from ccformer_hf.model.multi_query_transformer_ccformer import join_queries
+from ccformer_hf.model.multi_query_transformer_ccformer import clip_classes, join_queries
 from ccformer_hf.model.timing_ccformer import SAMPLING_RATE
 from ccformer_hf.model_card import read_record
 
@@ -57,14 +57,17 @@ def main() -> None:
         known = clip.labels != IGNORE_LABEL
         inputs = processor(clip.frames, audio=clip.waveform, sampling_rate=SAMPLING_RATE)
         outputs = model.model(**inputs)
-        # What is not heard is taken from the queries after their label layer.
+        # What follows the label layer in the head is done here, for each pair anew.
+        of_layer = head.label(head.norm(outputs.last_hidden_state))  # (1, T, Q, K)
         heard = 0.0
         if outputs.heard_logits is not None:
             heard = log_heard(outputs.heard_logits, inputs["audio_mask"])  # (1, T, 1, K)
-        of_layer = outputs.class_queries_logits[-1] - heard  # (1, T, Q, K)
         for factor, shift in pairs:
-            labels = of_layer * factor + heard
+            labels = of_layer * factor
             labels[..., 0] += shift
+            if model.config.use_clip_classes:
+                labels = clip_classes(labels, None)
+            labels = labels + heard
             joined = CCFormerOutput(logits=join_queries(labels, outputs.masks_queries_logits[-1]))
             (found,) = processor.post_process_semantic_segmentation(joined, [clip.labels.shape[1:]])  # (T, H, W)
             found = np.asarray(found)

@@ -3,11 +3,11 @@
     python examples/maintainers/tune_hearing.py runs/mine/last --sources sources.yaml --output runs/hears
 
 From the sound of each frame both learn which classes sound in it, in view or off screen, as the classifier does in
-`add_audio_classifier.py`. A step takes a small part of one of the whole model. Which is to be trained on afterwards,
-with `start_from` and `audio_rate=0`: what the backbone gives has changed.
+`add_audio_classifier.py`. A step costs a small part of one that trains the whole model. Train that on afterwards, with
+`start_from` and `audio_rate=0`: what the audio backbone gives it has changed.
 
-Printed before and after is how well the classifier tells of the objects in view of the validation split whether they
-sound: the area under the ROC curve, and how often it is right at its best threshold.
+Printed before and after is how well the classifier tells whether what is in view or off screen in the validation split
+sounds in a frame: the area under the ROC curve, and how often it is right at its best threshold.
 """
 
 import argparse
@@ -68,6 +68,9 @@ def main() -> None:
     parser.add_argument("--check", type=int, default=300, help="clips to try it on (default %(default)s)")
     parser.add_argument("--output", required=True, help="model folder to write")
     args = parser.parse_args()
+    for name in ("steps", "check"):
+        if getattr(args, name) < 1:
+            parser.error(f"--{name} is {getattr(args, name)}, expected at least 1")
 
     model, processor = load(args.model, "cpu")
     if model.model.audio_classifier is None:
@@ -81,9 +84,15 @@ def main() -> None:
     tune(model, Sounds(material["train"], args.seed, model, processor), args.steps, args.learning_rate)
     print("after:", told(model, held_back))
     model.save_pretrained(args.output)
-    processor.save_pretrained(args.output)
+    # Without the calibration of scores, which are others now.
+    images, sounds = processor.image_processor, processor.feature_extractor
+    AudioVisualProcessor(images, sounds, fps=processor.fps).save_pretrained(args.output)
     if record := read_record(model_place(args.model)):
         record.write(args.output)  # its licence, which the weights keep
+
+
+def joined(batch: list[tuple[Tensor, Tensor, Tensor]]) -> list[Tensor]:
+    return [torch.cat(values) for values in zip(*batch, strict=True)]
 
 
 def tune(model: CCFormerForAudioVisualSegmentation, sounds: Sounds, steps: int, rate: float) -> None:
@@ -97,16 +106,14 @@ def tune(model: CCFormerForAudioVisualSegmentation, sounds: Sounds, steps: int, 
     optimizer = torch.optim.AdamW(groups, weight_decay=DECAY)
     schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: warm_up_and_cosine(step, steps, WARMUP))
     averages = [parameter.detach().clone() for parameter in learned]
-    loader = DataLoader(
-        sounds, BATCH, num_workers=1, collate_fn=lambda batch: [torch.cat(v) for v in zip(*batch, strict=True)]
-    )
+    loader = DataLoader(sounds, BATCH, num_workers=1, collate_fn=joined)  # two would compose the same clips twice
     progress = tqdm(itertools.islice(loader, steps), total=steps, unit="step")
     for features, truth, weights in progress:
         counts = weights * (truth != UNKNOWN)
         wrong = F.binary_cross_entropy_with_logits(
             classifier(backbone(features)), truth.clamp(min=0).float(), reduction="none"
         )
-        loss = (wrong * counts).sum() / counts.sum()
+        loss = (wrong * counts).sum() / counts.sum().clamp(min=1)
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()
@@ -122,7 +129,7 @@ def tune(model: CCFormerForAudioVisualSegmentation, sounds: Sounds, steps: int, 
 
 @torch.no_grad()
 def told(model: CCFormerForAudioVisualSegmentation, clips: list[tuple[Tensor, Tensor, Tensor]]) -> str:
-    """How well the classifier tells whether what is in view, or a class off screen, sounds."""
+    """How well the classifier tells whether what is in view or off screen sounds."""
     logits, truths = [], []
     for features, truth, weights in clips:
         judged = (truth != UNKNOWN) & (weights == 1)
@@ -134,7 +141,7 @@ def told(model: CCFormerForAudioVisualSegmentation, clips: list[tuple[Tensor, Te
     area = silent_below[order].sum() / max(1, order.sum() * (~order).sum())
     # Everything above a threshold is said to sound: right are the silent ones below it and the sounding ones above.
     right = np.concatenate([[order.sum()], silent_below + order.sum() - np.cumsum(order)]).max() / len(order)
-    return f"of {len(order)} objects in a frame, area under the curve {area:.4f}, right about {right:.1%}"
+    return f"of {len(order)} possible sounds in a frame, area under the curve {area:.4f}, right about {right:.1%}"
 
 
 if __name__ == "__main__":

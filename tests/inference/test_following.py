@@ -78,6 +78,17 @@ def test_scores_are_how_sure_the_model_says_it_is():
     assert (first.class_map == second.class_map).all()
 
 
+def test_only_sure_classes_are_marked():
+    """Beside the square something sounds with 0.8, but neither class 1 nor class 3 reaches 0.5."""
+    look = said(0)
+    look.probabilities[:, :, 60:] = torch.tensor([0.2, 0.35, 0.0, 0.45])[:, None, None]
+    for share, wanted in ((0.0, {0, 2, 3}), (1.0, {0, 2})):
+        frames = followed([1, 0], [look], processor=AudioVisualProcessor(class_threshold=share))
+        assert [set(np.unique(frame.class_map)) for frame in frames] == [wanted] * 2
+        assert set(frames[0].looks[0].scores) == wanted - {0}
+        assert frames[0].looks[0].unseen == PROCESSOR.unseen(1.0)  # the square is in view, whatever is named
+
+
 def test_several_looks_at_one_frame_start_and_end_their_own_spans():
     nothing = FrameProbabilities(torch.eye(4)[0][:, None, None].expand(4, *SIZE), False, SIZE)
     frames = followed([1, 0, 2, 0, 1], [said(0), said(2), nothing, nothing])

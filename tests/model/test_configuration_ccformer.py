@@ -30,7 +30,6 @@ def test_json_round_trip_keeps_everything(tmp_path):
         hidden_size=32,
         dropout=0,
         use_clip_classes=True,
-        class_threshold=0,
         heard_weight=0,
         use_eim=False,
         id2label={0: "background", 1: "dog", 2: "siren"},
@@ -61,7 +60,6 @@ def test_json_round_trip_keeps_everything(tmp_path):
         ({"contrastive_temperature": 0.0}, "contrastive_temperature is 0.0, expected a number above 0"),
         ({"contrastive_weight": -0.1}, "contrastive_weight is -0.1, expected at least 0"),
         ({"dropout": 1}, "dropout is 1, expected a number from 0 to below 1"),
-        ({"class_threshold": 1.5}, "class_threshold is 1.5, expected a number from 0 to 1"),
         ({"id2label": {0: "background"}}, r"id2label has the ids \[0\]"),
         (
             {"id2label": {0: "background", 5: "dog"}},

@@ -325,19 +325,24 @@ def test_every_prediction_is_supervised_and_only_used_frames_count(fixed_points)
 
 
 def test_heard_loss_by_hand():
-    """Label 1 sounds in the first frame and nothing in the second; the third has no sound, the fourth is not used."""
-    labels = squares({1: (slice(0, 2), slice(0, 2))}, {}, {2: (slice(0, 9), slice(0, 9))}, {}).view(1, 4, 16, 16)
-    labels[0, 1, 5] = 255
-    used, audible = torch.tensor([[True, True, True, False]]), torch.tensor([[True, True, False, False]])
-    logits = torch.tensor([[[0.0, math.log(3)], [-math.log(3), 0.0], [math.nan, 7.0], [8.0, 9.0]]])
-    first, second = (math.log(2) + math.log(4)) / 2, (math.log(4 / 3) + math.log(2)) / 2
-    assert float(heard_loss(logits, labels, used, audible)) == pytest.approx((first + second) / 3, rel=1e-6)
-    counts = torch.tensor([6.0, 1.0, 1.0])  # of a whole step, twice as large
-    assert float(heard_loss(logits, labels, used, audible, counts)) == pytest.approx((first + second) / 6, rel=1e-6)
+    """Label 1 sounds in the first frame and nothing in the second; the third has no sound, the fourth is not used.
+
+    In the fifth label 1 sounds, and who can tell what else.
+    """
+    labels = squares(
+        {1: (slice(0, 2), slice(0, 2))}, {}, {2: (slice(0, 9), slice(0, 9))}, {}, {1: (slice(0, 2), slice(0, 2))}
+    ).view(1, 5, 16, 16)
+    labels[0, 4, 5] = 255
+    used, audible = torch.tensor([[1, 1, 1, 0, 1]]).bool(), torch.tensor([[1, 1, 0, 0, 1]]).bool()
+    logits = torch.tensor([[[0.0, math.log(3)], [-math.log(3), 0.0], [math.nan, 7.0], [8.0, 9.0], [0.0, 5.0]]])
+    wanted = (math.log(2) + math.log(4) + math.log(4 / 3) + math.log(2) + math.log(2)) / 2  # the mean of two classes
+    assert float(heard_loss(logits, labels, used, audible)) == pytest.approx(wanted / 4, rel=1e-6)
+    counts = torch.tensor([8.0, 1.0, 1.0])  # of a whole step, twice as large
+    assert float(heard_loss(logits, labels, used, audible, counts)) == pytest.approx(wanted / 8, rel=1e-6)
     logits.requires_grad_()
     nothing = heard_loss(logits, labels, used, torch.zeros_like(audible))
     nothing.backward()  # distributed training expects a gradient
-    assert float(nothing) == 0 == float(logits.grad.abs().sum())
+    assert float(nothing.detach()) == 0 == float(logits.grad.abs().sum())
 
 
 # ----------------------------------------------------------------------------------------------------------------- BCL

@@ -16,7 +16,6 @@ from torch.utils.flop_counter import FlopCounterMode
 from transformers import AutoModelForSemanticSegmentation
 
 from ccformer_hf import CCFormerConfig, CCFormerForAudioVisualSegmentation, CCFormerModel
-from ccformer_hf.model.multi_query_transformer_ccformer import without_unsure_labels
 
 
 def seeded_loss(model, **batch) -> torch.Tensor:
@@ -291,20 +290,8 @@ def test_sdpa_may_be_asked_of_a_model_whose_backbone_has_none(backbone, tmp_path
         model.set_attn_implementation("foo")
 
 
-@torch.no_grad()
-def test_a_class_threshold_changes_what_is_given_but_no_loss():
-    model, batch = small_model(), {**random_inputs(), "labels": random_labels()}
-    every = model(**batch)
-    highest = every.logits[:, :, 1:].amax((0, 1, 3, 4)).exp()  # of each class
-    model.config.class_threshold = float(highest.sort().values[-2:].mean())  # that but one class reaches
-    sure = model(**batch)
-    torch.testing.assert_close(sure.loss, every.loss, rtol=0, atol=0)
-    assert torch.equal(sure.logits, without_unsure_labels(every.logits, model.config.class_threshold))
-    assert set(sure.logits.argmax(2).unique().tolist()) <= {0, 1 + int(highest.argmax())}
-
-
 def test_it_compiles_to_one_graph():
-    model = small_model(decoder_layers=1, use_audio_classifier=True, use_clip_classes=True, class_threshold=0.3)
+    model = small_model(decoder_layers=1, use_audio_classifier=True, use_clip_classes=True)
     inputs = {**random_inputs(), **masks_with_padding()}
     compiled = torch.compile(model, backend="eager", fullgraph=True)  # raises at a graph break
     with torch.no_grad():

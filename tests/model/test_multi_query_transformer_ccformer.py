@@ -4,7 +4,7 @@ import torch.nn.functional as F
 from small_model import random_inputs, small_config
 
 from ccformer_hf import CCFormerForAudioVisualSegmentation
-from ccformer_hf.model.multi_query_transformer_ccformer import clip_classes, join_queries, without_unsure_labels
+from ccformer_hf.model.multi_query_transformer_ccformer import clip_classes, join_queries
 
 
 def test_resized_features_give_the_resized_mask():
@@ -38,7 +38,14 @@ def test_a_query_is_of_one_class_in_all_frames_of_a_clip_that_count():
     found = clip_classes(logits + 3.0, torch.tensor([[True, True, False]])).exp()
     torch.testing.assert_close(found[0, :2, 0], wanted)
     torch.testing.assert_close(clip_classes(logits[:, :2], None).exp()[0, :, 0], wanted)
-    assert clip_classes(100 * torch.randn(2, 3, 4, 5), None).isfinite().all()
+
+
+def test_a_query_that_is_sure_of_nothing_still_learns_its_class():
+    logits = torch.tensor([[30.0, 0.0, 0.0]] * 2)[None, :, None].requires_grad_()  # (1, 2, 1, 3)
+    (clip_classes(logits, None)[0, 0, 0, 1] - clip_classes(logits, None)[0, 0, 0, 2]).backward()
+    torch.testing.assert_close(logits.grad[0, :, 0], torch.tensor([[0.0, 0.5, -0.5]] * 2))
+    far = clip_classes(1000 * torch.randn(2, 3, 4, 5), torch.zeros(2, 3, dtype=torch.bool))
+    assert far.isfinite().all()
 
 
 def test_join_queries_of_one_query_is_mask2formers_map():
@@ -70,23 +77,3 @@ def test_join_queries_sums_to_one_with_finite_gradients(scale):
     torch.testing.assert_close(joined.exp().sum(2), torch.ones(2, 3, 4, 6), rtol=0, atol=1e-5)
     joined[:, :, 1].sum().backward()
     assert class_queries_logits.grad.isfinite().all() and masks_queries_logits.grad.isfinite().all()
-
-
-def test_a_label_that_is_sure_nowhere_goes_to_those_beside_it_and_to_the_background():
-    """Two cells, with what sounds divided 3 : 1 and 1 : 4 between label 1, at most 0.6, and label 2, at most 0.4."""
-    logits = torch.tensor([[[0.2, 0.5]], [[0.6, 0.1]], [[0.2, 0.4]]]).log()  # (3, 1, 2)
-    left = without_unsure_labels(logits, 0.5).exp()
-    wanted = torch.tensor([0.8 * (1 - 0.25**2), 0.5 * (1 - 0.8**2)])
-    torch.testing.assert_close(left, torch.stack([1 - wanted, wanted, torch.zeros(2)])[:, None], atol=1e-6, rtol=1e-5)
-
-
-def test_without_a_sure_label_all_is_background_and_sure_ones_stay_as_they_are():
-    logits = torch.tensor([[[0.2, 0.5]], [[0.6, 0.1]], [[0.2, 0.4]]]).log()[None].repeat(2, 1, 1, 1)  # (2, 3, 1, 2)
-    logits[1, :, 0, 0] = torch.tensor([0.1, 0.2, 0.7]).log()  # in the second frame label 2 alone is sure of one cell
-    assert (without_unsure_labels(logits, 0.8).exp()[:, 0] > 1 - 1e-5).all()
-    assert (
-        without_unsure_labels(logits, 0.5)[0, 2].exp().max()
-        < 1e-6
-        < without_unsure_labels(logits, 0.5)[1, 2].exp().min()
-    )
-    torch.testing.assert_close(without_unsure_labels(logits, 0.1), logits, atol=1e-5, rtol=1e-5)

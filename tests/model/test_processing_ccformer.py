@@ -541,9 +541,12 @@ def test_what_sounds_is_the_less_in_view_the_less_is_marked():
 
 
 def test_calibrations_are_saved(tmp_path):
-    AudioVisualProcessor(score_calibration=(0.75, -0.5), unseen_calibration=(0.5, 1)).save_pretrained(tmp_path)
+    calibrations = {"score_calibration": (0.75, -0.5), "unseen_calibration": (0.5, 1), "class_threshold": 1}
+    AudioVisualProcessor(**calibrations).save_pretrained(tmp_path)
     processor = AudioVisualProcessor.from_pretrained(tmp_path)
     assert (processor.score_calibration, processor.unseen_calibration) == ([0.75, -0.5], [0.5, 1.0])
+    assert processor.class_threshold == 1.0
+    assert AudioVisualProcessor.from_pretrained(tmp_path, class_threshold=0.5).class_threshold == 0.5
 
 
 @pytest.mark.parametrize(
@@ -553,6 +556,38 @@ def test_what_is_no_calibration(wrong):
     for name in ("score_calibration", "unseen_calibration"):
         with pytest.raises(ValueError, match=f"{name} is .*, expected a slope above 0 and a shift"):
             AudioVisualProcessor(**{name: wrong})
+
+
+def test_what_is_no_class_threshold():
+    for wrong in (-0.1, 1.5, float("nan")):
+        with pytest.raises(ValueError, match=f"class_threshold is {wrong}, expected a number from 0 to 1"):
+            AudioVisualProcessor(class_threshold=wrong)
+
+
+def test_a_class_that_is_sure_nowhere_goes_to_those_beside_it_and_to_the_background():
+    """Two cells, in which what sounds is 3 : 1 and 1 : 4 of class 1, at most 0.6, and of class 2, at most 0.4."""
+    frame = torch.tensor([[[0.2, 0.5]], [[0.6, 0.1]], [[0.2, 0.4]]])  # (3, 1, 2)
+    processor = AudioVisualProcessor(class_threshold=0.9)  # 0.45 of the threshold of 0.5
+    sure = processor.sure_classes(frame, 0.5)
+    wanted = torch.tensor([0.8 * (1 - 0.25**2), 0.5 * (1 - 0.8**2)])
+    torch.testing.assert_close(sure, torch.stack([1 - wanted, wanted, torch.zeros(2)])[:, None])
+    torch.testing.assert_close(processor.sure_classes(sure, 0.5), sure)  # once more changes nothing
+    # Of each frame by itself; without a sure class all is background.
+    other = torch.tensor([[[0.7, 0.7]], [[0.1, 0.1]], [[0.2, 0.2]]])
+    both = processor.sure_classes(torch.stack([frame, other]), 0.5)
+    torch.testing.assert_close(both, torch.stack([sure, torch.tensor([1.0, 0, 0])[:, None, None].expand(3, 1, 2)]))
+    # What lowers the threshold brings the class back.
+    torch.testing.assert_close(processor.sure_classes(frame, 0.4), frame)
+    assert AudioVisualProcessor().sure_classes(frame, 0.5) is frame
+
+
+def test_the_map_is_of_the_sure_classes():
+    outputs = outputs_of(torch.tensor([[[0.2, 0.45]], [[0.6, 0.1]], [[0.2, 0.45]]])[None, None])  # (1, 1, 3, 1, 2)
+    maps = [
+        AudioVisualProcessor(class_threshold=share).post_process_semantic_segmentation(outputs, threshold=0.5)[0]
+        for share in (0.0, 0.8, 1.0)
+    ]
+    assert [one.flatten().tolist() for one in maps] == [[1, 2], [1, 2], [1, 0]]
 
 
 def outputs_of(probabilities: torch.Tensor) -> SimpleNamespace:

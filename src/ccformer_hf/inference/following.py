@@ -115,11 +115,12 @@ def follow(
         looks, answers = [], []
         for answer in (said, *islice(predicted, frame.looks - 1)):
             index, (time, start, end) = next(spans)
-            found, scores, objects = _segmented(answer, frame.small, numbers, threshold, processor)
+            probabilities = processor.sure_classes(answer.probabilities, threshold).cpu().numpy()  # (K, h, w)
+            found, scores, objects = _segmented(probabilities, answer.size, frame.small, numbers, threshold, processor)
             owners = object_map(found, [(one.number, one.class_id, one.mask) for one in objects])
             heard = answer.has_audio, unseen_sound(answer.probabilities, answer.has_audio, processor)
             looks.append(Look(index, time, start, end, found, scores, *heard, objects, owners))
-            answers.append(_Said(_array(answer), objects, answer.size))
+            answers.append(_Said(probabilities, objects, answer.size))
         yield from _between(before, answers[0], since, ways, threshold)
         several = several_of_a_class(looks[0].objects)
         owners = looks[0].object_map if several else None
@@ -143,20 +144,20 @@ def _carried_mask(mask: np.ndarray, way: np.ndarray) -> np.ndarray:
 
 
 def _segmented(
-    look: FrameProbabilities,
+    probabilities: np.ndarray,
+    size: tuple[int, int],
     small: np.ndarray,
     numbers: ObjectNumbers,
     threshold: float,
     processor: AudioVisualProcessor,
 ) -> tuple[np.ndarray, dict[int, float], list[SeenObject]]:
-    """The class map, the scores and the objects of a look."""
-    probabilities = _array(look)
+    """The class map `size`, the scores and the objects of a look that gave `(K, h, w)`."""
     ids = _candidates([probabilities], threshold)
     if len(ids) == 1:
-        return np.zeros(look.size, np.uint8), {}, []
+        return np.zeros(size, np.uint8), {}, []
     height, width = half = half_size(small)
     maps = guided(carried(probabilities[ids], np.zeros((*half, 2), np.float32)), small)
-    found, scores = class_map(maps, ids, look.size, threshold)
+    found, scores = class_map(maps, ids, size, threshold)
     halved = {one: cv2.resize(maps[ids.index(one)], (width, height), interpolation=cv2.INTER_AREA) for one in scores}
     parts = numbers.apart(joined(small_regions(found, half)))
     objects = [
@@ -209,10 +210,6 @@ def _owners(
             objects[class_id] = [(one.number, class_id, _carried_mask(one.mask, way)) for one in own]
     shown = [one for own in objects.values() for one in own]
     return object_map(found, shown), {one: class_id for one, class_id, _ in shown}
-
-
-def _array(look: FrameProbabilities) -> np.ndarray:
-    return look.probabilities.cpu().numpy()  # (K, h, w)
 
 
 def _candidates(looks: Sequence[np.ndarray], threshold: float) -> list[int]:

@@ -30,5 +30,6 @@ def log_heard(heard_logits: Tensor, audio_mask: Tensor) -> Tensor:
     (B, T)` is False: they have a token of their own. No gradient flows back: the classifier learns what sounds from a
     loss of its own, `heard_loss`; those of the queries would pull it up, as every class that it lowers costs them.
     """
-    of_label = F.pad(F.logsigmoid(heard_logits.detach()), (1, 0))  # (B, T, K)
+    # Not `logsigmoid`: in ONNX Runtime that is the logarithm of a sigmoid that is right to 1e-7.
+    of_label = F.pad(-F.softplus(-heard_logits.detach()), (1, 0))  # (B, T, K)
     return of_label.masked_fill(~audio_mask[..., None], 0)[:, :, None]

@@ -125,15 +125,12 @@ class CCFormerConfig(PreTrainedConfig):
             is from the frame's sound alone, as a small network on the audio backbone's embedding tells (*ours*);
             frames without sound are left as they are.
         use_clip_classes: whether a query is of the same class in all frames of a clip (*ours*), see `clip_classes`.
-        class_threshold: 0..1; a class is given in a frame only where its probability reaches this somewhere in it
-            (*ours*). 0: all are. Set once a model is trained: it changes no loss, only what is made of the queries,
-            which is fewer wrong names for some objects that stay unmarked.
         dropout: dropout of attention outputs and feed-forward networks in the MTM.
         no_object_weight: weight of the "no object" class in the classification loss (*lineage*, Mask2Former).
         class_weight, mask_weight, dice_weight: weights of the matched losses and matching costs (*lineage*,
             Mask2Former).
         dense_weight: weight of the cross-entropy of the joined class map.
-        heard_weight: weight of the audio classifier's cross-entropy; nothing else teaches it.
+        heard_weight: weight of the audio classifier's cross-entropy (`heard_loss`); nothing else teaches it.
         contrastive_weight: weight of Bi-modal Contrastive Learning (*paper*); 0 switches it off.
         contrastive_size: width of the joint space of sound and picture.
         contrastive_temperature: temperature of the InfoNCE loss (*lineage*).
@@ -165,7 +162,6 @@ class CCFormerConfig(PreTrainedConfig):
     num_video_queries: int = 8
     use_audio_classifier: bool = False
     use_clip_classes: bool = False
-    class_threshold: float | int = 0.0
     dropout: float | int = 0.0
     no_object_weight: float | int = 0.1
     class_weight: float | int = 2.0
@@ -308,8 +304,6 @@ class CCFormerConfig(PreTrainedConfig):
         for name in ("no_object", "class", "mask", "dice", "dense", "heard", "contrastive"):
             if getattr(self, f"{name}_weight") < 0:
                 raise ValueError(f"{name}_weight is {getattr(self, f'{name}_weight')}, expected at least 0")
-        if not 0 <= self.class_threshold <= 1:
-            raise ValueError(f"class_threshold is {self.class_threshold}, expected a number from 0 to 1")
         if not 0 <= self.dropout < 1:
             raise ValueError(f"dropout is {self.dropout}, expected a number from 0 to below 1")
         if self.hidden_size % self.num_heads or self.hidden_size % 4:

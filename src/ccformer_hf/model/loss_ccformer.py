@@ -261,7 +261,7 @@ def segmentation_losses(
     counts: Tensor | None = None,
     seed: int | None = None,
 ) -> dict[str, Tensor]:
-    """All losses but the contrastive one.
+    """All losses but the contrastive one and that of the audio classifier.
 
     Args:
         class_queries_logits, masks_queries_logits: per prediction `(B, T, Q, K)` and `(B, T, Q, h, w)`; all are
@@ -293,20 +293,24 @@ def heard_loss(
 ) -> Tensor:
     """Cross-entropy of the audio classifier (*ours*): which classes the labels of a frame show, told by its sound.
 
-    The mean over the classes, then over the annotated frames, of which those without sound count 0. A class that
-    sounds out of view is none to be heard here: in the end it shall be marked nowhere.
+    The mean over the classes, then over the annotated frames, of which those without sound count 0. Where pixels are
+    ignored, any class may be in them: there only those count that the labels show. Labels do not say what sounds off
+    screen, so that a class is learned as the less probable the more often it does.
 
     Args:
         heard_logits: `(B, T, K - 1)`.
-        labels: `(B, T, H, W)`. used: `(B, T)` bool, the annotated frames. audible: `(B, T)` bool, those with sound.
-        counts: as in `segmentation_losses`.
+        labels: `(B, T, H, W)`. used: `(B, T)` bool, the annotated frames. audible: `(B, T)` bool, those of them with
+            sound.
+        counts: `(3,)`, as in `segmentation_losses`.
     """
     if counts is None:
         counts = over_processes(used.sum()[None].float())
     logits = heard_logits[audible].float()  # (n, K - 1)
-    ids = present_ids(labels[audible], heard_logits.shape[-1] + 1)  # (n, M), 0 = none
-    sounds = torch.zeros_like(F.pad(logits, (1, 0))).scatter(1, ids, 1.0)[:, 1:]  # (n, K - 1)
-    loss = F.binary_cross_entropy_with_logits(logits, sounds, reduction="none").mean(1)  # (n,)
+    maps, num_labels = labels[audible], heard_logits.shape[-1] + 1  # (n, H, W)
+    ids = present_ids(maps, num_labels)  # (n, M), 0 = none
+    sounds = logits.new_zeros(len(logits), num_labels).scatter(1, ids, 1.0)[:, 1:]  # (n, K - 1)
+    unknown = (maps == IGNORE_LABEL).flatten(1).any(1)[:, None] & (sounds == 0)  # (n, K - 1)
+    loss = F.binary_cross_entropy_with_logits(logits, sounds, reduction="none").masked_fill(unknown, 0).mean(1)  # (n,)
     return loss.sum() / (counts[0] / num_processes()).clamp(min=1e-6)
 
 

@@ -58,7 +58,6 @@ from .multi_query_transformer_ccformer import (
     CCFormerDecoderLayer,
     CCFormerMultiQueryTransformer,
     join_queries,
-    without_unsure_labels,
 )
 from .pixel_decoder_ccformer import CCFormerPixelDecoder
 from .vggish_ccformer import CCFormerVGGish
@@ -497,7 +496,7 @@ class CCFormerForAudioVisualSegmentation(CCFormerPreTrainedModel):
         every = labels is not None
         outputs = self.model(pixel_values, input_features, frame_mask, audio_mask, every_prediction=every, **kwargs)
         loss_seed = EVALUATION_SEED if loss_seed is None and not self.training else loss_seed
-        joined = join_queries(outputs.class_queries_logits[-1], outputs.masks_queries_logits[-1])  # (B, T, K, h, w)
+        logits = join_queries(outputs.class_queries_logits[-1], outputs.masks_queries_logits[-1])
         loss, loss_dict = None, None
         if labels is not None:
             check_mask("label_mask", label_mask, pixel_values)
@@ -508,12 +507,10 @@ class CCFormerForAudioVisualSegmentation(CCFormerPreTrainedModel):
                     "pixel_values"
                 )
             used, audible = self.used_frames(labels, frame_mask, audio_mask, label_mask)
-            loss_dict = self.losses(outputs, joined, labels, used, audible, loss_counts, loss_seed, loss_others)
+            loss_dict = self.losses(outputs, logits, labels, used, audible, loss_counts, loss_seed, loss_others)
             weights = {name: getattr(self.config, f"{name}_weight") for name in loss_dict}
             loss = sum(weights[name] * value for name, value in loss_dict.items())
             loss_dict = {name: value.detach() for name, value in loss_dict.items()}
-        threshold = self.config.class_threshold
-        logits = without_unsure_labels(joined, threshold) if threshold > 0 else joined
         return CCFormerOutput(
             loss=loss,
             loss_dict=loss_dict,

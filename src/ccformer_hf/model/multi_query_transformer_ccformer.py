@@ -142,7 +142,10 @@ class CCFormerMaskHead(nn.Module):
         self.use_clip_classes = config.use_clip_classes
 
     def forward(self, queries: Tensor, log_heard: Tensor | None, frame_mask: Tensor | None) -> tuple[Tensor, Tensor]:
-        """Queries `(B, T, Q, D)`, `log_heard (B, T, 1, K)` of their frames -> class logits and mask embeddings."""
+        """Queries `(B, T, Q, D)`, `log_heard (B, T, 1, K)` of their frames -> class logits and mask embeddings.
+
+        Of `frame_mask` see `clip_classes`.
+        """
         queries = self.norm(queries)
         class_logits = self.label(queries)
         if self.use_clip_classes:
@@ -234,12 +237,13 @@ def clip_classes(class_logits: Tensor, frame_mask: Tensor | None) -> Tensor:
     (B, T)` is False do not count. Returns log-probabilities.
     """
     log_probability = class_logits.float().log_softmax(-1)
-    labels = log_probability[..., 1:].exp()  # (B, T, Q, K - 1)
-    counted = labels if frame_mask is None else labels * frame_mask[:, :, None, None]
-    of_clip = counted.sum(1, keepdim=True).clamp(min=1e-9)  # (B, 1, Q, K - 1)
-    is_object = labels.sum(-1, keepdim=True).clamp(min=1e-9)  # (B, T, Q, 1)
-    log_labels = is_object.log() + (of_clip / of_clip.sum(-1, keepdim=True)).log()
-    return torch.cat([log_probability[..., :1], log_labels], dim=-1).to(class_logits.dtype)
+    labels = log_probability[..., 1:]  # (B, T, Q, K - 1)
+    counted = labels
+    if frame_mask is not None:
+        counted = labels.masked_fill(~frame_mask[:, :, None, None], torch.finfo(labels.dtype).min)
+    of_clip = counted.logsumexp(1, keepdim=True).log_softmax(-1)  # (B, 1, Q, K - 1), if it is an object
+    is_object = labels.logsumexp(-1, keepdim=True)  # (B, T, Q, 1)
+    return torch.cat([log_probability[..., :1], is_object + of_clip], dim=-1).to(class_logits.dtype)
 
 
 def join_queries(class_queries_logits: Tensor, masks_queries_logits: Tensor) -> Tensor:
@@ -258,18 +262,3 @@ def join_queries(class_queries_logits: Tensor, masks_queries_logits: Tensor) -> 
     foreground = -torch.expm1(log_background)  # (..., 1, h, w)
     log_labels = (foreground * share / share.sum(-3, keepdim=True)).clamp(min=1e-7).log()
     return torch.cat([log_background.clamp(min=math.log(1e-7)), log_labels], dim=-3)  # (..., K, h, w)
-
-
-def without_unsure_labels(logits: Tensor, threshold: float) -> Tensor:
-    """Log-probabilities `(..., K, h, w)` without the labels whose probability reaches `threshold` nowhere in the frame
-    (*ours*).
-
-    Their part of what sounds in a cell goes to the labels that stay, as far as these are likely there themselves:
-    where they have the part r of it, they get r of what is left, together 1 - (1 - r)^2; the rest becomes background.
-    """
-    labels = logits[..., 1:, :, :].exp()  # (..., K-1, h, w)
-    sure = labels * (labels.amax((-2, -1), keepdim=True) >= threshold)
-    foreground, stays = labels.sum(-3, keepdim=True), sure.sum(-3, keepdim=True)  # (..., 1, h, w)
-    foreground = foreground * (1 - (1 - stays / foreground) ** 2)
-    log_labels = (foreground * sure / stays.clamp(min=1e-12)).clamp(min=1e-7).log()
-    return torch.cat([torch.log1p(-foreground.clamp(max=1 - 1e-7)), log_labels], dim=-3)

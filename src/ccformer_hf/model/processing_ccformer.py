@@ -92,9 +92,11 @@ class AudioVisualProcessor(ProcessorMixin):
         fps: frames sampled per second, for video files and for frames given without their fps or timestamps.
         score_calibration: slope and shift of `confidence`, measured for the model that it belongs to.
         unseen_calibration: those of `unseen`, likewise.
+        class_threshold: share of the threshold that a class has to reach, 0..1, see `sure_classes`, likewise.
 
     Raises:
-        ValueError: for an fps that is not positive, or a calibration that is not two numbers, the first positive.
+        ValueError: for an fps that is not positive, a calibration that is not two numbers, the first positive, or a
+            class_threshold outside 0..1.
         TypeError: for a misspelt argument, here or in `from_pretrained`.
     """
 
@@ -108,10 +110,14 @@ class AudioVisualProcessor(ProcessorMixin):
         fps: float = 1.0,
         score_calibration: Sequence[float] = NOT_CALIBRATED,
         unseen_calibration: Sequence[float] = NOT_CALIBRATED,
+        class_threshold: float = 0.0,
     ):
         self.fps = FrameTiming(fps=fps).fps  # which checks it
         self.score_calibration = _checked_calibration("score_calibration", score_calibration)
         self.unseen_calibration = _checked_calibration("unseen_calibration", unseen_calibration)
+        if not 0 <= class_threshold <= 1:
+            raise ValueError(f"class_threshold is {class_threshold}, expected a number from 0 to 1")
+        self.class_threshold = float(class_threshold)
         super().__init__(image_processor or CCFormerImageProcessor(), feature_extractor or CCFormerFeatureExtractor())
 
     @property
@@ -121,7 +127,7 @@ class AudioVisualProcessor(ProcessorMixin):
     @classmethod
     def from_args_and_dict(cls, args, processor_dict: dict[str, Any], **kwargs) -> "AudioVisualProcessor":
         """The last step of `from_pretrained`, after the parts: refuses misspelt arguments."""
-        ours = {"fps", "score_calibration", "unseen_calibration"}
+        ours = {"fps", "score_calibration", "unseen_calibration", "class_threshold"}
         refuse_misspelt(kwargs, ours.union(cls.get_attributes()), cls.__name__)
         return super().from_args_and_dict(args, processor_dict, **kwargs)
 
@@ -286,6 +292,27 @@ class AudioVisualProcessor(ProcessorMixin):
         """
         return 1 - _scaled(sounding, self.unseen_calibration)
 
+    def sure_classes(self, probabilities: torch.Tensor, threshold: float) -> torch.Tensor:
+        """Probabilities of frames without the classes of which the model is nowhere sure enough (*ours*).
+
+        A class has to reach `class_threshold` of the threshold in some place of a frame to be given in it. What the
+        others have goes to those that stay, as far as these are likely in that place themselves: where they have the
+        part r of what sounds, they get r of the rest, together 1 - (1 - r)^2. What then remains is background. AVSS
+        counts a class once in a frame, however few of its pixels are marked: a few wrong ones cost as much as a missed
+        object, and are as wrong a name to whoever reads it.
+
+        Args:
+            probabilities: `(..., K, h, w)`, background first, 0..1, summing to 1 over K.
+            threshold: from which on a pixel sounds, 0..1.
+        """
+        if not self.class_threshold:
+            return probabilities
+        classes = probabilities[..., 1:, :, :]  # (..., K - 1, h, w)
+        sure = classes * (classes.amax((-2, -1), keepdim=True) >= self.class_threshold * threshold)
+        sounding, stays = classes.sum(-3, keepdim=True), sure.sum(-3, keepdim=True)  # (..., 1, h, w)
+        gain = 2 - stays / sounding.clamp(min=CERTAIN)  # sounding * (1 - (1 - r)^2) is stays * (2 - r)
+        return torch.cat([1 - stays * gain, sure * gain], dim=-3)
+
     def post_process_scores(
         self,
         outputs,
@@ -321,6 +348,7 @@ class AudioVisualProcessor(ProcessorMixin):
         """The class that sounds at every pixel.
 
         A pixel is not background where 1 - P(background) > threshold; there the likeliest of the other classes wins.
+        Both are of the `sure_classes`.
 
         Args:
             outputs: what the model returned; its `logits (B, T, K, h, w)` are used.
@@ -338,7 +366,7 @@ class AudioVisualProcessor(ProcessorMixin):
         if not 0 <= threshold <= 1:
             raise ValueError(f"threshold is {threshold}, expected 0 (marks most) to 1 (marks nothing)")
         return [
-            torch.stack([_class_map(frame, size, threshold) for frame in probabilities])
+            torch.stack([_class_map(frame, size, threshold) for frame in self.sure_classes(probabilities, threshold)])
             for probabilities, size in _clip_probabilities(outputs, target_sizes, num_frames)
         ]
 

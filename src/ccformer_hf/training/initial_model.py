@@ -48,7 +48,6 @@ def initial_model(
     labels = dict(enumerate(class_names))
     if recipe.start_from:
         model, before = _with_labels(recipe.start_from, labels)
-        model.config.class_threshold = 0.0  # of weights that are trained; those to come may be sure of little
         mean, std = before.image_processor.image_mean, before.image_processor.image_std
         encoder_extractor = before.feature_extractor.encoder_extractor
     else:
