@@ -24,7 +24,7 @@ from ccformer_hf.metrics.binary import binary_iou
 from ccformer_hf.metrics.semantic import SemanticSegmentation
 from ccformer_hf.model.audio_classifier_ccformer import log_heard
 from ccformer_hf.model.modeling_ccformer import CCFormerOutput
-from ccformer_hf.model.multi_query_transformer_ccformer import clip_classes, join_queries
+from ccformer_hf.model.multi_query_transformer_ccformer import join_queries
 from ccformer_hf.model.timing_ccformer import SAMPLING_RATE
 from ccformer_hf.model_card import read_record
 
@@ -65,8 +65,6 @@ def main() -> None:
         for factor, shift in pairs:
             labels = of_layer * factor
             labels[..., 0] += shift
-            if model.config.use_clip_classes:
-                labels = clip_classes(labels, None)
             labels = labels + heard
             joined = CCFormerOutput(logits=join_queries(labels, outputs.masks_queries_logits[-1]))
             (found,) = processor.post_process_semantic_segmentation(joined, [clip.labels.shape[1:]])  # (T, H, W)

@@ -29,7 +29,6 @@ def test_json_round_trip_keeps_everything(tmp_path):
         audio_hidden_sizes=(1, 2, 3, 4),
         hidden_size=32,
         dropout=0,
-        use_clip_classes=True,
         heard_weight=0,
         use_eim=False,
         id2label={0: "background", 1: "dog", 2: "siren"},

@@ -31,7 +31,6 @@ def seeded_loss(model, **batch) -> torch.Tensor:
         {"use_eim": False},
         {"use_video_queries": False},
         {"use_audio_classifier": True},
-        {"use_clip_classes": True},
         {"contrastive_weight": 0},
         {"decoder_layers": 1},
     ],
@@ -124,7 +123,7 @@ def test_gradient_checkpointing_changes_no_gradient():
 
 
 # ---------------------------------------------------------------------------------------------------- padding, silence
-@pytest.mark.parametrize("changes", [{}, {"use_audio_classifier": True, "use_clip_classes": True}])
+@pytest.mark.parametrize("changes", [{}, {"use_audio_classifier": True}])
 def test_a_padded_clip_gives_what_it_gives_alone(changes):
     model = small_model(**changes)
     batch = random_inputs(clips=2, frames=4)
@@ -143,7 +142,7 @@ def test_a_padded_clip_gives_what_it_gives_alone(changes):
 @pytest.mark.parametrize("garbage", [1e4, float("nan")])
 def test_what_lies_in_padding_or_silence_changes_nothing(garbage):
     """Neither results nor gradients, with and without a mask of the sound."""
-    model = small_model(use_audio_classifier=True, use_clip_classes=True)
+    model = small_model(use_audio_classifier=True)
     masks, clean = masks_with_padding(), random_inputs()
     for given in (masks, {"frame_mask": masks["frame_mask"]}):
         dirty = {name: value.clone() for name, value in clean.items()}
@@ -291,7 +290,7 @@ def test_sdpa_may_be_asked_of_a_model_whose_backbone_has_none(backbone, tmp_path
 
 
 def test_it_compiles_to_one_graph():
-    model = small_model(decoder_layers=1, use_audio_classifier=True, use_clip_classes=True)
+    model = small_model(decoder_layers=1, use_audio_classifier=True)
     inputs = {**random_inputs(), **masks_with_padding()}
     compiled = torch.compile(model, backend="eager", fullgraph=True)  # raises at a graph break
     with torch.no_grad():

@@ -4,7 +4,7 @@ import torch.nn.functional as F
 from small_model import random_inputs, small_config
 
 from ccformer_hf import CCFormerForAudioVisualSegmentation
-from ccformer_hf.model.multi_query_transformer_ccformer import clip_classes, join_queries
+from ccformer_hf.model.multi_query_transformer_ccformer import join_queries
 
 
 def test_resized_features_give_the_resized_mask():
@@ -28,24 +28,6 @@ def test_queries_attend_only_inside_their_masks():
     allowed = (given[0] == 0).expand_as(attention)
     assert 0 < (~allowed).sum() and allowed.any(-1).all()  # some cells are shut, no query is blind
     assert attention[~allowed].max() == 0 and attention[allowed].min() > 0
-
-
-def test_a_query_is_of_one_class_in_all_frames_of_a_clip_that_count():
-    """It is 4 : 1 an object in the first frame and 1 : 9 in the second; the third is padding."""
-    logits = torch.tensor([[0.2, 0.6, 0.2], [0.9, 0.05, 0.05], [0.1, 0.0, 0.9]]).log()[None, :, None]  # (1, 3, 1, 3)
-    first, second = 0.65 / 0.9, 0.25 / 0.9
-    wanted = torch.tensor([[0.2, 0.8 * first, 0.8 * second], [0.9, 0.1 * first, 0.1 * second]])
-    found = clip_classes(logits + 3.0, torch.tensor([[True, True, False]])).exp()
-    torch.testing.assert_close(found[0, :2, 0], wanted)
-    torch.testing.assert_close(clip_classes(logits[:, :2], None).exp()[0, :, 0], wanted)
-
-
-def test_a_query_that_is_sure_of_nothing_still_learns_its_class():
-    logits = torch.tensor([[30.0, 0.0, 0.0]] * 2)[None, :, None].requires_grad_()  # (1, 2, 1, 3)
-    (clip_classes(logits, None)[0, 0, 0, 1] - clip_classes(logits, None)[0, 0, 0, 2]).backward()
-    torch.testing.assert_close(logits.grad[0, :, 0], torch.tensor([[0.0, 0.5, -0.5]] * 2))
-    far = clip_classes(1000 * torch.randn(2, 3, 4, 5), torch.zeros(2, 3, dtype=torch.bool))
-    assert far.isfinite().all()
 
 
 def test_join_queries_of_one_query_is_mask2formers_map():

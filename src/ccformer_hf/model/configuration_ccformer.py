@@ -124,7 +124,6 @@ class CCFormerConfig(PreTrainedConfig):
         use_audio_classifier: whether the class probabilities of every query are weighted by how probable each class
             is from the frame's sound alone, as a small network on the audio backbone's embedding tells (*ours*);
             frames without sound are left as they are.
-        use_clip_classes: whether a query is of the same class in all frames of a clip (*ours*), see `clip_classes`.
         dropout: dropout of attention outputs and feed-forward networks in the MTM.
         no_object_weight: weight of the "no object" class in the classification loss (*lineage*, Mask2Former).
         class_weight, mask_weight, dice_weight: weights of the matched losses and matching costs (*lineage*,
@@ -161,7 +160,6 @@ class CCFormerConfig(PreTrainedConfig):
     use_video_queries: bool = True
     num_video_queries: int = 8
     use_audio_classifier: bool = False
-    use_clip_classes: bool = False
     dropout: float | int = 0.0
     no_object_weight: float | int = 0.1
     class_weight: float | int = 2.0

@@ -129,8 +129,7 @@ class CCFormerMaskHead(nn.Module):
 
     *Ours*, with `use_audio_classifier`: the p(class) of every query are multiplied by how probable it is, by the sound
     of the frame alone, that the class sounds, and scaled to sum to 1 again: a class that is hardly heard loses to "no
-    object" and to the others, unless the query is very sure of it. With `use_clip_classes` see `clip_classes`, which
-    comes before.
+    object" and to the others, unless the query is very sure of it.
     """
 
     def __init__(self, config: CCFormerConfig):
@@ -139,17 +138,11 @@ class CCFormerMaskHead(nn.Module):
         self.norm = nn.LayerNorm(width)
         self.label = nn.Linear(width, config.num_labels)
         self.mask = CCFormerMLP(width, width, width)
-        self.use_clip_classes = config.use_clip_classes
 
-    def forward(self, queries: Tensor, log_heard: Tensor | None, frame_mask: Tensor | None) -> tuple[Tensor, Tensor]:
-        """Queries `(B, T, Q, D)`, `log_heard (B, T, 1, K)` of their frames -> class logits and mask embeddings.
-
-        Of `frame_mask` see `clip_classes`.
-        """
+    def forward(self, queries: Tensor, log_heard: Tensor | None) -> tuple[Tensor, Tensor]:
+        """Queries `(B, T, Q, D)`, `log_heard (B, T, 1, K)` of their frames -> class logits and mask embeddings."""
         queries = self.norm(queries)
         class_logits = self.label(queries)
-        if self.use_clip_classes:
-            class_logits = clip_classes(class_logits, frame_mask)
         if log_heard is not None:
             class_logits = class_logits + log_heard
         return class_logits, self.mask(queries)
@@ -195,7 +188,7 @@ class CCFormerMultiQueryTransformer(nn.Module):
 
         class_queries_logits, masks_queries_logits = [], []
         for index, layer in enumerate(self.layers):
-            class_logits, mask_embed = self.head(queries, log_heard, frame_mask)
+            class_logits, mask_embed = self.head(queries, log_heard)
             if every_prediction:
                 class_queries_logits.append(class_logits)
                 masks_queries_logits.append(self.predict_masks(mask_embed, mask_features))
@@ -216,7 +209,7 @@ class CCFormerMultiQueryTransformer(nn.Module):
                 time_embed,
                 query_mask,
             )
-        class_logits, mask_embed = self.head(queries, log_heard, frame_mask)
+        class_logits, mask_embed = self.head(queries, log_heard)
         class_queries_logits.append(class_logits)
         masks_queries_logits.append(self.predict_masks(mask_embed, mask_features))
         return queries, class_queries_logits, masks_queries_logits
@@ -227,23 +220,6 @@ class CCFormerMultiQueryTransformer(nn.Module):
         pixels = mask_features.flatten(1, 2).transpose(1, 2)  # (B*T, D, h*w)
         masks = mask_embed.flatten(0, 1) @ pixels  # (B*T, Q, h*w)
         return masks.view(*mask_embed.shape[:3], *mask_features.shape[1:3])  # (B, T, Q, h, w)
-
-
-def clip_classes(class_logits: Tensor, frame_mask: Tensor | None) -> Tensor:
-    """Class logits `(B, T, Q, K)` in which a query is of the same class in all frames of its clip (*ours*).
-
-    Whether it is an object at all stays as it is in each frame; what it is then, is the mean over the frames, each as
-    far as it is one there: an object may fall silent or turn away, but not become another. Frames of which `frame_mask
-    (B, T)` is False do not count. Returns log-probabilities.
-    """
-    log_probability = class_logits.float().log_softmax(-1)
-    labels = log_probability[..., 1:]  # (B, T, Q, K - 1)
-    counted = labels
-    if frame_mask is not None:
-        counted = labels.masked_fill(~frame_mask[:, :, None, None], torch.finfo(labels.dtype).min)
-    of_clip = counted.logsumexp(1, keepdim=True).log_softmax(-1)  # (B, 1, Q, K - 1), if it is an object
-    is_object = labels.logsumexp(-1, keepdim=True)  # (B, T, Q, 1)
-    return torch.cat([log_probability[..., :1], is_object + of_clip], dim=-1).to(class_logits.dtype)
 
 
 def join_queries(class_queries_logits: Tensor, masks_queries_logits: Tensor) -> Tensor:
