@@ -84,11 +84,11 @@ mn04_as (AudioSet, MIT), which learned these classes from composed sounds, and a
 network's own tags, lowers every class that it does not hear (`use_audio_classifier`). A class is given in a frame only
 where its own probability reaches the threshold in some place (`class_threshold`). It has seen composed players hold
 what they play, was trained on frames of 224 x 224 and looks at 256 x 256, at which it names more (as in FixRes,
-Touvron et al. 2019). On the seven objects marked in the real clips that its makers have, it names four and finds
-three at the moment that each is marked, and names them in 80 % of all looks (`examples/maintainers/real_clips.py`); the tenth
-version named and found four, and named 74 %. On composed clips that one had a class mIoU of 0.450, and marked 0.040
-under a sound off screen, where this one marks 0.048. Noise and hum are laid on nothing; a sound it does not know is
-still at times laid on something visible, and people who are silent are marked beside one who speaks or plays.
+Touvron et al. 2019). On the seven objects marked in the real clips that its makers have, it names four and finds three
+at the moment that each is marked, and names them in 80 % of all looks (`examples/maintainers/real_clips.py`); the
+tenth version named and found four, and named 74 %. On composed clips that one had a class mIoU of 0.450, and marked
+0.040 under a sound off screen, where this one marks 0.048. Noise and hum are laid on nothing; a sound it does not know
+is still at times laid on something visible, and people who are silent are marked beside one who speaks or plays.
 
 A score says about how often such a mask is right: the expected calibration error per second and class is 0.049 on 100
 composed clips of the test split, and 0.044 of "something sounds that is not in view" (`python examples/reliability.py
