@@ -167,23 +167,26 @@ def begin_as(classifier: CCFormerAudioClassifier, tagger: str, tags: list[list[i
         third.weight[class_id, unit] = 1.0
 
 
+def sources(clip: ComposedClip, config: CCFormerConfig) -> list[tuple[int, np.ndarray]]:
+    """Class id and `audible (T,)` of each object in view, and of what is off screen if the model knows its class."""
+    found = list(zip(clip.class_ids, clip.audible, strict=True))
+    if clip.off_screen in config.label2id:
+        found.append((config.label2id[clip.off_screen], clip.off_screen_audible))
+    return found
+
+
 def what_sounds(clip: ComposedClip, config: CCFormerConfig) -> Tensor:
     """1 where a class sounds, 0 where it does not, UNKNOWN where nobody can tell: `(T, K - 1)`."""
     truth = torch.zeros(len(clip.frames), config.num_labels, dtype=torch.int64)
-    for class_id, audible in zip(clip.class_ids, torch.from_numpy(clip.audible.astype(int)), strict=True):
-        truth[:, class_id] = torch.where(audible < 2, audible, UNKNOWN)
-    if clip.off_screen in config.label2id:
-        audible = torch.from_numpy(clip.off_screen_audible.astype(int))
-        truth[:, config.label2id[clip.off_screen]] = torch.where(audible < 2, audible, UNKNOWN)
+    for class_id, audible in sources(clip, config):
+        truth[:, class_id] = torch.from_numpy(np.where(audible < 2, audible.astype(int), UNKNOWN))
     return truth[:, 1:]
 
 
 def how_much_it_counts(clip: ComposedClip, config: CCFormerConfig) -> Tensor:
     """Weights of `what_sounds` in the loss, `(T, K - 1)`."""
     weights = torch.full((len(clip.frames), config.num_labels), ELSEWHERE)
-    weights[:, clip.class_ids] = 1.0
-    if clip.off_screen in config.label2id:
-        weights[:, config.label2id[clip.off_screen]] = 1.0
+    weights[:, [class_id for class_id, _ in sources(clip, config)]] = 1.0
     return weights[:, 1:]
 
 
@@ -202,6 +205,13 @@ def share_marked(
     return marked[:, 1:]
 
 
+def wrongness(logits: Tensor, sounding: Tensor, weights: Tensor) -> Tensor:
+    """Cross-entropy of logits against `what_sounds`, weighted by `how_much_it_counts`, all `(N, K - 1)`."""
+    counts = weights * (sounding != UNKNOWN)
+    wrong = F.binary_cross_entropy_with_logits(logits, sounding.clamp(min=0).float(), reduction="none")
+    return (wrong * counts).sum() / counts.sum().clamp(min=1)
+
+
 def fit(classifier: nn.Module, sounds: Tensor, sounding: Tensor, weights: Tensor) -> None:
     """Trains it to tell from sounds `(N, W)` which classes sound, `(N, K - 1)`; weights of the same shape."""
     optimizer = torch.optim.AdamW(classifier.parameters(), weight_decay=DECAY)
@@ -209,11 +219,7 @@ def fit(classifier: nn.Module, sounds: Tensor, sounding: Tensor, weights: Tensor
         for group in optimizer.param_groups:
             group["lr"] = RATE * (1 - epoch / EPOCHS)
         for chosen in torch.randperm(len(sounds)).split(BATCH):
-            counts = weights[chosen] * (sounding[chosen] != UNKNOWN)
-            wrong = F.binary_cross_entropy_with_logits(
-                classifier(sounds[chosen]), sounding[chosen].clamp(min=0).float(), reduction="none"
-            )
-            loss = (wrong * counts).sum() / counts.sum().clamp(min=1)
+            loss = wrongness(classifier(sounds[chosen]), sounding[chosen], weights[chosen])
             optimizer.zero_grad()
             loss.backward()
             optimizer.step()

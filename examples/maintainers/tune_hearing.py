@@ -16,9 +16,8 @@ from collections.abc import Iterator
 
 import numpy as np
 import torch
-from add_audio_classifier import UNKNOWN, how_much_it_counts, what_sounds
+from add_audio_classifier import UNKNOWN, how_much_it_counts, what_sounds, wrongness
 from torch import Tensor
-from torch.nn import functional as F
 from torch.utils.data import DataLoader, IterableDataset
 from tqdm import tqdm
 
@@ -109,11 +108,7 @@ def tune(model: CCFormerForAudioVisualSegmentation, sounds: Sounds, steps: int, 
     loader = DataLoader(sounds, BATCH, num_workers=1, collate_fn=joined)  # two would compose the same clips twice
     progress = tqdm(itertools.islice(loader, steps), total=steps, unit="step")
     for features, truth, weights in progress:
-        counts = weights * (truth != UNKNOWN)
-        wrong = F.binary_cross_entropy_with_logits(
-            classifier(backbone(features)), truth.clamp(min=0).float(), reduction="none"
-        )
-        loss = (wrong * counts).sum() / counts.sum().clamp(min=1)
+        loss = wrongness(classifier(backbone(features)), truth, weights)
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()
