@@ -18,7 +18,7 @@ which an object sounds where more than half of what is seen of it is marked as i
 
 import argparse
 import csv
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -30,7 +30,7 @@ from tqdm import tqdm
 
 from ccformer_hf import AudioVisualProcessor, CCFormerForAudioVisualSegmentation, load
 from ccformer_hf.checkpoints import model_place
-from ccformer_hf.data.composing.composed import ComposedClip, compose_clip
+from ccformer_hf.data.composing.composed import ComposedClip, ComposedSound, compose_clip, compose_sound
 from ccformer_hf.data.composing.material import Material, read_material
 from ccformer_hf.model.audio_classifier_ccformer import CCFormerAudioClassifier
 from ccformer_hf.model.configuration_ccformer import CCFormerConfig
@@ -81,8 +81,8 @@ def main() -> None:
             parser.error(str(error))
     begun = [value.detach().clone() for value in classifier.parameters()]
     examples = [
-        (*hear(old, processor, clip), how_much_it_counts(clip, old.config))
-        for clip in clips(material["train"], args.clips)
+        (*hear(old, processor, sound), how_much_it_counts(sound, old.config))
+        for sound in drawn(compose_sound, material["train"], args.clips)
     ]
     fit(classifier, *map(torch.cat, zip(*examples, strict=True)))
     for value, at_first in zip(classifier.parameters(), begun, strict=True):
@@ -95,7 +95,7 @@ def main() -> None:
         record.write(args.output)  # its licence, which the weights keep
 
     right = {"the model as it was": [], "the classifier": []}
-    for clip in clips(material["validation"], args.check):
+    for clip in drawn(compose_clip, material["validation"], args.check):
         sounds, truth = hear(new, processor, clip)
         marked = share_marked(old, processor, clip)  # (T, K - 1)
         judged = (truth != UNKNOWN) & (marked >= 0)
@@ -107,18 +107,18 @@ def main() -> None:
         print(f"{name}: right about {np.mean(values):.1%} of {len(values)} objects in a frame")
 
 
-def clips(material: Material, number: int) -> Iterator[ComposedClip]:
-    return (compose_clip(material, 0, index) for index in tqdm(range(number), desc=material.split, unit="clip"))
+def drawn(compose: Callable, material: Material, number: int) -> Iterator:
+    return (compose(material, 0, index) for index in tqdm(range(number), desc=material.split, unit="clip"))
 
 
 @torch.no_grad()
 def hear(
-    model: CCFormerForAudioVisualSegmentation, processor: AudioVisualProcessor, clip: ComposedClip
+    model: CCFormerForAudioVisualSegmentation, processor: AudioVisualProcessor, sound: ComposedSound
 ) -> tuple[Tensor, Tensor]:
     """The audio backbone's embedding of each frame `(T, W)`, and `what_sounds` in it; UNKNOWN in frames without sound,
     for which the model does not ask the classifier."""
-    made = processor.feature_extractor(clip.waveform, sampling_rate=SAMPLING_RATE, return_tensors="pt")
-    truth = what_sounds(clip, model.config)
+    made = processor.feature_extractor(sound.waveform, sampling_rate=SAMPLING_RATE, return_tensors="pt")
+    truth = what_sounds(sound, model.config)
     truth[~made["audio_mask"][0]] = UNKNOWN
     return model.model.audio_backbone(made["input_features"][0]), truth
 
@@ -167,26 +167,26 @@ def begin_as(classifier: CCFormerAudioClassifier, tagger: str, tags: list[list[i
         third.weight[class_id, unit] = 1.0
 
 
-def sources(clip: ComposedClip, config: CCFormerConfig) -> list[tuple[int, np.ndarray]]:
+def sources(sound: ComposedSound, config: CCFormerConfig) -> list[tuple[int, np.ndarray]]:
     """Class id and `audible (T,)` of each object in view, and of what is off screen if the model knows its class."""
-    found = list(zip(clip.class_ids, clip.audible, strict=True))
-    if clip.off_screen in config.label2id:
-        found.append((config.label2id[clip.off_screen], clip.off_screen_audible))
+    found = list(zip(sound.class_ids, sound.audible, strict=True))
+    if sound.off_screen in config.label2id:
+        found.append((config.label2id[sound.off_screen], sound.off_screen_audible))
     return found
 
 
-def what_sounds(clip: ComposedClip, config: CCFormerConfig) -> Tensor:
+def what_sounds(sound: ComposedSound, config: CCFormerConfig) -> Tensor:
     """1 where a class sounds, 0 where it does not, UNKNOWN where nobody can tell: `(T, K - 1)`."""
-    truth = torch.zeros(len(clip.frames), config.num_labels, dtype=torch.int64)
-    for class_id, audible in sources(clip, config):
+    truth = torch.zeros(len(sound.off_screen_audible), config.num_labels, dtype=torch.int64)
+    for class_id, audible in sources(sound, config):
         truth[:, class_id] = torch.from_numpy(np.where(audible < 2, audible.astype(int), UNKNOWN))
     return truth[:, 1:]
 
 
-def how_much_it_counts(clip: ComposedClip, config: CCFormerConfig) -> Tensor:
+def how_much_it_counts(sound: ComposedSound, config: CCFormerConfig) -> Tensor:
     """Weights of `what_sounds` in the loss, `(T, K - 1)`."""
-    weights = torch.full((len(clip.frames), config.num_labels), ELSEWHERE)
-    weights[:, [class_id for class_id, _ in sources(clip, config)]] = 1.0
+    weights = torch.full((len(sound.off_screen_audible), config.num_labels), ELSEWHERE)
+    weights[:, [class_id for class_id, _ in sources(sound, config)]] = 1.0
     return weights[:, 1:]
 
 

@@ -22,7 +22,7 @@ from tqdm import tqdm
 
 from ccformer_hf import AudioVisualProcessor, CCFormerForAudioVisualSegmentation, load
 from ccformer_hf.checkpoints import model_place
-from ccformer_hf.data.composing.composed import compose_clip
+from ccformer_hf.data.composing.composed import compose_sound
 from ccformer_hf.data.composing.material import read_material
 from ccformer_hf.model.configuration_ccformer import CCFormerConfig
 from ccformer_hf.model.feature_extraction_ccformer import CCFormerFeatureExtractor
@@ -72,7 +72,7 @@ def main() -> None:
     material = read_material(args.sources)["train"]
     heard, wanted = [], []
     for index in tqdm(range(args.clips), unit="clip"):
-        waveform = compose_clip(material, 0, index).waveform
+        waveform = compose_sound(material, 0, index).waveform
         heard.append(embeddings(new, sounds, waveform))
         wanted.append(old.model.audio_projection[0](embeddings(old, before.feature_extractor, waveform)))
     weight, bias, share = least_squares(torch.cat(heard), torch.cat(wanted))

@@ -23,7 +23,7 @@ from tqdm import tqdm
 
 from ccformer_hf import AudioVisualProcessor, CCFormerForAudioVisualSegmentation, load
 from ccformer_hf.checkpoints import model_place
-from ccformer_hf.data.composing.composed import compose_clip
+from ccformer_hf.data.composing.composed import compose_sound
 from ccformer_hf.data.composing.material import Material, read_material
 from ccformer_hf.model.timing_ccformer import SAMPLING_RATE
 from ccformer_hf.model_card import read_record
@@ -48,11 +48,11 @@ class Sounds(IterableDataset):
 
     def __iter__(self) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
         for index in itertools.count():
-            clip = compose_clip(self.material, self.seed, index)
-            made = self.extractor(clip.waveform, sampling_rate=SAMPLING_RATE, return_tensors="pt")
-            truth = what_sounds(clip, self.config)  # (T, K - 1)
+            sound = compose_sound(self.material, self.seed, index)
+            made = self.extractor(sound.waveform, sampling_rate=SAMPLING_RATE, return_tensors="pt")
+            truth = what_sounds(sound, self.config)  # (T, K - 1)
             truth[~made["audio_mask"][0]] = UNKNOWN
-            yield made["input_features"][0], truth, how_much_it_counts(clip, self.config)
+            yield made["input_features"][0], truth, how_much_it_counts(sound, self.config)
 
 
 def main() -> None:
@@ -97,6 +97,7 @@ def joined(batch: list[tuple[Tensor, Tensor, Tensor]]) -> list[Tensor]:
 def tune(model: CCFormerForAudioVisualSegmentation, sounds: Sounds, steps: int, rate: float) -> None:
     """Trains both parts, and leaves them at the moving average of their weights."""
     classifier, backbone = model.model.audio_classifier, model.model.audio_backbone
+    backbone.to(memory_format=torch.channels_last)  # in which a CPU needs half the time
     groups = [
         {"params": list(classifier.parameters()), "lr": CLASSIFIER_RATE},
         {"params": list(backbone.parameters()), "lr": rate},  # its norms keep their statistics

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from made_sources import CLASSES, write_sources
 
-from ccformer_hf.data.composing.composed import compose_clip
+from ccformer_hf.data.composing.composed import compose_clip, compose_sound
 from ccformer_hf.data.composing.material import read_material
 
 
@@ -26,6 +26,19 @@ def test_a_clip_is_what_it_says(clips):
             clip.waveform.shape == (48000,) and clip.waveform.dtype == np.float32 and np.abs(clip.waveform).max() <= 1
         )
     assert len({clip.name for clip in clips}) == len(clips)
+
+
+def test_a_clip_has_the_sound_that_can_be_had_without_its_picture(clips, material):
+    for index, clip in enumerate(clips[:20]):
+        sound = compose_sound(material["train"], 0, index)
+        for name in ("waveform", "audible", "off_screen_audible"):
+            np.testing.assert_array_equal(getattr(sound, name), getattr(clip, name))
+        assert (sound.class_ids, sound.audio_kind, sound.off_screen) == (
+            clip.class_ids,
+            clip.audio_kind,
+            clip.off_screen,
+        )
+        assert clip.files[-len(sound.files) :] == sound.files or not sound.files
 
 
 def test_labels_mark_just_what_sounds(clips):

@@ -13,23 +13,19 @@ import numpy as np
 from ..avsbench import SPLITS
 from ..reading import IGNORE_LABEL
 from .material import Material
-from .pairing import OFF_SCREEN, draw_bed, draw_off_screen, draw_sound, draw_spans, draw_view
+from .pairing import OFF_SCREEN, InView, draw_bed, draw_off_screen, draw_sound, draw_spans, draw_view
 from .scene import compose_scene
 from .sound_mix import mix_sounds
 
 
 @dataclass
-class ComposedClip:
-    """One clip with everything that is known about it.
+class ComposedSound:
+    """What is heard in a clip, before anything is drawn.
 
     Attributes:
-        name: unique among all sources, seeds and splits.
-        frames: uint8 `(T, S, S, 3)`, frame l at l + 15/16 seconds.
-        labels: uint8 `(T, S, S)`: class ids where an object in view sounds, 255 where nobody can tell, else 0.
+        view: what will be in view.
         waveform: float32 `(16000 T,)` in -1..1, mono at 16 kHz.
         class_ids: of the objects in view; those in place in the photograph first, then those pasted.
-        in_place: how many are in place.
-        masks: bool `(N, T, S, S)`, the pixels of each object that can be seen.
         audible: uint8 `(N, T)`: 1 where an object sounds, 0 where not, 255 where nobody can tell.
         off_screen_audible: uint8 `(T,)`, likewise, of what is off screen.
         audio_kind: a key of `pairing.AUDIO_KINDS`.
@@ -37,13 +33,9 @@ class ComposedClip:
         files: that it is made of.
     """
 
-    name: str
-    frames: np.ndarray
-    labels: np.ndarray
+    view: InView
     waveform: np.ndarray
     class_ids: tuple[int, ...]
-    in_place: int
-    masks: np.ndarray
     audible: np.ndarray
     off_screen_audible: np.ndarray
     audio_kind: str
@@ -51,25 +43,43 @@ class ComposedClip:
     files: tuple[str, ...]
 
 
+@dataclass
+class ComposedClip(ComposedSound):
+    """One clip with everything that is known about it.
+
+    Attributes, beside those of its sound:
+        name: unique among all sources, seeds and splits.
+        frames: uint8 `(T, S, S, 3)`, frame l at l + 15/16 seconds.
+        labels: uint8 `(T, S, S)`: class ids where an object in view sounds, 255 where nobody can tell, else 0.
+        in_place: how many of the objects in view are in place.
+        masks: bool `(N, T, S, S)`, the pixels of each object that can be seen.
+    """
+
+    name: str
+    frames: np.ndarray
+    labels: np.ndarray
+    in_place: int
+    masks: np.ndarray
+
+
 def clip_name(material: Material, seed: int, index: int) -> str:
     """Name of a clip, which differs wherever the clip may."""
     return f"composed-{material.digest}-{seed}-{material.split}-{index:07d}"
 
 
-def compose_clip(material: Material, seed: int, index: int) -> ComposedClip:
-    """Composes a clip; the same arguments give the same clip, whatever was made before.
+def random_streams(material: Material, seed: int, index: int) -> list[np.random.Generator]:
+    """Of what is in view, when it sounds, the sound files, the pictures and the mixture: streams of their own, so that
+    who sounds cannot depend on what was drawn for the pictures."""
+    return [*map(np.random.default_rng, np.random.SeedSequence([seed, SPLITS.index(material.split), index]).spawn(5))]
 
-    Args:
-        material: of a split; its sources say how large and long the clip is.
-        seed, index: 0 or greater.
+
+def compose_sound(material: Material, seed: int, index: int) -> ComposedSound:
+    """What is heard in the clip that `compose_clip` makes of the same arguments, in a small part of its time.
 
     Raises:
-        OSError: where a file is not there.
-        ValueError: for a file that cannot be used; the text names it.
+        OSError, ValueError: as `compose_clip`.
     """
-    # Streams of their own, so that who sounds cannot depend on what was drawn for the pictures.
-    streams = np.random.SeedSequence([seed, SPLITS.index(material.split), index]).spawn(5)
-    view_rng, spans_rng, files_rng, picture_rng, sound_rng = map(np.random.default_rng, streams)
+    view_rng, spans_rng, files_rng, _, sound_rng = random_streams(material, seed, index)
     view = draw_view(material, view_rng)
     seconds = material.sources.seconds
     able = [number for number, class_id in enumerate(view.class_ids) if material.sounds[class_id]]
@@ -88,10 +98,35 @@ def compose_clip(material: Material, seed: int, index: int) -> ComposedClip:
     mix = mix_sounds(
         audio_kind, spans, recordings, away, [material.recording(sound) for sound in bed], seconds, sound_rng
     )
-
-    scene = compose_scene(material, view, picture_rng)
     audible = np.zeros((len(view.class_ids), seconds), dtype=np.uint8)
     audible[able] = mix.audible
+    return ComposedSound(
+        view,
+        mix.waveform,
+        view.class_ids,
+        audible,
+        mix.off_screen_audible,
+        audio_kind,
+        None if off_screen is None else off_screen.name,
+        tuple(sound.file for sound in (*sounds.values(), *filter(None, [off_screen]), *bed)),
+    )
+
+
+def compose_clip(material: Material, seed: int, index: int) -> ComposedClip:
+    """Composes a clip; the same arguments give the same clip, whatever was made before.
+
+    Args:
+        material: of a split; its sources say how large and long the clip is.
+        seed, index: 0 or greater.
+
+    Raises:
+        OSError: where a file is not there.
+        ValueError: for a file that cannot be used; the text names it.
+    """
+    sound = compose_sound(material, seed, index)
+    view, audible = sound.view, sound.audible
+    _, _, _, picture_rng, _ = random_streams(material, seed, index)
+    scene = compose_scene(material, view, picture_rng)
     labels = np.zeros(scene.masks.shape[1:], dtype=np.uint8)
     for number, class_id in enumerate(view.class_ids):
         for frame in np.flatnonzero(audible[number]):
@@ -100,18 +135,12 @@ def compose_clip(material: Material, seed: int, index: int) -> ComposedClip:
     # What the photograph's mask leaves open may belong to any object in it; while they are silent, it is silent too.
     in_place = len(view.in_place)
     labels[scene.unsure & audible[:in_place].any(axis=0)[:, None, None]] = IGNORE_LABEL
+    pictures = (view.photograph.file, *(picture.file for _, tried in view.pasted for picture in tried))
     return ComposedClip(
-        clip_name(material, seed, index),
-        scene.frames,
-        labels,
-        mix.waveform,
-        view.class_ids,
-        in_place,
-        scene.masks,
-        audible,
-        mix.off_screen_audible,
-        audio_kind,
-        None if off_screen is None else off_screen.name,
-        (view.photograph.file, *(picture.file for _, tried in view.pasted for picture in tried))
-        + tuple(sound.file for sound in (*sounds.values(), *filter(None, [off_screen]), *bed)),
+        **vars(sound) | {"files": pictures + sound.files},
+        name=clip_name(material, seed, index),
+        frames=scene.frames,
+        labels=labels,
+        in_place=in_place,
+        masks=scene.masks,
     )
