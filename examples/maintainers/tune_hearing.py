@@ -97,7 +97,6 @@ def joined(batch: list[tuple[Tensor, Tensor, Tensor]]) -> list[Tensor]:
 def tune(model: CCFormerForAudioVisualSegmentation, sounds: Sounds, steps: int, rate: float) -> None:
     """Trains both parts, and leaves them at the moving average of their weights."""
     classifier, backbone = model.model.audio_classifier, model.model.audio_backbone
-    backbone.to(memory_format=torch.channels_last)  # in which a CPU needs half the time
     groups = [
         {"params": list(classifier.parameters()), "lr": CLASSIFIER_RATE},
         {"params": list(backbone.parameters()), "lr": rate},  # its norms keep their statistics

@@ -24,7 +24,7 @@ def synthetic(tmp_path_factory):
 def test_data_make(tmp_path, capsys):
     arguments = ["data", "make", str(tmp_path / "set"), "--setting", "ms3", "--clips", "3", "--seed", "4"]
     assert cli.main([*arguments, "--workers", "1"]) == 0
-    assert "3 clips (ms3, seed 4)" in capsys.readouterr().out
+    assert "3 clips (1 train, 1 val, 1 test; ms3, seed 4) are in" in capsys.readouterr().out
     assert (tmp_path / "set" / "Multi-sources" / "ms3_meta_data.csv").exists()
     assert cli.main([*arguments, "--workers", "1"]) == 2
     assert "exists already" in capsys.readouterr().err

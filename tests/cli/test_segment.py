@@ -158,8 +158,10 @@ def test_bad_videos(kind, told, tmp_path, output, capsys):
 
 def test_video_without_sound_works_and_is_told(model, tmp_path, output, capsys):
     path = write_media(tmp_path / "mute.mp4", VideoTrack(seconds=1.0))
-    assert cli.main(["segment", str(path), "-o", str(output), "--model", model]) == 0
-    warnings = capsys.readouterr().err.splitlines()
+    assert cli.main(["segment", str(path), "-o", str(output), "--model", model, "--threshold", "0.999"]) == 0
+    told = capsys.readouterr()
+    assert told.out.splitlines()[-1] == "mute.mp4: in 1.0 s sounds: nothing, it is silent"
+    warnings = told.err.splitlines()
     assert len(warnings) == 1 and "has no sound track" in warnings[0]
     assert json.loads((output / "mute" / "segments.json").read_text())["source"]["has_audio"] is False
 

@@ -53,7 +53,8 @@ class Conditions:
     def text(self) -> str:
         """All but the command on one line."""
         dtype = str(self.dtype).removeprefix("torch.")
-        return f"{self.model}; {dtype} on {device_name(self.device)}; medians of {self.rounds} interleaved rounds"
+        rounds = "one round" if self.rounds == 1 else f"medians of {self.rounds} interleaved rounds"
+        return f"{self.model}; {dtype} on {device_name(self.device)}; {rounds}"
 
 
 def device_name(device: torch.device) -> str:

@@ -2,6 +2,7 @@
 
 import argparse
 import sys
+from collections import Counter
 
 from .arguments import SETTINGS, add_command, at_least, needs_extra
 from .compose import add_compose
@@ -89,7 +90,7 @@ def _add_convert(actions) -> None:
 
 
 def _make_data(options: argparse.Namespace) -> int:
-    from ..data.synthetic.clips import write_synthetic_set
+    from ..data.synthetic.clips import split_of, write_synthetic_set
 
     folder = write_synthetic_set(
         options.folder,
@@ -100,7 +101,9 @@ def _make_data(options: argparse.Namespace) -> int:
         size=options.size,
         classes=options.classes,
     )
-    print(f"{options.clips} clips ({options.setting}, seed {options.seed}) are in {folder}")
+    sizes = Counter(split_of(index, options.clips) for index in range(options.clips))
+    told = ", ".join(f"{count} {split}" for split, count in sizes.items())
+    print(f"{options.clips} clips ({told}; {options.setting}, seed {options.seed}) are in {folder}")
     return 0
 
 

@@ -292,6 +292,8 @@ def _summary(segments: "Segments") -> str:
             seconds[entry["id"]] += frame["end"] - frame["start"]
     names = distinct_names(names_by_id(segments))
     sounding = ", ".join(f"{names[class_id]} ({length:.1f} s)" for class_id, length in seconds.most_common())
+    silent = not any(frame["has_audio"] for frame in segments["frames"])
+    nothing = "nothing, it is silent" if silent else "nothing above the threshold"
     seconds_unseen = unseen_seconds(segments)
     unseen = f"; not in view, or unknown: {seconds_unseen:.1f} s" if seconds_unseen else ""
-    return f"in {segments['source']['duration']:.1f} s sounds: {sounding or 'nothing above the threshold'}{unseen}"
+    return f"in {segments['source']['duration']:.1f} s sounds: {sounding or nothing}{unseen}"

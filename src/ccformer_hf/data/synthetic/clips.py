@@ -216,8 +216,8 @@ def make_clip(
     )
 
 
-def _split_of(index: int, clips: int) -> str:
-    """train, val, test: 70, 15 and 15 % of the indices in this order, at least one clip in each."""
+def split_of(index: int, clips: int) -> str:
+    """Split of a clip: train, val, test are 70, 15 and 15 % of the indices in this order, at least one each."""
     held_out = max(1, round(0.15 * clips))
     return "train" if index < clips - 2 * held_out else "val" if index < clips - held_out else "test"
 
@@ -297,7 +297,7 @@ def _make_and_write(
     index: int, setting: str, clips: int, seed: int, size: int, classes: Sequence[str], root: Path
 ) -> list[str]:
     kind = FOLDER_KINDS[index % len(FOLDER_KINDS)] if setting == FOLDER else setting
-    return _WRITERS[setting](make_clip(kind, seed, index, size, classes=classes), _split_of(index, clips), root)
+    return _WRITERS[setting](make_clip(kind, seed, index, size, classes=classes), split_of(index, clips), root)
 
 
 def write_synthetic_set(
