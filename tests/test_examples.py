@@ -267,6 +267,7 @@ def test_the_classifier_of_sounds_learns_what_is_in_view_and_off_screen(maintain
     assert how_much_it_counts(sound, config).tolist() == [[np.float32(ELSEWHERE), 1, 1, np.float32(ELSEWHERE)]] * 3
     sound.off_screen = "rain"  # of no class
     assert what_sounds(sound, config)[1].tolist() == [0, 0, 0, 0]
+    assert how_much_it_counts(sound, config)[1].tolist() == [np.float32(ELSEWHERE), 1, *[np.float32(ELSEWHERE)] * 2]
 
 
 def test_how_well_a_classifier_tells_what_sounds(maintainers):

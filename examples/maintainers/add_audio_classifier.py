@@ -20,6 +20,7 @@ import argparse
 import csv
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -82,7 +83,7 @@ def main() -> None:
     begun = [value.detach().clone() for value in classifier.parameters()]
     examples = [
         (*hear(old, processor, sound), how_much_it_counts(sound, old.config))
-        for sound in drawn(compose_sound, material["train"], args.clips)
+        for sound in many(compose_sound, material["train"], args.clips)
     ]
     fit(classifier, *map(torch.cat, zip(*examples, strict=True)))
     for value, at_first in zip(classifier.parameters(), begun, strict=True):
@@ -95,7 +96,7 @@ def main() -> None:
         record.write(args.output)  # its licence, which the weights keep
 
     right = {"the model as it was": [], "the classifier": []}
-    for clip in drawn(compose_clip, material["validation"], args.check):
+    for clip in many(compose_clip, material["validation"], args.check):
         sounds, truth = hear(new, processor, clip)
         marked = share_marked(old, processor, clip)  # (T, K - 1)
         judged = (truth != UNKNOWN) & (marked >= 0)
@@ -107,7 +108,8 @@ def main() -> None:
         print(f"{name}: right about {np.mean(values):.1%} of {len(values)} objects in a frame")
 
 
-def drawn(compose: Callable, material: Material, number: int) -> Iterator:
+def many(compose: Callable[[Material, int, int], Any], material: Material, number: int) -> Iterator[Any]:
+    """What `compose_clip` or `compose_sound` gives for the first indices."""
     return (compose(material, 0, index) for index in tqdm(range(number), desc=material.split, unit="clip"))
 
 

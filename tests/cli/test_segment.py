@@ -158,6 +158,7 @@ def test_bad_videos(kind, told, tmp_path, output, capsys):
 
 def test_video_without_sound_works_and_is_told(model, tmp_path, output, capsys):
     path = write_media(tmp_path / "mute.mp4", VideoTrack(seconds=1.0))
+    # A threshold at which the random model marks nothing.
     assert cli.main(["segment", str(path), "-o", str(output), "--model", model, "--threshold", "0.999"]) == 0
     told = capsys.readouterr()
     assert told.out.splitlines()[-1] == "mute.mp4: in 1.0 s sounds: nothing, it is silent"

@@ -269,8 +269,7 @@ def _segment_one(video: Path, model, settings, options: argparse.Namespace) -> t
 
 def _hint(segments: "Segments") -> str:
     """What to try where sound was heard and nothing was found; else nothing."""
-    heard = any(frame["has_audio"] for frame in segments["frames"])
-    if not heard or any(frame["sounding"] for frame in segments["frames"]):
+    if _is_silent(segments) or any(frame["sounding"] for frame in segments["frames"]):
         return ""
     lower, threshold = round(segments["threshold"] / 2, 2), segments["threshold"]
     classes = [name for class_id, name in segments["classes"].items() if class_id != "0"]
@@ -279,6 +278,10 @@ def _hint(segments: "Segments") -> str:
     tries += [f"--fps {2 * segments['fps']:g} (now {segments['fps']:g}) looks more often"]
     tries += [f"--model takes one that knows what sounds here; this one knows: {known}"]
     return f"to find more: {'; '.join(tries)}"
+
+
+def _is_silent(segments: "Segments") -> bool:
+    return not any(frame["has_audio"] for frame in segments["frames"])
 
 
 def _summary(segments: "Segments") -> str:
@@ -292,8 +295,7 @@ def _summary(segments: "Segments") -> str:
             seconds[entry["id"]] += frame["end"] - frame["start"]
     names = distinct_names(names_by_id(segments))
     sounding = ", ".join(f"{names[class_id]} ({length:.1f} s)" for class_id, length in seconds.most_common())
-    silent = not any(frame["has_audio"] for frame in segments["frames"])
-    nothing = "nothing, it is silent" if silent else "nothing above the threshold"
+    nothing = "nothing, it is silent" if _is_silent(segments) else "nothing above the threshold"
     seconds_unseen = unseen_seconds(segments)
     unseen = f"; not in view, or unknown: {seconds_unseen:.1f} s" if seconds_unseen else ""
     return f"in {segments['source']['duration']:.1f} s sounds: {sounding or nothing}{unseen}"

@@ -23,7 +23,7 @@ class ComposedSound:
     """What is heard in a clip, before anything is drawn.
 
     Attributes:
-        view: what will be in view.
+        view: what will be in view, see `pairing`.
         waveform: float32 `(16000 T,)` in -1..1, mono at 16 kHz.
         class_ids: of the objects in view; those in place in the photograph first, then those pasted.
         audible: uint8 `(N, T)`: 1 where an object sounds, 0 where not, 255 where nobody can tell.
@@ -45,9 +45,9 @@ class ComposedSound:
 
 @dataclass
 class ComposedClip(ComposedSound):
-    """One clip with everything that is known about it.
+    """One clip with everything that is known about it, also all that `ComposedSound` says.
 
-    Attributes, beside those of its sound:
+    Attributes:
         name: unique among all sources, seeds and splits.
         frames: uint8 `(T, S, S, 3)`, frame l at l + 15/16 seconds.
         labels: uint8 `(T, S, S)`: class ids where an object in view sounds, 255 where nobody can tell, else 0.
@@ -68,13 +68,18 @@ def clip_name(material: Material, seed: int, index: int) -> str:
 
 
 def random_streams(material: Material, seed: int, index: int) -> list[np.random.Generator]:
-    """Of what is in view, when it sounds, the sound files, the pictures and the mixture: streams of their own, so that
-    who sounds cannot depend on what was drawn for the pictures."""
+    """Five independent streams: for what is in view, when it sounds, the sound files, the pictures and the mixture.
+
+    So who sounds cannot depend on what was drawn for the pictures.
+    """
     return [*map(np.random.default_rng, np.random.SeedSequence([seed, SPLITS.index(material.split), index]).spawn(5))]
 
 
 def compose_sound(material: Material, seed: int, index: int) -> ComposedSound:
-    """What is heard in the clip that `compose_clip` makes of the same arguments, in a small part of its time.
+    """What is heard in the clip that `compose_clip` makes of the same arguments, without its pictures.
+
+    Args:
+        material, seed, index: as of `compose_clip`.
 
     Raises:
         OSError, ValueError: as `compose_clip`.
@@ -101,14 +106,14 @@ def compose_sound(material: Material, seed: int, index: int) -> ComposedSound:
     audible = np.zeros((len(view.class_ids), seconds), dtype=np.uint8)
     audible[able] = mix.audible
     return ComposedSound(
-        view,
-        mix.waveform,
-        view.class_ids,
-        audible,
-        mix.off_screen_audible,
-        audio_kind,
-        None if off_screen is None else off_screen.name,
-        tuple(sound.file for sound in (*sounds.values(), *filter(None, [off_screen]), *bed)),
+        view=view,
+        waveform=mix.waveform,
+        class_ids=view.class_ids,
+        audible=audible,
+        off_screen_audible=mix.off_screen_audible,
+        audio_kind=audio_kind,
+        off_screen=None if off_screen is None else off_screen.name,
+        files=tuple(sound.file for sound in (*sounds.values(), *filter(None, [off_screen]), *bed)),
     )
 
 
