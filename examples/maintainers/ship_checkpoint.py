@@ -99,8 +99,8 @@ real videos is unknown.""",
         dataset_name="composed clips",
         scored="""\
 {clips} clips of seed {seed}, composed of pictures and sounds of the test split, none of them trained on, scored at
-224 x 224. `python examples/sound_decides.py --sources sources.yaml --clips {clips}` prints this table with Pillow 12.3;
-13.0 draws some pixels of the clips otherwise, which changes a figure by up to 0.001. How it does on AVSBench is
+224 x 224. `python examples/sound_decides.py --sources sources.yaml --clips {clips}` prints this table with Pillow
+12.3; 13.0 draws some pixels of the clips otherwise, which changes a figure by up to 0.001. How it does on AVSBench is
 unknown: it was never run on it.""",
         commands="""\
 # sources.yaml is examples/sources/ccformer-small.yaml without its `held_by`; sources-160.yaml has size: 160 and
