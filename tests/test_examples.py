@@ -16,6 +16,7 @@ from PIL import Image
 from ccformer_hf import AudioVisualProcessor, CCFormerConfig
 from ccformer_hf.cli import main as cli
 from ccformer_hf.data.composing.composed import ComposedSound
+from ccformer_hf.data.composing.pairing import InView
 from ccformer_hf.data.loading import load_folder
 from ccformer_hf.inference.rle import encoded
 
@@ -254,9 +255,8 @@ def test_the_classifier_of_sounds_learns_what_is_in_view_and_off_screen(maintain
 
     config = CCFormerConfig(id2label={0: "background", 1: "car", 2: "cat", 3: "dog", 4: "hen"})
     sound = ComposedSound(
-        view=None,
+        view=InView(photograph=None, in_place=(2,), pasted=()),
         waveform=np.zeros(48000, np.float32),
-        class_ids=(2,),
         audible=np.array([[1, 0, 255]], np.uint8),
         off_screen_audible=np.array([0, 1, 0], np.uint8),
         audio_kind="objects",

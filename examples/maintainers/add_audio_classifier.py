@@ -117,12 +117,20 @@ def many(compose: Callable[[Material, int, int], Any], material: Material, numbe
 def hear(
     model: CCFormerForAudioVisualSegmentation, processor: AudioVisualProcessor, sound: ComposedSound
 ) -> tuple[Tensor, Tensor]:
-    """The audio backbone's embedding of each frame `(T, W)`, and `what_sounds` in it; UNKNOWN in frames without sound,
-    for which the model does not ask the classifier."""
+    """The audio backbone's embedding of each frame `(T, W)`, and the truth of `inputs_and_truth`."""
+    inputs, truth = inputs_and_truth(processor, sound, model.config)
+    return model.model.audio_backbone(inputs), truth
+
+
+def inputs_and_truth(
+    processor: AudioVisualProcessor, sound: ComposedSound, config: CCFormerConfig
+) -> tuple[Tensor, Tensor]:
+    """Inputs of the audio backbone for each frame, and `what_sounds` in it; UNKNOWN in frames without sound, for which
+    the model does not ask the classifier."""
     made = processor.feature_extractor(sound.waveform, sampling_rate=SAMPLING_RATE, return_tensors="pt")
-    truth = what_sounds(sound, model.config)
+    truth = what_sounds(sound, config)
     truth[~made["audio_mask"][0]] = UNKNOWN
-    return model.model.audio_backbone(made["input_features"][0]), truth
+    return made["input_features"][0], truth
 
 
 def tag_numbers(labels: str, tags: str, names: Sequence[str]) -> list[list[int]]:

@@ -16,7 +16,7 @@ from collections.abc import Iterator
 
 import numpy as np
 import torch
-from add_audio_classifier import UNKNOWN, how_much_it_counts, what_sounds, wrongness
+from add_audio_classifier import UNKNOWN, how_much_it_counts, inputs_and_truth, wrongness
 from torch import Tensor
 from torch.utils.data import DataLoader, IterableDataset
 from tqdm import tqdm
@@ -25,7 +25,6 @@ from ccformer_hf import AudioVisualProcessor, CCFormerForAudioVisualSegmentation
 from ccformer_hf.checkpoints import model_place
 from ccformer_hf.data.composing.composed import compose_sound
 from ccformer_hf.data.composing.material import Material, read_material
-from ccformer_hf.model.timing_ccformer import SAMPLING_RATE
 from ccformer_hf.model_card import read_record
 from ccformer_hf.training.loop import warm_up_and_cosine
 
@@ -43,16 +42,13 @@ class Sounds(IterableDataset):
         model: CCFormerForAudioVisualSegmentation,
         processor: AudioVisualProcessor,
     ):
-        self.material, self.seed, self.config = material, seed, model.config
-        self.extractor = processor.feature_extractor
+        self.material, self.seed, self.config, self.processor = material, seed, model.config, processor
 
     def __iter__(self) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
         for index in itertools.count():
             sound = compose_sound(self.material, self.seed, index)
-            made = self.extractor(sound.waveform, sampling_rate=SAMPLING_RATE, return_tensors="pt")
-            truth = what_sounds(sound, self.config)  # (T, K - 1)
-            truth[~made["audio_mask"][0]] = UNKNOWN
-            yield made["input_features"][0], truth, how_much_it_counts(sound, self.config)
+            inputs, truth = inputs_and_truth(self.processor, sound, self.config)
+            yield inputs, truth, how_much_it_counts(sound, self.config)
 
 
 def main() -> None:

@@ -25,7 +25,6 @@ class ComposedSound:
     Attributes:
         view: what will be in view, see `pairing`.
         waveform: float32 `(16000 T,)` in -1..1, mono at 16 kHz.
-        class_ids: of the objects in view; those in place in the photograph first, then those pasted.
         audible: uint8 `(N, T)`: 1 where an object sounds, 0 where not, 255 where nobody can tell.
         off_screen_audible: uint8 `(T,)`, likewise, of what is off screen.
         audio_kind: a key of `pairing.AUDIO_KINDS`.
@@ -35,12 +34,21 @@ class ComposedSound:
 
     view: InView
     waveform: np.ndarray
-    class_ids: tuple[int, ...]
     audible: np.ndarray
     off_screen_audible: np.ndarray
     audio_kind: str
     off_screen: str | None
     files: tuple[str, ...]
+
+    @property
+    def class_ids(self) -> tuple[int, ...]:
+        """Of the objects in view; those in place in the photograph first, then those pasted."""
+        return self.view.class_ids
+
+    @property
+    def in_place(self) -> int:
+        """How many of the objects in view are in place."""
+        return len(self.view.in_place)
 
 
 @dataclass
@@ -51,14 +59,12 @@ class ComposedClip(ComposedSound):
         name: unique among all sources, seeds and splits.
         frames: uint8 `(T, S, S, 3)`, frame l at l + 15/16 seconds.
         labels: uint8 `(T, S, S)`: class ids where an object in view sounds, 255 where nobody can tell, else 0.
-        in_place: how many of the objects in view are in place.
         masks: bool `(N, T, S, S)`, the pixels of each object that can be seen.
     """
 
     name: str
     frames: np.ndarray
     labels: np.ndarray
-    in_place: int
     masks: np.ndarray
 
 
@@ -108,7 +114,6 @@ def compose_sound(material: Material, seed: int, index: int) -> ComposedSound:
     return ComposedSound(
         view=view,
         waveform=mix.waveform,
-        class_ids=view.class_ids,
         audible=audible,
         off_screen_audible=mix.off_screen_audible,
         audio_kind=audio_kind,
@@ -138,14 +143,12 @@ def compose_clip(material: Material, seed: int, index: int) -> ComposedClip:
             certain = audible[number, frame] == 1 and scene.visible_enough[number, frame]
             labels[frame][scene.masks[number, frame]] = class_id if certain else IGNORE_LABEL
     # What the photograph's mask leaves open may belong to any object in it; while they are silent, it is silent too.
-    in_place = len(view.in_place)
-    labels[scene.unsure & audible[:in_place].any(axis=0)[:, None, None]] = IGNORE_LABEL
+    labels[scene.unsure & audible[: sound.in_place].any(axis=0)[:, None, None]] = IGNORE_LABEL
     pictures = (view.photograph.file, *(picture.file for _, tried in view.pasted for picture in tried))
     return ComposedClip(
         **vars(sound) | {"files": pictures + sound.files},
         name=clip_name(material, seed, index),
         frames=scene.frames,
         labels=labels,
-        in_place=in_place,
         masks=scene.masks,
     )
