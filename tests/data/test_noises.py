@@ -46,6 +46,17 @@ def test_hum_is_made_of_harmonics_of_the_mains():
     assert found == {50, 60}
 
 
+def test_hum_is_the_sum_of_its_sines():
+    rng = np.random.default_rng(3)
+    strengths, mains, turns = rng.uniform(0.1, 1, 40), rng.choice([50, 60]), rng.uniform(0, 1, 40)
+    times = np.arange(24000) / 16000
+    expected = sum(
+        strength / number * np.sin(2 * np.pi * (mains * number * times + turn))
+        for number, strength, turn in zip(range(1, 41), strengths, turns, strict=True)
+    )
+    assert NOISES["hum"](np.random.default_rng(3), 24000) == pytest.approx(expected, abs=1e-9)
+
+
 def test_a_spiky_sound_is_made_no_louder_than_its_peaks_allow():
     spike = np.zeros(16000)
     spike[100] = 0.01

@@ -24,10 +24,13 @@ def _pink(rng: np.random.Generator, samples: int) -> np.ndarray:
 
 def _hum(rng: np.random.Generator, samples: int) -> np.ndarray:
     """The hum of the mains: 50 or 60 Hz and its harmonics, as steady as the mains."""
-    number = np.arange(1, HUM_HARMONICS + 1)[:, None]
+    number = np.arange(1, HUM_HARMONICS + 1)
     strength = rng.uniform(0.1, 1, number.shape) / number
-    turns = rng.choice([50, 60]) * number * np.arange(SAMPLING_RATE) / SAMPLING_RATE + rng.uniform(0, 1, number.shape)
-    second = (strength * np.sin(2 * np.pi * turns)).sum(axis=0)
+    mains = rng.choice([50, 60])
+    # One second by the inverse of its spectrum, of one bin per hertz: half of a sine's strength lies at its frequency.
+    spectrum = np.zeros(SAMPLING_RATE // 2 + 1, dtype=complex)
+    spectrum[mains * number] = strength / 2 * np.exp(2j * np.pi * (rng.uniform(0, 1, number.shape) - 0.25))
+    second = np.fft.irfft(spectrum, SAMPLING_RATE, norm="forward")
     return np.resize(second, samples)  # every second is like the first
 
 

@@ -59,6 +59,8 @@ MAX_PIXEL_ASPECT = 4.0
 TIME_TOLERANCE = 1e-6
 # Timestamps of sound jitter by some ms (Matroska rounds to 1 ms); beyond this (s) it is a gap or an overlap.
 SOUND_GAP = 0.03
+# Resampled sound is taken out in pieces of so many samples; each costs some tenths of a millisecond in Python.
+SOUND_PIECE = 4096
 # Sound that `SoundReader` keeps behind the start of the last read (s).
 SOUND_KEPT = 20.0
 # Pieces of sound that overlap do so by less than this (s): what goes back further follows what was before, see
@@ -555,13 +557,14 @@ class SoundReader:
     def _decoded_chunks(self, audio: "av.AudioStream", clock: Clock) -> Iterator[tuple[int, np.ndarray]]:
         """Resampled mono pieces and the index of their first sample, rising but for overlaps."""
         resampler, layout = None, None
+        ticks, per_second = audio.time_base.numerator, audio.time_base.denominator
         expected = 0.0  # where (s) the next decoded frame should start
         position = 0  # index of the next resampled sample
         # None at the end empties the resampler, like a gap or an overlap does.
         for frame in chain(decode_stream(self._container, audio, clock), [None]):
             start = expected
             if frame is not None and frame.pts is not None:
-                start = float(frame.pts * audio.time_base)
+                start = frame.pts * ticks / per_second
             joins = frame is not None and abs(start - expected) <= SOUND_GAP
             if resampler is not None and not (joins and layout == _audio_layout(frame)):
                 for samples in self._mono(resampler.resample(None)):
@@ -572,7 +575,8 @@ class SoundReader:
                 return
             if resampler is None:
                 # Packed samples: PyAV cannot give out the planes of 8 channels and more.
-                resampler, layout = av.AudioResampler(format="flt", rate=self.rate), _audio_layout(frame)
+                resampler = av.AudioResampler(format="flt", rate=self.rate, frame_size=SOUND_PIECE)
+                layout = _audio_layout(frame)
                 position, expected = round(start * self.rate), start
             expected += frame.samples / frame.sample_rate
             # The resampler would fill or cut by timestamps of its own; the joins are made here.

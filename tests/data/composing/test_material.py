@@ -1,7 +1,8 @@
+import numpy as np
 import pytest
 from made_sources import CLASSES, write_sources
 
-from ccformer_hf.data.composing.material import read_material, unusable_files
+from ccformer_hf.data.composing.material import _Kept, read_material, unusable_files
 
 
 def test_the_digest_tells_other_material_apart(tmp_path):
@@ -41,3 +42,17 @@ def test_files_that_cannot_be_used_are_named(tmp_path):
     silent.write_bytes(silent.read_bytes()[:44])
     wrong = unusable_files(read_material(path), progress=False)
     assert len(wrong) == 2 and "cat0.png: cannot be read as a picture" in wrong[0] and "dog5.wav" in wrong[1]
+
+
+def test_things_are_kept_while_there_is_room_and_the_longest_unused_goes_first():
+    made = []
+
+    def make(name: str) -> np.ndarray:
+        made.append(name)
+        return np.zeros(40, np.uint8)
+
+    kept = _Kept(100)
+    for name in ("a", "b", "a", "c", "a", "b"):  # "c" takes the room of "b", and "b" then that of "c"
+        kept.get(name, lambda name=name: make(name))
+    assert made == ["a", "b", "c", "b"]
+    assert list(kept.things) == ["a", "b"] and kept.bytes == 80

@@ -54,6 +54,7 @@ def compose_scene(material: Material, view: InView, rng: np.random.Generator) ->
     photograph = material.photograph(view.photograph)
     aspect = float(np.exp(rng.uniform(*np.log(ASPECT))))
     frames, ids = _window_frames(photograph, aspect, size, length, rng)
+    first = np.asarray(frames[0])
     ways = [np.array([_box(frame_ids == class_id) for frame_ids in ids]) for class_id in view.in_place]
     sprites = []
     for class_id, pictures in view.pasted:
@@ -61,7 +62,7 @@ def compose_scene(material: Material, view: InView, rng: np.random.Generator) ->
         if view.held is not None and class_id == view.held[0]:
             holder = ways[view.class_ids.index(view.held[1])]
         boxes = [way[0] for way in ways]
-        sprite = Sprite.draw(_cut_out(material, class_id, pictures), frames[0], aspect, boxes, length, rng, holder)
+        sprite = Sprite.draw(_cut_out(material, class_id, pictures), first, aspect, boxes, length, rng, holder)
         ways.append(np.array([sprite.box(time) for time in range(length)]))
         sprites.append(sprite)
 
@@ -75,10 +76,8 @@ def compose_scene(material: Material, view: InView, rng: np.random.Generator) ->
         unsure[time] = ids[time] == IGNORE_LABEL
         whole = [np.count_nonzero(owner == number) for number in range(len(view.in_place))]
         in_front = (owner >= 0) | unsure[time]
-        frame = Image.fromarray(frames[time])
         for number, sprite in enumerate(sprites, len(view.in_place)):
-            whole.append(sprite.paste(frame, owner, number, time, in_front if sprite.behind else None))
-        frames[time] = frame
+            whole.append(sprite.paste(frames[time], owner, number, time, in_front if sprite.behind else None))
         unsure[time] &= owner < len(view.in_place)
         for number in range(len(whole)):
             masks[number, time] = owner == number
@@ -237,8 +236,8 @@ def _cut_out(material: Material, class_id: int, pictures: tuple) -> CutOut:
 
 def _window_frames(
     photograph: Photograph, aspect: float, size: int, length: int, rng: np.random.Generator
-) -> tuple[np.ndarray, np.ndarray]:
-    """Frames `(T, S, S, 3)` and their class ids `(T, S, S)`: a window of the photograph that pans and zooms."""
+) -> tuple[list[Image.Image], np.ndarray]:
+    """T frames `(S, S)`, and their class ids `(T, S, S)`: a window of the photograph that pans and zooms."""
     height, width = photograph.ids.shape
     most = np.array([min(width, height * aspect), min(height, width / aspect)])
     share = rng.uniform(*WINDOW)
@@ -256,7 +255,7 @@ def _window_frames(
     if rng.random() < 0.5:
         picture, ids = (image.transpose(Image.Transpose.FLIP_LEFT_RIGHT) for image in (picture, ids))
         center[0] = width - center[0]
-    frames = np.empty((length, size, size, 3), dtype=np.uint8)
+    frames = []
     maps = np.empty((length, size, size), dtype=np.uint8)
     for time in range(length):
         half = np.minimum(sides * zooms[time], most) / 2
@@ -264,7 +263,7 @@ def _window_frames(
         box = tuple(
             np.concatenate([np.maximum(0, middle - half), np.minimum([width, height], middle + half)]).tolist()
         )
-        frames[time] = picture.resize((size, size), Image.Resampling.BILINEAR, box=box)
+        frames.append(picture.resize((size, size), Image.Resampling.BILINEAR, box=box))
         maps[time] = ids.resize((size, size), Image.Resampling.NEAREST, box=box)
     return frames, maps
 
@@ -308,11 +307,10 @@ def _share(one: tuple[float, float, float, float], other: tuple[float, float, fl
 def _matched(image: Image.Image, frame: np.ndarray, rng: np.random.Generator) -> Image.Image:
     """The object with colours, contrast and sharpness nearer to the frame's, and an edge a little soft."""
     pixels = np.asarray(image)
-    inside = pixels[..., 3] >= 128
-    own = pixels[..., :3][inside]
-    if not len(own):
+    inside = np.flatnonzero(pixels[..., 3] >= 128)
+    if not len(inside):
         return image
-    own = own[:: 1 + len(own) // 2000].astype(np.float32)
+    own = pixels.reshape(-1, 4)[inside[:: 1 + len(inside) // 2000], :3].astype(np.float32)
     ground = frame[::4, ::4].reshape(-1, 3).astype(np.float32)
     strength = rng.uniform(0, 0.6)
     contrast = np.clip(ground.std() / max(1.0, own.std()), 0.6, 1.4) ** strength
@@ -341,22 +339,23 @@ def _sharpness(channel: np.ndarray) -> float:
     return float((near + 0.1) / (far + 0.4))
 
 
-def _finish(frames: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """What a camera does to the whole picture, so that nothing of it tells what was pasted."""
-    size = frames.shape[1]
+def _finish(frames: list[Image.Image], rng: np.random.Generator) -> np.ndarray:
+    """The frames `(T, S, S, 3)` after what a camera does to a whole picture, so that nothing tells what was pasted."""
+    size = frames[0].width
+    finished = np.empty((len(frames), size, size, 3), dtype=np.uint8)
     toned, blurred, grainy = rng.random(3) < (0.5, 0.15, 0.4)
     gain, gamma, radius, coarse = rng.uniform((0.8, 0.85, 0.3, 1), (1.2, 1.2, 0.9, 6)).tolist()
     tones = np.clip(255 * gain * (np.arange(256) / 255) ** gamma, 0, 255).round().astype(int).tolist()
     if grainy:
         grain = 128 + np.float32(coarse) * rng.standard_normal((size + 64, size), dtype=np.float32)
         grain = Image.fromarray(np.clip(grain.round(), 0, 255).astype(np.uint8)).convert("RGB")
-    for frame, start in zip(frames, rng.integers(0, 65, size=len(frames)).tolist(), strict=True):
-        image = Image.fromarray(frame)
+    for time, start in enumerate(rng.integers(0, 65, size=len(frames)).tolist()):
+        image = frames[time]
         if toned:
             image = image.point(3 * tones)
         if blurred:
             image = image.filter(ImageFilter.BoxBlur(radius))
         if grainy:
             image = ImageChops.add(image, grain.crop((0, start, size, start + size)), offset=-128)
-        frame[:] = image
-    return frames
+        finished[time] = image
+    return finished
