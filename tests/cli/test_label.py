@@ -62,7 +62,7 @@ def test_each_fault_is_one_line_and_nothing_is_written(place, tmp_path, capsys):
     for arguments, told in {
         (str(tmp_path / "broken.mp4"), "--classes", classes): "is not a video or sound file",
         (clip, "--classes", str(tmp_path / "none.txt")): "none.txt: there is no such file; write one class per line",
-        (clip, "--classes", classes, "--tagger", str(tmp_path / "none")): "none: there is no such model",
+        (clip, "--classes", classes, "--tagger", str(tmp_path / "none")): "none: cannot be found",
         (clip, "--classes", str(tmp_path / "other.txt"), "--tagger", ast): "has no label 'Dogs'; near are dog",
         (clip, "--classes", classes, "--tagger", ast, "--segmenter", ast): "expected a SAM 3, or a Grounding DINO",
         (clip, "--classes", classes, "--heard", "0"): "heard is 0.0",

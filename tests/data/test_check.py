@@ -79,7 +79,7 @@ def test_a_synthetic_set_is_fine_but_for_its_number_of_clips(synthetic, setting)
 def test_a_folder_of_the_real_size_is_fine(tmp_path, monkeypatch):
     if not METADATA.is_dir():
         pytest.skip("the real tables are not here")
-    monkeypatch.setattr(check, "THREADS", 2)  # more wait for each other where files are in memory, and cost double
+    monkeypatch.setattr(check, "THREADS", 1)  # of files in memory: two wait for each other, in twice the time
     reports = check_data(write_full_size_folder(METADATA, tmp_path / "full"), progress=False)
     counts = {setting: tuple(r.clips for r in reports if r.setting == setting) for setting in SETTINGS}
     assert counts == OFFICIAL_COUNTS

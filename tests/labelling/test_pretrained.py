@@ -41,7 +41,7 @@ def test_a_model_that_is_not_whole_is_refused(fault, tmp_path):
 
 
 def test_the_kind_of_a_model_is_what_its_config_says(tmp_path):
-    with pytest.raises(OSError, match=r"nothing: there is no such model .*name a folder or a Hub id \(owner/name\)"):
+    with pytest.raises(OSError, match=r"nothing: cannot be found .*name a folder, or a Hub id \(owner/name\)"):
         model_type(str(tmp_path / "nothing"))
     (tmp_path / "config.json").write_text('{"model_type": "sam2"}')
     assert model_type(str(tmp_path)) == "sam2"

@@ -64,7 +64,7 @@ def test_a_label_that_the_tagger_does_not_know_is_an_error_with_the_nearest(ast)
 
 
 def test_what_is_no_tagger_is_refused(ast, tmp_path):
-    with pytest.raises(OSError, match="there is no such model .*name a folder or a Hub id"):
+    with pytest.raises(OSError, match="cannot be found .*name a folder, or a Hub id"):
         load_tagger(str(tmp_path / "nothing"), CLASSES, "cpu")
     sam = save_sam2(tmp_path / "sam2")
     with pytest.raises(ValueError, match="is a model of type 'sam2'; expected a tagger, one of audio-spec"):

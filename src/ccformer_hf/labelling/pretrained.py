@@ -19,7 +19,8 @@ def model_type(name: str) -> str:
         config, _ = PreTrainedConfig.get_config_dict(name)
     except OSError as error:
         raise OSError(
-            f"{name}: there is no such model ({_first_line(error)}); name a folder or a Hub id (owner/name)"
+            f"{name}: cannot be found ({_first_line(error)}); name a folder, or a Hub id (owner/name), and check the "
+            "connection"
         ) from None
     if not isinstance(config.get("model_type"), str):
         raise ValueError(f"{name}: its config.json does not say which kind of model it is; expected a model_type")
