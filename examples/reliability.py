@@ -124,7 +124,7 @@ def seconds_of(
         size = [labels.shape[1:]]
         maps = processor.post_process_semantic_segmentation(outputs, size, threshold)[0].cpu().numpy()
         probabilities = outputs.logits[0].float().softmax(1)  # (T, K, h, w)
-        sure = SemanticSegmenterOutput(logits=processor.sure_classes(probabilities, threshold).log()[None])
+        sure = SemanticSegmenterOutput(logits=processor.sure_probabilities(probabilities, threshold).log()[None])
         scores = processor.post_process_scores(sure, size)[0].cpu().numpy()  # (T, K, H, W)
         background = probabilities[:, 0].flatten(1).amin(1).tolist()  # T
         heard = inputs["audio_mask"][0].tolist()

@@ -541,11 +541,11 @@ def test_what_sounds_is_the_less_in_view_the_less_is_marked():
 
 
 def test_calibrations_are_saved(tmp_path):
-    calibrations = {"score_calibration": (0.75, -0.5), "unseen_calibration": (0.5, 1), "class_threshold": 1}
-    AudioVisualProcessor(**calibrations).save_pretrained(tmp_path)
+    calibrations = {"score_calibration": (0.75, -0.5), "unseen_calibration": (0.5, 1)}
+    AudioVisualProcessor(**calibrations, class_threshold=1, component_threshold=0.1).save_pretrained(tmp_path)
     processor = AudioVisualProcessor.from_pretrained(tmp_path)
     assert (processor.score_calibration, processor.unseen_calibration) == ([0.75, -0.5], [0.5, 1.0])
-    assert processor.class_threshold == 1.0
+    assert (processor.class_threshold, processor.component_threshold) == (1.0, 0.1)
     assert AudioVisualProcessor.from_pretrained(tmp_path, class_threshold=0.5).class_threshold == 0.5
 
 
@@ -558,27 +558,22 @@ def test_what_is_no_calibration(wrong):
             AudioVisualProcessor(**{name: wrong})
 
 
-def test_what_is_no_class_threshold():
+@pytest.mark.parametrize("name", ["class_threshold", "component_threshold"])
+def test_what_is_no_share(name):
     for wrong in (-0.1, 1.5, float("nan")):
-        with pytest.raises(ValueError, match=f"class_threshold is {wrong}, expected a number from 0 to 1"):
-            AudioVisualProcessor(class_threshold=wrong)
+        with pytest.raises(ValueError, match=f"{name} is {wrong}, expected a number from 0 to 1"):
+            AudioVisualProcessor(**{name: wrong})
 
 
-def test_a_class_that_is_sure_nowhere_goes_to_those_beside_it_and_to_the_background():
-    """Two cells, in which what sounds is 3 : 1 and 1 : 4 of class 1, at most 0.6, and of class 2, at most 0.4."""
-    frame = torch.tensor([[[0.2, 0.5]], [[0.6, 0.1]], [[0.2, 0.4]]])  # (3, 1, 2)
-    processor = AudioVisualProcessor(class_threshold=0.9)  # 0.45 of the threshold of 0.5
-    sure = processor.sure_classes(frame, 0.5)
-    wanted = torch.tensor([0.8 * (1 - 0.25**2), 0.5 * (1 - 0.8**2)])
-    torch.testing.assert_close(sure, torch.stack([1 - wanted, wanted, torch.zeros(2)])[:, None])
-    torch.testing.assert_close(processor.sure_classes(sure, 0.5), sure)  # once more changes nothing
-    # Of each frame by itself; without a sure class all is background.
-    other = torch.tensor([[[0.7, 0.7]], [[0.1, 0.1]], [[0.2, 0.2]]])
-    both = processor.sure_classes(torch.stack([frame, other]), 0.5)
-    torch.testing.assert_close(both, torch.stack([sure, torch.tensor([1.0, 0, 0])[:, None, None].expand(3, 1, 2)]))
-    # What lowers the threshold brings the class back.
-    torch.testing.assert_close(processor.sure_classes(frame, 0.4), frame)
-    assert AudioVisualProcessor().sure_classes(frame, 0.5) is frame
+def test_unsure_classes_are_left_out_before_specks():
+    """Class 2 is nowhere sure; what it marks goes to class 1 on the left, where that is the largest component then."""
+    left, right = [0.1, 0.43, 0.47], [0.3, 0.7, 0.0]
+    frame = torch.tensor([left, left, [1.0, 0.0, 0.0], right]).T[:, None]  # (3, 1, 4)
+    processors = [AudioVisualProcessor(), AudioVisualProcessor(class_threshold=1.0)]
+    processors += [AudioVisualProcessor(class_threshold=share, component_threshold=0.6) for share in (0.0, 1.0)]
+    maps = [one.post_process_semantic_segmentation(outputs_of(frame[None, None]))[0][0, 0] for one in processors]
+    assert [one.tolist() for one in maps] == [[2, 2, 0, 1], [1, 1, 0, 1], [2, 2, 0, 1], [1, 1, 0, 0]]
+    assert AudioVisualProcessor().sure_probabilities(frame, 0.5) is frame
 
 
 def test_the_map_is_of_the_sure_classes():

@@ -115,7 +115,7 @@ def follow(
         looks, answers = [], []
         for answer in (said, *islice(predicted, frame.looks - 1)):
             index, (time, start, end) = next(spans)
-            probabilities = processor.sure_classes(answer.probabilities, threshold).cpu().numpy()  # (K, h, w)
+            probabilities = processor.sure_probabilities(answer.probabilities, threshold).cpu().numpy()  # (K, h, w)
             found, scores, objects = _segmented(probabilities, answer.size, frame.small, numbers, threshold, processor)
             owners = object_map(found, [(one.number, one.class_id, one.mask) for one in objects])
             heard = answer.has_audio, unseen_sound(answer.probabilities, answer.has_audio, processor)

@@ -32,6 +32,7 @@ from .image_processing_ccformer import CCFormerImageProcessor
 from .instances_ccformer import Instance, ObjectNumbers, frame_instances
 from .media_ccformer import read_clip
 from .pictures_ccformer import IGNORE_LABEL, SUFFIXES, read_labels, read_picture, rgb, upright
+from .sureness_ccformer import without_specks, without_unsure_classes
 from .timing_ccformer import FrameTiming
 
 # Frames and sound of one clip differ in length by the rounding of a frame, or where one of them was cut off. Where
@@ -92,11 +93,14 @@ class AudioVisualProcessor(ProcessorMixin):
         fps: frames sampled per second, for video files and for frames given without their fps or timestamps.
         score_calibration: slope and shift of `confidence`, measured for the model that it belongs to.
         unseen_calibration: those of `unseen`, likewise.
-        class_threshold: share of the threshold that a class has to reach, 0..1, see `sure_classes`, likewise.
+        class_threshold: share of the threshold that a class has to reach somewhere in a frame to be given in it, 0..1,
+            likewise, see `sure_probabilities`.
+        component_threshold: share of the area of its class's largest connected component that another one needs to be
+            given, 0..1, likewise; above 0 it needs scipy.
 
     Raises:
         ValueError: for an fps that is not positive, a calibration that is not two numbers, the first positive, or a
-            class_threshold outside 0..1.
+            class_threshold or component_threshold outside 0..1.
         TypeError: for a misspelt argument, here or in `from_pretrained`.
     """
 
@@ -111,13 +115,13 @@ class AudioVisualProcessor(ProcessorMixin):
         score_calibration: Sequence[float] = NOT_CALIBRATED,
         unseen_calibration: Sequence[float] = NOT_CALIBRATED,
         class_threshold: float = 0.0,
+        component_threshold: float = 0.0,
     ):
         self.fps = FrameTiming(fps=fps).fps  # which checks it
         self.score_calibration = _checked_calibration("score_calibration", score_calibration)
         self.unseen_calibration = _checked_calibration("unseen_calibration", unseen_calibration)
-        if not 0 <= class_threshold <= 1:
-            raise ValueError(f"class_threshold is {class_threshold}, expected a number from 0 to 1")
-        self.class_threshold = float(class_threshold)
+        self.class_threshold = _checked_share("class_threshold", class_threshold)
+        self.component_threshold = _checked_share("component_threshold", component_threshold)
         super().__init__(image_processor or CCFormerImageProcessor(), feature_extractor or CCFormerFeatureExtractor())
 
     @property
@@ -127,7 +131,7 @@ class AudioVisualProcessor(ProcessorMixin):
     @classmethod
     def from_args_and_dict(cls, args, processor_dict: dict[str, Any], **kwargs) -> "AudioVisualProcessor":
         """The last step of `from_pretrained`, after the parts: refuses misspelt arguments."""
-        ours = {"fps", "score_calibration", "unseen_calibration", "class_threshold"}
+        ours = {"fps", "score_calibration", "unseen_calibration", "class_threshold", "component_threshold"}
         refuse_misspelt(kwargs, ours.union(cls.get_attributes()), cls.__name__)
         return super().from_args_and_dict(args, processor_dict, **kwargs)
 
@@ -292,26 +296,25 @@ class AudioVisualProcessor(ProcessorMixin):
         """
         return 1 - _scaled(sounding, self.unseen_calibration)
 
-    def sure_classes(self, probabilities: torch.Tensor, threshold: float) -> torch.Tensor:
-        """Probabilities of frames without the classes of which the model is nowhere sure enough (*ours*).
+    def sure_probabilities(self, probabilities: torch.Tensor, threshold: float) -> torch.Tensor:
+        """Probabilities of frames without what the model is not sure enough of (*ours*).
 
-        A class has to reach `class_threshold` of the threshold in some place of a frame to be given in it. What the
-        others have goes to those that stay, as far as these are likely in that place themselves: where they have the
-        part r of what sounds, they get r of the rest, together 1 - (1 - r)^2. What then remains is background. AVSS
-        counts a class once in a frame, however few of its pixels are marked: a few wrong ones cost as much as a missed
-        object, and are as wrong a name to whoever reads it.
+        A class has to reach `class_threshold` of the threshold in some place of a frame to be given in it; what it has
+        goes to the classes beside it and to the background (`without_unsure_classes`). Of what a class then marks,
+        components smaller than `component_threshold` of its largest are left out (`without_specks`).
 
         Args:
-            probabilities: `(..., K, h, w)`, background first, 0..1, summing to 1 over K.
+            probabilities: `(..., K, h, w)` as the model gives them, background first, 0..1, summing to 1 over K.
             threshold: from which on a pixel sounds, 0..1.
+
+        Raises:
+            ImportError: for specks to leave out, without scipy.
         """
-        if not self.class_threshold:
-            return probabilities
-        classes = probabilities[..., 1:, :, :]  # (..., K - 1, h, w)
-        sure = classes * (classes.amax((-2, -1), keepdim=True) >= self.class_threshold * threshold)
-        sounding, stays = classes.sum(-3, keepdim=True), sure.sum(-3, keepdim=True)  # (..., 1, h, w)
-        gain = 2 - stays / sounding.clamp(min=CERTAIN)  # sounding * (1 - (1 - r)^2) is stays * (2 - r)
-        return torch.cat([1 - stays * gain, sure * gain], dim=-3)
+        if self.class_threshold:
+            probabilities = without_unsure_classes(probabilities, self.class_threshold * threshold)
+        if self.component_threshold:
+            probabilities = without_specks(probabilities, threshold, self.component_threshold)
+        return probabilities
 
     def post_process_scores(
         self,
@@ -348,7 +351,7 @@ class AudioVisualProcessor(ProcessorMixin):
         """The class that sounds at every pixel.
 
         A pixel is not background where 1 - P(background) > threshold; there the likeliest of the other classes wins.
-        Both are of the `sure_classes`.
+        Both are of the `sure_probabilities`.
 
         Args:
             outputs: what the model returned; its `logits (B, T, K, h, w)` are used.
@@ -366,8 +369,8 @@ class AudioVisualProcessor(ProcessorMixin):
         if not 0 <= threshold <= 1:
             raise ValueError(f"threshold is {threshold}, expected 0 (marks most) to 1 (marks nothing)")
         return [
-            torch.stack([_class_map(frame, size, threshold) for frame in self.sure_classes(probabilities, threshold)])
-            for probabilities, size in _clip_probabilities(outputs, target_sizes, num_frames)
+            torch.stack([_class_map(frame, size, threshold) for frame in self.sure_probabilities(clip, threshold)])
+            for clip, size in _clip_probabilities(outputs, target_sizes, num_frames)
         ]
 
     def post_process_instance_segmentation(
@@ -721,6 +724,12 @@ def _scaled(probability: float, calibration: Sequence[float]) -> float:
     slope, shift = calibration
     probability = min(max(probability, CERTAIN), 1 - CERTAIN)
     return 1 / (1 + math.exp(-slope * math.log(probability / (1 - probability)) - shift))
+
+
+def _checked_share(name: str, given: float) -> float:
+    if not 0 <= given <= 1:
+        raise ValueError(f"{name} is {given}, expected a number from 0 to 1")
+    return float(given)
 
 
 def _checked_calibration(name: str, given: Sequence[float]) -> list[float]:

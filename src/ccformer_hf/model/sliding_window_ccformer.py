@@ -331,9 +331,9 @@ def classes_at_size(
     probabilities: torch.Tensor, processor: AudioVisualProcessor, size: tuple[int, int], threshold: float
 ) -> tuple[np.ndarray, dict[int, float]]:
     """`(K, h, w)` -> class map `(H, W)` uint8, and class id -> its score, see `FrameSegmentation`, best first."""
-    probabilities = processor.sure_classes(probabilities, threshold)  # which a second time changes nothing
     outputs = SemanticSegmenterOutput(logits=probabilities.log()[None, None])  # (1, 1, K, h, w)
     class_map = processor.post_process_semantic_segmentation(outputs, [size], threshold)[0][0]  # (H, W)
+    probabilities = processor.sure_probabilities(probabilities, threshold)
     scores = {}
     for class_id in class_map.unique().tolist():
         if class_id:
