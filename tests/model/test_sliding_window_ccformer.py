@@ -168,7 +168,7 @@ def test_sound_of_each_frame_follows_the_processors_rule(loaded, video, alignmen
     info, whole, clip = probe(video), processor(str(video)), read_clip(video)
     times = sampled_frames(info, 1.0).times
     for frames in (
-        video_inputs(iter_frames_at(video, times), frame_sounds(info, processor, times, 1.0), processor),
+        video_inputs(iter_frames_at(video, times), times, frame_sounds(info, processor, times, 1.0), processor),
         array_inputs(clip.frames, clip.waveform, clip.sampling_rate, processor, times),
     ):
         frames = list(frames)
@@ -176,6 +176,7 @@ def test_sound_of_each_frame_follows_the_processors_rule(loaded, video, alignmen
             assert torch.allclose(
                 torch.cat([frame[name] for frame in frames], dim=1).float(), whole[name].float(), atol=1e-4
             )
+        assert [frame["frame_times"].item() for frame in frames] == times.tolist()
         assert [frame["size"].tolist() for frame in frames] == [[[[info.height, info.width]]]] * 4
 
 

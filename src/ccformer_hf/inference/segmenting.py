@@ -109,7 +109,8 @@ def predict_video(
         settings: the threshold is not used.
     """
     sounds = frame_sounds(info, processor, samples.times, settings.fps, iter_sounds)
-    return predict_frames(video_inputs(frames, sounds, processor), len(samples), model, settings)
+    inputs = video_inputs(frames, samples.times.tolist(), sounds, processor)
+    return predict_frames(inputs, len(samples), model, settings)
 
 
 @dataclass(frozen=True)

@@ -328,6 +328,7 @@ class CCFormerModel(CCFormerPreTrainedModel):
         input_features: Tensor,
         frame_mask: Tensor | None = None,
         audio_mask: Tensor | None = None,
+        frame_times: Tensor | None = None,
         every_prediction: bool = False,
         **kwargs: Unpack[TransformersKwargs],
     ) -> CCFormerModelOutput:
@@ -364,7 +365,7 @@ class CCFormerModel(CCFormerPreTrainedModel):
             audio_tokens,
             time_embed,
             frame_mask,
-            None if heard_logits is None else log_heard(heard_logits, audio_mask),
+            None if heard_logits is None else log_heard(heard_logits, audio_mask, frame_times),
             self.training or every_prediction,
         )
         return CCFormerModelOutput(
@@ -463,6 +464,7 @@ class CCFormerForAudioVisualSegmentation(CCFormerPreTrainedModel):
         loss_seed: int | None = None,
         loss_others: Sequence[FramePairs] = (),
         only_frame_pairs: bool = False,
+        frame_times: Tensor | None = None,
         **kwargs: Unpack[TransformersKwargs],
     ) -> CCFormerOutput:
         """Segments clips.
@@ -483,6 +485,10 @@ class CCFormerForAudioVisualSegmentation(CCFormerPreTrainedModel):
             loss_others: the `frame_pairs` of each other accumulated batch of a step, for the contrastive loss to see
                 them all.
             only_frame_pairs: computes nothing but those of this batch, which takes the backbones alone.
+            frame_times: (s) at which the frames were taken, `(B, T)` float32. With them what the audio classifier
+                hears is averaged over the frames within half a second (`log_heard`, *ours*), as `segment_video` and
+                the pipeline do; that is of use above one frame per second. None, or a model without
+                `use_audio_classifier`: each frame's sound by itself.
 
         Raises:
             ValueError: for inputs of a wrong shape; the message names the right one.
@@ -494,7 +500,9 @@ class CCFormerForAudioVisualSegmentation(CCFormerPreTrainedModel):
             return CCFormerOutput(frame_pairs=self.frame_pairs(audio, visual, labels, audible))
         # With labels the loss has the same terms in training and in evaluation, where its points are fixed as well.
         every = labels is not None
-        outputs = self.model(pixel_values, input_features, frame_mask, audio_mask, every_prediction=every, **kwargs)
+        outputs = self.model(
+            pixel_values, input_features, frame_mask, audio_mask, frame_times, every_prediction=every, **kwargs
+        )
         loss_seed = EVALUATION_SEED if loss_seed is None and not self.training else loss_seed
         logits = join_queries(outputs.class_queries_logits[-1], outputs.masks_queries_logits[-1])
         loss, loss_dict = None, None

@@ -145,7 +145,8 @@ class AudioVisualSegmentationPipeline(ChunkPipeline):
         info = probe(path)
         samples = sampled_frames(info, fps)
         sounds = frame_sounds(info, self.processor, samples.times, fps)
-        return video_inputs(iter_frames_at(path, samples.times), sounds, self.processor), samples
+        times = samples.times.tolist()
+        return video_inputs(iter_frames_at(path, times), times, sounds, self.processor), samples
 
     def _read_arrays(
         self, clip: dict[str, Any], fps: float, is_assumed: bool

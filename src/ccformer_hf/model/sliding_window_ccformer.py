@@ -31,8 +31,8 @@ from .media_ccformer import MediaError, MediaInfo, SampledFrames, iter_sounds, s
 from .processing_ccformer import AudioVisualProcessor, Frame, check_assumed_rate, read_frames, sound_seconds
 from .timing_ccformer import FRAME_OFFSET, FrameTiming
 
-# The model's inputs of one frame, `(1, 1, ...)` each, or of one window, `(1, T, ...)`; and `size`, height and width of
-# the picture, `(1, 1, 2)` or `(1, T, 2)`.
+# The model's inputs of one frame, `(1, 1, ...)` each, or of one window, `(1, T, ...)`, `frame_times` among them; and
+# `size`, height and width of the picture, `(1, 1, 2)` or `(1, T, 2)`.
 FrameInputs = dict[str, torch.Tensor]
 # The first frame of a window, and the first frame of the window after it.
 Span = tuple[int, int]
@@ -132,21 +132,25 @@ def frame_sounds(
 
 
 def video_inputs(
-    frames: Iterable[np.ndarray], sounds: Iterable[np.ndarray | None], processor: AudioVisualProcessor
+    frames: Iterable[np.ndarray],
+    times: Iterable[float],
+    sounds: Iterable[np.ndarray | None],
+    processor: AudioVisualProcessor,
 ) -> Iterator[FrameInputs]:
     """The model's inputs of each frame of a video: no frame stays in memory at its full size.
 
     Args:
         frames: uint8 `(H, W, 3)` each, in order.
+        times: (s) of the frames, rising.
         sounds: of each frame the samples `(S,)` float32 around it, mono, at the processor's rate; None: it has no
             sound.
         processor: of the model.
     """
     rate = processor.feature_extractor.sampling_rate
-    for frame, sound in zip(frames, sounds, strict=True):
+    for frame, time, sound in zip(frames, times, sounds, strict=True):
         # `sound` is cut out already: to the extractor, this is the frame of the first second of a clip of its own.
         inputs = processor([frame], sound, sampling_rate=rate, timestamps=[FRAME_OFFSET])
-        yield {**inputs, "size": _size(frame)}
+        yield {**inputs, "frame_times": _time(time), "size": _size(frame)}
 
 
 def array_inputs(
@@ -173,10 +177,14 @@ def array_inputs(
     sounds = processor.feature_extractor(audio, sampling_rate=sampling_rate, timestamps=times, return_tensors="pt")
     if assumed_fps is not None and audio is not None:
         check_assumed_rate(len(times), assumed_fps, sound_seconds(audio, sampling_rate))
-    for index, frame in enumerate(frames):
+    for index, (frame, time) in enumerate(zip(frames, times, strict=True)):
         (picture,) = read_frames([frame])
         sound = {name: values[:, index, None] for name, values in sounds.items()}  # (1, T, ...) -> (1, 1, ...)
-        yield {**processor([picture]), **sound, "size": _size(picture)}
+        yield {**processor([picture]), **sound, "frame_times": _time(time), "size": _size(picture)}
+
+
+def _time(time: float) -> torch.Tensor:
+    return torch.tensor([[time]], dtype=torch.float32)  # (1, 1)
 
 
 def _size(picture: np.ndarray) -> torch.Tensor:
@@ -215,8 +223,9 @@ def class_probabilities(model: PreTrainedModel, inputs: FrameInputs) -> torch.Te
     Raises:
         ValueError: where the model gives NaN or infinity, which would look like masks.
     """
+    in_its_precision = ("pixel_values", "input_features")
     inputs = {
-        name: values.to(model.device, model.dtype if values.is_floating_point() else None)
+        name: values.to(model.device, model.dtype if name in in_its_precision else None)
         for name, values in inputs.items()
         if name != "size"
     }
