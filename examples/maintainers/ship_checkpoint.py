@@ -86,7 +86,7 @@ an audio classifier, which began as that network's own tags, lowers every class 
 place (`class_threshold`), and without components smaller than 0.15 of its largest (`component_threshold`, new in this
 version). It has seen composed players hold what they play, was trained on frames of 224 x 224 and looks at 256 x 256,
 at which it names more (as in FixRes, Touvron et al. 2019). On the seven objects marked in the real clips that its
-makers have, it names five and finds four at the moment that each is marked, and names them in 85 % of all looks
+makers have, it names five and finds four at the moment that each is marked, and names them in 82 % of all looks
 (`examples/maintainers/real_clips.py`), since what it hears is averaged over the looks within half a second; the
 twelfth version four and three, and in 78 %. On the composed clips below, of one look a second, that one had a class
 mIoU of 0.498, a binary mIoU of 0.813 and a swap of 0.702 / 0.051, and marked 0.011 under unknown sounds and 0.040

@@ -6,7 +6,6 @@ from torch import Tensor, nn
 from .configuration_ccformer import CCFormerConfig
 
 NEAR = 0.51  # s: half a second, and what float32 is off by after many hours
-LEAST = 1e-12  # probability whose logarithm float32 still knows well
 
 
 class CCFormerAudioClassifier(nn.Sequential):
@@ -34,16 +33,15 @@ def log_heard(heard_logits: Tensor, audio_mask: Tensor, frame_times: Tensor | No
     loss of its own, `heard_loss`; those of the queries would pull it up, as every class that it lowers costs them.
 
     Args:
-        frame_times: (s) of the frames, `(B, T)`. With them a frame gets the mean probability of all frames with sound
-            within `NEAR` of it: their sounds overlap its own, and the mean of several answers is surer than one.
+        frame_times: (s) of the frames, `(B, T)`. With them a frame gets the mean logit of all frames with sound within
+            `NEAR` of it: their sounds overlap its own, and several answers together are surer than one. (The mean
+            probability says almost the same within a sound, and spills over its ends.)
     """
-    # Not `logsigmoid`: in ONNX Runtime that is the logarithm of a sigmoid that is right to 1e-7.
-    log_probabilities = -F.softplus(-heard_logits.detach())  # (B, T, K - 1)
+    heard_logits = heard_logits.detach()
     if frame_times is not None:
         near = (frame_times[:, :, None] - frame_times[:, None]).abs() <= NEAR  # (B, T, T)
-        shares = (near & audio_mask[:, None]).float()
-        shares = shares / shares.sum(-1, keepdim=True).clamp(min=1)
-        means = shares @ log_probabilities.float().exp()
-        log_probabilities = means.clamp(min=LEAST).log().to(log_probabilities.dtype)
-    of_label = F.pad(log_probabilities, (1, 0))  # (B, T, K)
+        shares = (near & audio_mask[:, None]).to(heard_logits.dtype)
+        heard_logits = shares / shares.sum(-1, keepdim=True).clamp(min=1) @ heard_logits
+    # Not `logsigmoid`: in ONNX Runtime that is the logarithm of a sigmoid that is right to 1e-7.
+    of_label = F.pad(-F.softplus(-heard_logits), (1, 0))  # (B, T, K)
     return of_label.masked_fill(~audio_mask[..., None], 0)[:, :, None]
