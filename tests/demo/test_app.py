@@ -205,7 +205,7 @@ def uploads(folder: Path, count: int) -> list[Path]:
         def paint(index, width, height, level=level):
             return np.full((height, width, 3), level, dtype=np.uint8)
 
-        size, seconds = (128 + 16 * number, 96), 2 + number % 3
+        size, seconds = (128 + 16 * number, 96), 1 + number % 3
         tracks = VideoTrack(size=size, fps=10, seconds=seconds, paint=paint), SoundTrack(seconds=seconds)
         clips.append(write_media(folder / "clip.mp4" if number == 0 else folder / f"clip{number}.mp4", *tracks))
     return clips

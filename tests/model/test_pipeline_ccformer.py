@@ -11,7 +11,7 @@ from PIL import Image
 from transformers import pipeline
 
 from ccformer_hf.inference.segmenting import iter_segments
-from ccformer_hf.model import download_ccformer
+from ccformer_hf.model import download_ccformer, pipeline_ccformer, sliding_window_ccformer
 from ccformer_hf.model.media_ccformer import MediaError, read_clip
 
 TASK = "audio-visual-segmentation"
@@ -56,6 +56,24 @@ def test_several_clips_in_batches_come_out_as_one_by_one(segmenter, video, long_
         for records, alone in zip(several, one_by_one, strict=True):
             for record, expected in zip(records, alone, strict=True):
                 assert roughly(record) == roughly(expected)
+
+
+def test_the_model_is_told_when_frames_were_taken(segmenter, loaded, video, long_video, monkeypatch):
+    """In a batch each clip by itself; behind a shorter window the times are padded."""
+    given = []
+    for module in (pipeline_ccformer, sliding_window_ccformer):
+
+        def spy(model, inputs, run=module.class_probabilities):
+            given.append([round(time, 4) for time in inputs["frame_times"].flatten().tolist()])
+            return run(model, inputs)
+
+        monkeypatch.setattr(module, "class_probabilities", spy)
+    times = [(number + 15 / 16) / 4 for number in range(36)]
+    images = {"images": np.zeros((2, 40, 56, 3), np.uint8), "timestamps": [0.5, 0.625]}
+    segmenter([long_video, images], fps=4, window=36, batch_size=2)
+    assert given.pop() == pytest.approx([*times, 0.5, 0.625, *[0] * 34], abs=1e-4)
+    list(iter_segments(video, *loaded, fps=4, window=10, overlap=2))
+    assert given == [pytest.approx(times[:10], abs=1e-4), pytest.approx(times[6:16], abs=1e-4)]
 
 
 class _Clips(torch.utils.data.Dataset):

@@ -6,13 +6,15 @@ from threading import Event
 import numpy as np
 import pytest
 import torch
+from small_model import small_config
 
-from ccformer_hf import AudioVisualProcessor
+from ccformer_hf import AudioVisualProcessor, CCFormerForAudioVisualSegmentation
 from ccformer_hf.model import sliding_window_ccformer
 from ccformer_hf.model.media_ccformer import MediaError, iter_frames_at, probe, read_clip, sampled_frames
 from ccformer_hf.model.sliding_window_ccformer import (
     array_inputs,
     class_probabilities,
+    classes_at_size,
     frame_sounds,
     iter_windows,
     join_windows,
@@ -168,7 +170,7 @@ def test_sound_of_each_frame_follows_the_processors_rule(loaded, video, alignmen
     info, whole, clip = probe(video), processor(str(video)), read_clip(video)
     times = sampled_frames(info, 1.0).times
     for frames in (
-        video_inputs(iter_frames_at(video, times), times, frame_sounds(info, processor, times, 1.0), processor),
+        video_inputs(iter_frames_at(video, times), frame_sounds(info, processor, times, 1.0), processor),
         array_inputs(clip.frames, clip.waveform, clip.sampling_rate, processor, times),
     ):
         frames = list(frames)
@@ -176,7 +178,6 @@ def test_sound_of_each_frame_follows_the_processors_rule(loaded, video, alignmen
             assert torch.allclose(
                 torch.cat([frame[name] for frame in frames], dim=1).float(), whole[name].float(), atol=1e-4
             )
-        assert [frame["frame_times"].item() for frame in frames] == times.tolist()
         assert [frame["size"].tolist() for frame in frames] == [[[[info.height, info.width]]]] * 4
 
 
@@ -191,3 +192,26 @@ def test_probabilities_in_the_precision_of_the_model(loaded, video):
         assert double.dtype == torch.float32 and (double - exact).abs().max() < 1e-4
     finally:
         model.float()
+
+
+def test_times_stay_exact_in_half_precision(loaded, video):
+    """After ten hours bfloat16 tells no quarter of a second from the next."""
+    _, processor = loaded
+    torch.manual_seed(0)
+    model = CCFormerForAudioVisualSegmentation(small_config(use_audio_classifier=True)).eval().bfloat16()
+    model.model.audio_classifier[-1].weight.data.normal_(std=30)
+    inputs = dict(processor(str(video)))
+    times = torch.tensor([[0.0, 0.25, 3.0, 3.25]])
+    apart, near, later = (
+        class_probabilities(model, inputs | {"frame_times": each}) for each in (4 * times, times, times + 36000)
+    )
+    assert torch.equal(near, later) and not torch.equal(near, apart)
+
+
+def test_scores_are_of_the_probabilities_that_the_map_is_made_of():
+    """Class 2 reaches the threshold nowhere: its share of the left cell goes to class 1."""
+    processor = AudioVisualProcessor(class_threshold=1.0)
+    probabilities = torch.tensor([[[0.1, 0.9]], [[0.6, 0.05]], [[0.3, 0.05]]])  # (3, 1, 2)
+    class_map, scores = classes_at_size(probabilities, processor, (1, 2), 0.5)
+    assert class_map.tolist() == [[1, 0]]
+    assert scores == {1: pytest.approx(0.6 * (2 - 0.6 / 0.9))}

@@ -44,7 +44,7 @@ def export_program(model: CCFormerForAudioVisualSegmentation, size: tuple[int, i
         H and W as `size` says, or multiples of 32 and 64 at least; `input_features` `(B, T, 1, 96, 64)`, or as large
         as `CCFormerConfig.audio_example` of another audio encoder; `frame_mask` and `audio_mask` `(B, T)` bool, both
         needed. It gives `logits` `(B, T, K, H/4, W/4)`, log-probabilities; those of padding frames
-        mean nothing.
+        mean nothing. It takes no `frame_times`: of several looks a second each hears by itself.
 
     Raises:
         ValueError: for a model in training mode; for a `size` that it does not take, or None where it takes one only.

@@ -110,9 +110,8 @@ def segment_live(
         while (picture := stream.newest(due)) is not None:
             rgb = picture.rgb()
             sound = stream.sound(picture.time - FRAME_OFFSET, timing.example_samples) if stream.has_audio else None
-            held.extend(video_inputs([rgb], [picture.time], [sound], processor))
+            held.extend(video_inputs([rgb], [sound], processor))
             inputs = window_of(held)
-            del inputs["frame_times"]  # what was heard before would have its say, and what begins be marked later
             newest = class_probabilities(model, inputs)[0, -1]  # (K, h, w)
             class_map, scores = classes_at_size(newest, processor, rgb.shape[:2], settings.threshold)
             has_audio = bool(inputs["audio_mask"][0, -1])

@@ -109,8 +109,7 @@ def predict_video(
         settings: the threshold is not used.
     """
     sounds = frame_sounds(info, processor, samples.times, settings.fps, iter_sounds)
-    inputs = video_inputs(frames, samples.times.tolist(), sounds, processor)
-    return predict_frames(inputs, len(samples), model, settings)
+    return predict_frames(video_inputs(frames, sounds, processor), samples, model, settings)
 
 
 @dataclass(frozen=True)

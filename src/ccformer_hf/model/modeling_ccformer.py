@@ -134,6 +134,23 @@ def check_mask(name: str, mask: Tensor | None, frames: Tensor) -> None:
         )
 
 
+def check_times(frame_times: Tensor | None, frames: Tensor) -> None:
+    """Raises ValueError unless `frame_times` is None or float32 (or float64) with one entry per frame of `frames`."""
+    if frame_times is None:
+        return
+    exact = isinstance(frame_times, Tensor) and frame_times.dtype in (torch.float32, torch.float64)
+    if not exact or frame_times.shape != frames.shape[:2]:
+        given = (
+            f"{frame_times.dtype} of shape {tuple(frame_times.shape)}"
+            if isinstance(frame_times, Tensor)
+            else f"a {type(frame_times).__name__}"
+        )
+        raise ValueError(
+            f"frame_times is {given}, expected torch.float32 of shape {tuple(frames.shape[:2])}: the seconds of each "
+            "frame (half precision does not tell frames apart)"
+        )
+
+
 def plain_patch_size(backbone_config: PreTrainedConfig, of_timm: nn.Module | None) -> int | None:
     """The patch size of a plain vision transformer; None for a backbone with maps at several strides."""
     if backbone_config.model_type in PLAIN:
@@ -343,6 +360,7 @@ class CCFormerModel(CCFormerPreTrainedModel):
                 "CCFormerForAudioVisualSegmentation (AutoModelForSemanticSegmentation) instead"
             )
         self.check_inputs(pixel_values, input_features, frame_mask=frame_mask, audio_mask=audio_mask)
+        check_times(frame_times, pixel_values)
         batch, frames = pixel_values.shape[:2]
         # A mask always, so that the "no sound" token is part of every step: distributed training wants no idle
         # parameter.

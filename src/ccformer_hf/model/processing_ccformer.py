@@ -301,7 +301,8 @@ class AudioVisualProcessor(ProcessorMixin):
 
         A class has to reach `class_threshold` of the threshold in some place of a frame to be given in it; what it has
         goes to the classes beside it and to the background (`without_unsure_classes`). Of what a class then marks,
-        components smaller than `component_threshold` of its largest are left out (`without_specks`).
+        components smaller than `component_threshold` of its largest are left out (`without_specks`). In this order,
+        and once: a class that was sure in a speck only stays where it is less sure.
 
         Args:
             probabilities: `(..., K, h, w)` as the model gives them, background first, 0..1, summing to 1 over K.

@@ -132,25 +132,21 @@ def frame_sounds(
 
 
 def video_inputs(
-    frames: Iterable[np.ndarray],
-    times: Iterable[float],
-    sounds: Iterable[np.ndarray | None],
-    processor: AudioVisualProcessor,
+    frames: Iterable[np.ndarray], sounds: Iterable[np.ndarray | None], processor: AudioVisualProcessor
 ) -> Iterator[FrameInputs]:
     """The model's inputs of each frame of a video: no frame stays in memory at its full size.
 
     Args:
         frames: uint8 `(H, W, 3)` each, in order.
-        times: (s) of the frames, rising.
         sounds: of each frame the samples `(S,)` float32 around it, mono, at the processor's rate; None: it has no
             sound.
         processor: of the model.
     """
     rate = processor.feature_extractor.sampling_rate
-    for frame, time, sound in zip(frames, times, sounds, strict=True):
+    for frame, sound in zip(frames, sounds, strict=True):
         # `sound` is cut out already: to the extractor, this is the frame of the first second of a clip of its own.
         inputs = processor([frame], sound, sampling_rate=rate, timestamps=[FRAME_OFFSET])
-        yield {**inputs, "frame_times": _time(time), "size": _size(frame)}
+        yield {**inputs, "size": _size(frame)}
 
 
 def array_inputs(
@@ -177,14 +173,19 @@ def array_inputs(
     sounds = processor.feature_extractor(audio, sampling_rate=sampling_rate, timestamps=times, return_tensors="pt")
     if assumed_fps is not None and audio is not None:
         check_assumed_rate(len(times), assumed_fps, sound_seconds(audio, sampling_rate))
-    for index, (frame, time) in enumerate(zip(frames, times, strict=True)):
+    for index, frame in enumerate(frames):
         (picture,) = read_frames([frame])
         sound = {name: values[:, index, None] for name, values in sounds.items()}  # (1, T, ...) -> (1, 1, ...)
-        yield {**processor([picture]), **sound, "frame_times": _time(time), "size": _size(picture)}
+        yield {**processor([picture]), **sound, "size": _size(picture)}
 
 
-def _time(time: float) -> torch.Tensor:
-    return torch.tensor([[time]], dtype=torch.float32)  # (1, 1)
+def with_times(inputs: Iterable[FrameInputs], times: np.ndarray) -> Iterator[FrameInputs]:
+    """Inputs of frames with the `frame_times` that the model takes, so that neighbours hear with each other.
+
+    A live stream goes without: what was heard before would have its say, and what begins be marked later.
+    """
+    for frame, time in zip(inputs, times.tolist(), strict=True):
+        yield {**frame, "frame_times": torch.tensor([[time]], dtype=torch.float32)}  # (1, 1)
 
 
 def _size(picture: np.ndarray) -> torch.Tensor:
@@ -223,7 +224,7 @@ def class_probabilities(model: PreTrainedModel, inputs: FrameInputs) -> torch.Te
     Raises:
         ValueError: where the model gives NaN or infinity, which would look like masks.
     """
-    in_its_precision = ("pixel_values", "input_features")
+    in_its_precision = ("pixel_values", "input_features")  # frame times of an hour want float32
     inputs = {
         name: values.to(model.device, model.dtype if name in in_its_precision else None)
         for name, values in inputs.items()
@@ -263,12 +264,13 @@ def join_windows(windows: Iterable[Mapping[str, torch.Tensor]], spans: Sequence[
 
 
 def predict_frames(
-    inputs: Iterator[FrameInputs], num_frames: int, model: PreTrainedModel, settings: InferenceSettings
+    inputs: Iterator[FrameInputs], samples: SampledFrames, model: PreTrainedModel, settings: InferenceSettings
 ) -> Iterator[FrameProbabilities]:
-    """The model's answer for each of `num_frames` frames, window after window."""
-    spans = window_spans(num_frames, settings.window, settings.overlap)
+    """The model's answer for each sampled frame, window after window."""
+    spans = window_spans(len(samples), settings.window, settings.overlap)
     at_once = WINDOWS_AT_ONCE if model.device.type == "cuda" else 1
-    return join_windows(predict_windows(iter_windows(inputs, spans, settings.window), model, at_once), spans)
+    windows = iter_windows(with_times(inputs, samples.times), spans, settings.window)
+    return join_windows(predict_windows(windows, model, at_once), spans)
 
 
 def predict_windows(
@@ -342,7 +344,7 @@ def classes_at_size(
     """`(K, h, w)` -> class map `(H, W)` uint8, and class id -> its score, see `FrameSegmentation`, best first."""
     outputs = SemanticSegmenterOutput(logits=probabilities.log()[None, None])  # (1, 1, K, h, w)
     class_map = processor.post_process_semantic_segmentation(outputs, [size], threshold)[0][0]  # (H, W)
-    probabilities = processor.sure_probabilities(probabilities, threshold)
+    probabilities = processor.sure_probabilities(probabilities, threshold)  # as the class map is made of
     scores = {}
     for class_id in class_map.unique().tolist():
         if class_id:

@@ -55,7 +55,9 @@ def without_specks(probabilities: torch.Tensor, threshold: float, share: float) 
     sounding = 1 - frames[:, 0] > threshold
     likeliest = 1 + frames[:, 1:].max(1).indices  # a fifth of the time of argmax
     marked = (likeliest * sounding).cpu().numpy()  # (N, h, w)
-    specks = np.stack([_specks(class_map, share) for class_map in marked])
+    specks = np.zeros(marked.shape, dtype=bool)
+    for frame, class_map in zip(specks, marked, strict=True):
+        frame[:] = _specks(class_map, share)
     at = torch.from_numpy(specks).to(probabilities.device)[:, None]  # (N, 1, h, w)
     background = torch.zeros_like(frames[:1, :, :1, :1])  # (1, K, 1, 1)
     background[:, 0] = 1

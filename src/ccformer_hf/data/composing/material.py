@@ -14,7 +14,7 @@ from .pictures import CutOut, Photograph, Picture, cut_from, list_pictures, load
 from .sounds import Recording, SoundFile, list_sounds, load_recording
 from .sources import BED, OTHER, Rule, Sources, read_sources
 
-KEPT_BYTES = 1 << 30  # of pixels and samples, for each process
+KEPT_BYTES = 1 << 30  # of pixels and samples, for each split in each process
 ROOM_TO_MOVE = 1.3  # photographs are kept larger than frames by this, so that a window in them can pan and zoom
 
 
