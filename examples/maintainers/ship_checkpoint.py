@@ -86,12 +86,13 @@ every class that it does not hear (`use_audio_classifier`). A class is given in 
 reaches the threshold in some place (`class_threshold`), and without components smaller than 0.15 of its largest
 (`component_threshold`, new in this version). It has seen composed players hold what they play, was trained on frames
 of 224 x 224 and looks at 256 x 256, at which it names more (as in FixRes, Touvron et al. 2019). On the seven objects
-marked in the real clips that its makers have, it names five and finds four at the moment that each is marked, and
-names them in 81 % of all looks (`examples/maintainers/real_clips.py`), since what it hears is averaged over the looks
-within half a second; the twelfth version four and three, and in 78 %. On the composed clips below, of one look a
-second, that one had a class mIoU of 0.498, a binary mIoU of 0.813 and a swap of 0.702 / 0.051, and marked 0.011 under
-unknown sounds and 0.040 under a sound off screen. Noise and hum are laid on nothing; a sound it does not know is still
-at times laid on something visible, and people who are silent are marked beside one who speaks or plays.
+marked in the real clips that its makers have, it names four and finds three at the moment that each is marked, as the
+twelfth version did, and names them in 81 % of all looks (`examples/maintainers/real_clips.py`), that one in 78 %: what
+it hears is averaged over the looks within half a second. On the composed clips below, of one look a second, the
+twelfth had a class mIoU of 0.498, a binary mIoU of 0.813 and a swap of 0.702 / 0.051, and marked 0.011 under unknown
+sounds and 0.040 under a sound off screen. Noise and hum are laid on nothing; a sound it does not know is still at
+times laid on something visible, speech more often on what is no person, and people who are silent are marked beside
+one who speaks or plays.
 
 A score says about how often such a mask is right: the expected calibration error per second and class is 0.030 on 100
 composed clips of the test split, and 0.039 of "something sounds that is not in view" (`python examples/reliability.py
