@@ -370,7 +370,9 @@ class AudioVisualProcessor(ProcessorMixin):
         if not 0 <= threshold <= 1:
             raise ValueError(f"threshold is {threshold}, expected 0 (marks most) to 1 (marks nothing)")
         return [
-            torch.stack([_class_map(frame, size, threshold) for frame in self.sure_probabilities(clip, threshold)])
+            torch.stack(
+                [class_map_at_size(frame, size, threshold) for frame in self.sure_probabilities(clip, threshold)]
+            )
             for clip, size in _clip_probabilities(outputs, target_sizes, num_frames)
         ]
 
@@ -811,8 +813,11 @@ def _resized(probabilities: torch.Tensor, size: tuple[int, int]) -> torch.Tensor
     return torch.nn.functional.interpolate(probabilities, size=size, mode="bilinear", align_corners=False)
 
 
-def _class_map(probabilities: torch.Tensor, size: tuple[int, int], threshold: float) -> torch.Tensor:
-    """One frame `(K, h, w)` -> uint8 `(H, W)`, class by class: all 71 of AVSS at 1280 x 720 would take 260 MB."""
+def class_map_at_size(probabilities: torch.Tensor, size: tuple[int, int], threshold: float) -> torch.Tensor:
+    """One frame of `sure_probabilities`, `(K, h, w)` -> uint8 `(H, W)`, see `post_process_semantic_segmentation`.
+
+    Class by class: all 71 of AVSS at 1280 x 720 would take 260 MB.
+    """
     sounding = 1 - _resized(probabilities[None, :1], size)[0, 0] > threshold  # (H, W)
     # Where the others together exceed the threshold, the likeliest of them exceeds its K-th part.
     candidates = probabilities.amax(dim=(1, 2)) > threshold / len(probabilities)  # (K,)

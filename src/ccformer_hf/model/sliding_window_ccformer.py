@@ -23,12 +23,18 @@ from typing import Any
 import numpy as np
 import torch
 from transformers import PreTrainedModel
-from transformers.modeling_outputs import SemanticSegmenterOutput
 
 from .feature_extraction_ccformer import plain_sound
 from .inference_settings_ccformer import InferenceSettings
 from .media_ccformer import MediaError, MediaInfo, SampledFrames, iter_sounds, samples_every_frame
-from .processing_ccformer import AudioVisualProcessor, Frame, check_assumed_rate, read_frames, sound_seconds
+from .processing_ccformer import (
+    AudioVisualProcessor,
+    Frame,
+    check_assumed_rate,
+    class_map_at_size,
+    read_frames,
+    sound_seconds,
+)
 from .timing_ccformer import FRAME_OFFSET, FrameTiming
 
 # The model's inputs of one frame, `(1, 1, ...)` each, or of one window, `(1, T, ...)`, `frame_times` among them; and
@@ -342,9 +348,8 @@ def classes_at_size(
     probabilities: torch.Tensor, processor: AudioVisualProcessor, size: tuple[int, int], threshold: float
 ) -> tuple[np.ndarray, dict[int, float]]:
     """`(K, h, w)` -> class map `(H, W)` uint8, and class id -> its score, see `FrameSegmentation`, best first."""
-    outputs = SemanticSegmenterOutput(logits=probabilities.log()[None, None])  # (1, 1, K, h, w)
-    class_map = processor.post_process_semantic_segmentation(outputs, [size], threshold)[0][0]  # (H, W)
-    probabilities = processor.sure_probabilities(probabilities, threshold)  # as the class map is made of
+    probabilities = processor.sure_probabilities(probabilities, threshold)
+    class_map = class_map_at_size(probabilities, size, threshold)  # (H, W)
     scores = {}
     for class_id in class_map.unique().tolist():
         if class_id:
