@@ -18,6 +18,7 @@ from ccformer_hf.data.noises import NOISES
 from ccformer_hf.data.sounding import LABEL_MAPS, SoundingClasses
 from ccformer_hf.data.synthetic.clips import write_synthetic_set
 from ccformer_hf.data.training_clips import ClipOrder, ShareOfSteps, TrainingClips
+from ccformer_hf.model.feature_extraction_ccformer import CCFormerFeatureExtractor
 
 SIZE = 64
 NOTHING = Augmentation()
@@ -309,6 +310,12 @@ def test_every_kind_of_noise_comes_up(sets, processor, monkeypatch):
     for showing in range(40):
         assert not negatives._sound(0, 5, slice(0, 5), "noise_only", np.random.default_rng(showing))[1].any()
     assert kinds.keys() == set(NOISES)
+
+
+def test_a_frame_is_trained_with_its_own_sound_alone(sets, processor, tmp_path):
+    several = AudioVisualProcessor(processor.image_processor, CCFormerFeatureExtractor(sound_shifts=[-0.5, 0.5]))
+    for cache in (None, tmp_path):
+        assert same(feed(sets["avss"], several, cache=cache)[0, 0], feed(sets["avss"], processor)[0, 0])
 
 
 def test_cached_sound_changes_nothing(sets, processor, tmp_path):

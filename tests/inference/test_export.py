@@ -62,12 +62,15 @@ def model(model_folder):
 def inputs(request) -> dict[str, torch.Tensor]:
     """What the processor makes of a clip (sure of itself: many tiny probabilities), or random clips `(B, T, H, W)`.
 
-    In these the first frame is silent, and the last of several frames of the last clip is padding.
+    In these the first frame is silent, and the last of several frames of the last clip is padding. Seven frames have
+    three examples each.
     """
     if request.param == "synthetic clip":
         clip = make_clip("ms3", 1_000_000, 0)
         return dict(load("ccformer-tiny", "cpu")[1](clip.frames, audio=clip.waveform, sampling_rate=16000))
     inputs = random_inputs(*request.param, seed=1)
+    if request.param[1] == 7:
+        inputs["input_features"] = torch.randn(1, 7, 3, 96, 64, generator=torch.Generator().manual_seed(2))
     inputs["frame_mask"] = torch.ones(request.param[:2], dtype=torch.bool)
     inputs["frame_mask"][-1, -1] = request.param[1] == 1
     inputs["audio_mask"] = inputs["frame_mask"].clone()

@@ -213,13 +213,40 @@ def test_a_clip_in_a_batch_is_the_clip_alone(extractor):
         assert not batch["input_features"][row, len(t) :].any()
 
 
+def test_a_frame_may_be_heard_sooner_and_later_too(extractor):
+    shifted = CCFormerFeatureExtractor(sound_shifts=[-0.5, 0.25])
+    assert (shifted.examples_per_frame, shifted.seconds_before, shifted.frame_samples) == (3, 0.5, 15600 + 12000)
+    sound = noise(4)
+    sound[round(2.9 * RATE) :] = 0
+    times = [0.9375, 2.4375, 2.9375, 3.9375]  # from 0, 1.5, 2 and 3 s on
+    batch = shifted([sound, None], RATE, timestamps=[times, times[:2]], return_tensors="pt")
+    assert batch["input_features"].shape == (2, 4, 3, 96, 64)
+    assert batch["audio_mask"].tolist() == [[True, True, True, False], [False] * 4]
+    assert not batch["input_features"][1].any() and not batch["input_features"][0, 3].any()
+    padded = np.pad(sound, RATE)
+    starts = [(0, -0.5, 0.25), (1.5, 1.0, 1.75), (2, 1.5, 2.25)]
+    for frame, expected in zip(batch["input_features"][0], starts, strict=False):
+        for example, start in zip(frame, expected, strict=True):
+            first = round((1 + start) * RATE)
+            torch.testing.assert_close(example, extractor.log_mel(padded[first : first + 15600]))
+    # What is silent is no answer: the own example stands for it.
+    late = shifted(sound, RATE, timestamps=[3.8], return_tensors="pt")["input_features"][0, 0]  # from 2.8625 s on
+    assert torch.equal(late[2], late[0]) and not torch.equal(late[1], late[0])
+    plain = shifted.without_shifts()(sound, RATE, timestamps=times, return_tensors="pt")["input_features"]
+    assert torch.equal(plain, extractor(sound, RATE, timestamps=times, return_tensors="pt")["input_features"])
+    assert shifted.examples_per_frame == 3
+    official = shifted.official_examples(np.ones((1, 1, 96, 64), np.float32), 2, repeat_last=False)
+    assert official.amax(dim=(2, 3)).tolist() == [[1, 1, 1], [0, 0, 0]]
+
+
 def test_settings_survive_saving(tmp_path):
-    CCFormerFeatureExtractor(alignment="avsbench", silence_threshold=0.5).save_pretrained(tmp_path)
+    settings = {"alignment": "avsbench", "silence_threshold": 0.5, "sound_shifts": (-0.5, 1)}
+    CCFormerFeatureExtractor(**settings).save_pretrained(tmp_path)
     saved = json.loads((tmp_path / "preprocessor_config.json").read_text())
     assert "window" not in saved and "mel_filters" not in saved
     again = CCFormerFeatureExtractor.from_pretrained(tmp_path)
-    assert (again.alignment, again.silence_threshold) == ("avsbench", 0.5)
-    assert again(noise(1.0), RATE)["input_features"].shape == (1, 1, 1, 96, 64)
+    assert (again.alignment, again.silence_threshold, again.sound_shifts) == ("avsbench", 0.5, [-0.5, 1.0])
+    assert again(noise(1.0), RATE)["input_features"].shape == (1, 1, 3, 96, 64)
 
 
 @pytest.mark.parametrize(
@@ -308,6 +335,11 @@ def test_without_sound_but_with_vggishs_examples_another_encoder_hears_nothing()
         ({"encoder_extractor": CLAP | {"hop_length": 1}}, "makes 480001 columns of a sound, expected at most 4096"),
         ({"alignment": "middle"}, "alignment is 'middle'"),
         ({"silence_threshold": -1}, "silence_threshold is -1"),
+        ({"sound_shifts": 0.5}, "sound_shifts is 0.5; expected a list of at most 16 numbers of seconds, each within"),
+        ({"sound_shifts": ["0.5"]}, r"sound_shifts is \['0.5'\]; expected"),
+        ({"sound_shifts": [2.1]}, r"sound_shifts is \[2.1\]; expected"),
+        ({"sound_shifts": [float("nan")]}, r"sound_shifts is \[nan\]; expected"),
+        ({"sound_shifts": [0.1] * 17}, "expected a list of at most 16"),
     ],
 )
 def test_bad_settings_are_refused(settings, message):

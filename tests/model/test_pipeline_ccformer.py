@@ -1,5 +1,6 @@
 import tempfile
 from collections.abc import Iterator
+from copy import copy
 from pathlib import Path
 
 import numpy as np
@@ -8,10 +9,13 @@ import torch
 from file_server import serving
 from made_media import make_video
 from PIL import Image
+from small_model import small_config
 from transformers import pipeline
 
+from ccformer_hf import CCFormerForAudioVisualSegmentation
 from ccformer_hf.inference.segmenting import iter_segments
-from ccformer_hf.model import download_ccformer, pipeline_ccformer, sliding_window_ccformer
+from ccformer_hf.model import download_ccformer
+from ccformer_hf.model.feature_extraction_ccformer import CCFormerFeatureExtractor
 from ccformer_hf.model.media_ccformer import MediaError, read_clip
 
 TASK = "audio-visual-segmentation"
@@ -58,22 +62,29 @@ def test_several_clips_in_batches_come_out_as_one_by_one(segmenter, video, long_
                 assert roughly(record) == roughly(expected)
 
 
-def test_the_model_is_told_when_frames_were_taken(segmenter, loaded, video, long_video, monkeypatch):
-    """In a batch each clip by itself; behind a shorter window the times are padded."""
-    given = []
-    for module in (pipeline_ccformer, sliding_window_ccformer):
-
-        def spy(model, inputs, run=module.class_probabilities):
-            given.append([round(time, 4) for time in inputs["frame_times"].flatten().tolist()])
-            return run(model, inputs)
-
-        monkeypatch.setattr(module, "class_probabilities", spy)
-    times = [(number + 15 / 16) / 4 for number in range(36)]
+def test_a_model_that_hears_sooner_and_later_sounds_hears_them_here_too(loaded, video, long_video):
+    """Of files and arrays, in a batch each clip by itself; behind a shorter window the examples are padded."""
+    model, processor = loaded
+    hears_more = copy(processor)
+    hears_more.feature_extractor = CCFormerFeatureExtractor(sound_shifts=[-0.5, 0.5])
+    shapes = []
+    torch.manual_seed(0)
+    model = CCFormerForAudioVisualSegmentation(small_config(use_audio_classifier=True, num_labels=4)).eval()
+    model.model.audio_classifier[-1].weight.data.normal_(std=5)
+    given = pipeline("audio-visual-segmentation", model=model, processor=hears_more)
+    model.register_forward_pre_hook(
+        lambda _, args, inputs: shapes.append(tuple(inputs["input_features"].shape[:3])), with_kwargs=True
+    )
     images = {"images": np.zeros((2, 40, 56, 3), np.uint8), "timestamps": [0.5, 0.625]}
-    segmenter([long_video, images], fps=4, window=36, batch_size=2)
-    assert given.pop() == pytest.approx([*times, 0.5, 0.625, *[0] * 34], abs=1e-4)
-    list(iter_segments(video, *loaded, fps=4, window=10, overlap=2))
-    assert given == [pytest.approx(times[:10], abs=1e-4), pytest.approx(times[6:16], abs=1e-4)]
+    given([long_video, images], fps=4, window=36, batch_size=2)
+    assert shapes.pop() == (2, 36, 3)
+    clip = read_clip(video, 1)
+    arrays = {"images": clip.frames, "audio": clip.waveform, "sampling_rate": clip.sampling_rate}
+    of_file, of_arrays = given(video, threshold=0.1), given(arrays, threshold=0.1)
+    assert shapes == [(1, 4, 3)] * 2
+    found = model(**hears_more(video)).class_queries_logits
+    assert not torch.allclose(found, model(**processor(video)).class_queries_logits, atol=1e-3)
+    assert [roughly(record) for record in of_file][:3] == [roughly(record) for record in of_arrays][:3]
 
 
 class _Clips(torch.utils.data.Dataset):

@@ -6,10 +6,10 @@ from threading import Event
 import numpy as np
 import pytest
 import torch
-from small_model import small_config
 
-from ccformer_hf import AudioVisualProcessor, CCFormerForAudioVisualSegmentation
+from ccformer_hf import AudioVisualProcessor
 from ccformer_hf.model import sliding_window_ccformer
+from ccformer_hf.model.feature_extraction_ccformer import CCFormerFeatureExtractor
 from ccformer_hf.model.media_ccformer import MediaError, iter_frames_at, probe, read_clip, sampled_frames
 from ccformer_hf.model.sliding_window_ccformer import (
     array_inputs,
@@ -194,18 +194,19 @@ def test_probabilities_in_the_precision_of_the_model(loaded, video):
         model.float()
 
 
-def test_times_stay_exact_in_half_precision(loaded, video):
-    """After ten hours bfloat16 tells no quarter of a second from the next."""
-    _, processor = loaded
-    torch.manual_seed(0)
-    model = CCFormerForAudioVisualSegmentation(small_config(use_audio_classifier=True)).eval().bfloat16()
-    model.model.audio_classifier[-1].weight.data.normal_(std=30)
-    inputs = dict(processor(str(video)))
-    times = torch.tensor([[0.0, 0.25, 3.0, 3.25]])
-    apart, near, later = (
-        class_probabilities(model, inputs | {"frame_times": each}) for each in (4 * times, times, times + 36000)
+def test_each_frame_of_a_video_is_heard_as_in_the_whole_clip(video):
+    """Its sound is cut out of the file with what its shifted examples need."""
+    processor = AudioVisualProcessor(feature_extractor=CCFormerFeatureExtractor(sound_shifts=[-0.5, 0.25]))
+    info = probe(video)
+    samples = sampled_frames(info, 1.0)
+    frames = video_inputs(
+        iter_frames_at(video, samples.times), frame_sounds(info, processor, samples.times, 1.0), processor
     )
-    assert torch.equal(near, later) and not torch.equal(near, apart)
+    found = torch.cat([frame["input_features"] for frame in frames], dim=1)
+    whole = processor(str(video))["input_features"]
+    assert found.shape == whole.shape == (1, 4, 3, 96, 64)
+    torch.testing.assert_close(found[:, :3], whole[:, :3])
+    torch.testing.assert_close(found[:, 3, :2], whole[:, 3, :2])  # behind the last frame the file has a little more
 
 
 def test_scores_are_of_the_probabilities_that_the_map_is_made_of():

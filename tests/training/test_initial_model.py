@@ -48,7 +48,8 @@ SIZES = {
         "num_queries",
     )
 }
-RECIPE = Recipe(size=64, alignment="avsbench", model={"backbone_config": SMALL_RESNET, **SIZES})
+SHIFTS = (-0.5, 0.5)
+RECIPE = Recipe(size=64, alignment="avsbench", sound_shifts=SHIFTS, model={"backbone_config": SMALL_RESNET, **SIZES})
 NAMES = ("background", "cat", "dog")
 RESNET = {name: value for name, value in SMALL_RESNET.items() if name != "model_type"}
 PVT = {
@@ -87,6 +88,7 @@ def test_a_new_model_has_the_labels_of_the_data_and_the_sizes_of_the_recipe():
     assert model.get_parameter(LABEL_LAYERS[0] + "weight").shape == (3, 16)
     assert processor.image_processor.size["height"] == processor.image_processor.size["width"] == 64
     assert processor.feature_extractor.alignment == "avsbench"
+    assert processor.feature_extractor.sound_shifts == list(SHIFTS)
 
 
 def test_the_seed_decides_a_new_model():

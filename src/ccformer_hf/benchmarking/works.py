@@ -123,7 +123,7 @@ def part_works(model: CCFormerForAudioVisualSegmentation, size: Clips) -> list[W
     audible = torch.ones(size.clips, size.frames, dtype=torch.bool, device=model.device)
     maps = inner.encode_frames(pixels, None)
     audio, embedding = inner.encode_audio(log_mel, audible)
-    heard = None if inner.audio_classifier is None else log_heard(inner.audio_classifier(embedding), audible)
+    heard = None if inner.audio_classifier is None else log_heard(inner.audio_classifier(embedding[:, :, 0]), audible)
     time_embed = time_embedding(audio)
     fused, fused_audio = inner.eim(maps, audio, time_embed, None) if inner.eim is not None else (maps, [])
     audio_tokens = torch.stack([audio, *fused_audio], dim=2)

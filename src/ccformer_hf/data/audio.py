@@ -40,7 +40,7 @@ class ClipAudio:
 def sound_examples(
     extractor: CCFormerFeatureExtractor, audio: ClipAudio, length: int, repeat_last: bool
 ) -> tuple[torch.Tensor, torch.Tensor]:
-    """Log-mel examples `(length, 1, columns, bands)` float32 and which of them hold sound, `(length,)` bool.
+    """Log-mel examples `(length, E, columns, bands)` float32 and which of them hold sound, `(length,)` bool.
 
     Args:
         length: frames of the clip; every set has one per second, whatever the processor's fps for videos.

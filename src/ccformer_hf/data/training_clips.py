@@ -115,6 +115,8 @@ class TrainingClips(torch.utils.data.Dataset):
         log_mel_cache: str | os.PathLike | None = None,
     ):
         self.clips, self.processor, self.augmentation = clips, processor, augmentation
+        # Labels are of a frame's own example; where several are heard, they are so after training.
+        self.extractor = processor.feature_extractor.without_shifts()
         self.seed, self.batch_size = seed, batch_size
         table = clips.select_columns(["id", "setting"])[:]
         self.ids, self.classes = table["id"], SoundingClasses(clips)
@@ -181,7 +183,7 @@ class TrainingClips(torch.utils.data.Dataset):
         self, index: int, length: int, kept: slice, negative: str | None, rng: np.random.Generator
     ) -> tuple[torch.Tensor, torch.Tensor]:
         """Examples `(T, 1, 96, 64)` and which of them there is sound for `(T,)`."""
-        extractor, frames = self.processor.feature_extractor, kept.stop - kept.start
+        extractor, frames = self.extractor, kept.stop - kept.start
         if negative == "silence":
             return sound_examples(extractor, ClipAudio(), frames, self.repeat_last)
         if self.cache is not None:
@@ -217,8 +219,8 @@ class TrainingClips(torch.utils.data.Dataset):
                 return torch.from_numpy(kept["features"]), torch.from_numpy(kept["audio_mask"])
         except (FileNotFoundError, EOFError, ValueError, KeyError, BadZipFile):
             pass  # not there yet, cut short by a loss of power, or of an earlier version
-        extractor, sound = self.processor.feature_extractor, ClipAudio.of(self.sounds[index])
-        features, audio_mask = sound_examples(extractor, sound, length, self.repeat_last)
+        sound = ClipAudio.of(self.sounds[index])
+        features, audio_mask = sound_examples(self.extractor, sound, length, self.repeat_last)
         self.cache.mkdir(parents=True, exist_ok=True)
         with atomic_file(path) as temporary, open(temporary, "wb") as file:
             np.savez(file, features=features.numpy(), audio_mask=audio_mask.numpy())

@@ -41,10 +41,10 @@ def export_program(model: CCFormerForAudioVisualSegmentation, size: tuple[int, i
 
     Returns:
         A program that takes, by name, what the processor gives: `pixel_values` `(B, T, 3, H, W)` of the model's dtype,
-        H and W as `size` says, or multiples of 32 and 64 at least; `input_features` `(B, T, 1, 96, 64)`, or as large
+        H and W as `size` says, or multiples of 32 and 64 at least; `input_features` `(B, T, E, 96, 64)`, or as large
         as `CCFormerConfig.audio_example` of another audio encoder; `frame_mask` and `audio_mask` `(B, T)` bool, both
         needed. It gives `logits` `(B, T, K, H/4, W/4)`, log-probabilities; those of padding frames
-        mean nothing. It takes no `frame_times`: of several looks a second each hears by itself.
+        mean nothing.
 
     Raises:
         ValueError: for a model in training mode; for a `size` that it does not take, or None where it takes one only.
@@ -52,16 +52,16 @@ def export_program(model: CCFormerForAudioVisualSegmentation, size: tuple[int, i
     if model.training:
         raise ValueError("the model is in training mode and would be exported so: call model.eval() first")
     # None of the sizes is 1, which torch.export would take for a constant.
-    batch, frames, (height, width) = 2, 3, size or (64, 96)
+    batch, frames, examples, (height, width) = 2, 3, 2, size or (64, 96)
     place = {"dtype": model.dtype, "device": model.device}
     inputs = {
         "pixel_values": torch.zeros(batch, frames, 3, height, width, **place),
-        "input_features": torch.zeros(batch, frames, 1, *model.config.audio_example, **place),
+        "input_features": torch.zeros(batch, frames, examples, *model.config.audio_example, **place),
         "frame_mask": torch.ones(batch, frames, dtype=torch.bool, device=model.device),
         "audio_mask": torch.ones(batch, frames, dtype=torch.bool, device=model.device),
     }
     clips_frames = {0: Dim("clips"), 1: Dim("frames")}
-    sizes = dict.fromkeys(INPUTS, clips_frames)
+    sizes = dict.fromkeys(INPUTS, clips_frames) | {"input_features": clips_frames | {2: Dim("examples")}}
     if size is None:
         sizes["pixel_values"] = clips_frames | {3: 32 * Dim("rows"), 4: 32 * Dim("columns")}
     with torch.no_grad():

@@ -243,7 +243,8 @@ def frame_cost(config: CCFormerConfig, processor: AudioVisualProcessor) -> tuple
     network = build_without_memory(config)
     size = processor.image_processor.size
     pixels = torch.empty(1, 1, 3, size["height"], size["width"], device="meta")
-    sound = torch.empty(1, 1, 1, *config.audio_example, device="meta")
+    examples = processor.feature_extractor.examples_per_frame
+    sound = torch.empty(1, 1, examples, *config.audio_example, device="meta")
     largest, operations = _Largest(), FlopCounterMode(display=False)
     with torch.inference_mode(), torch.device("meta"), operations, largest:
         network(pixel_values=pixels, input_features=sound)

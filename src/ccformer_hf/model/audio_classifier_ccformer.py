@@ -5,8 +5,6 @@ from torch import Tensor, nn
 
 from .configuration_ccformer import CCFormerConfig
 
-NEAR = 0.51  # s: half a second, and what float32 is off by after many hours
-
 
 class CCFormerAudioClassifier(nn.Sequential):
     """Embedding of the audio backbone `(N, W)` -> logit that each class sounds, without "no object", `(N, K - 1)`.
@@ -25,23 +23,14 @@ class CCFormerAudioClassifier(nn.Sequential):
         )  # fmt: skip
 
 
-def log_heard(heard_logits: Tensor, audio_mask: Tensor, frame_times: Tensor | None = None) -> Tensor:
+def log_heard(heard_logits: Tensor, audio_mask: Tensor) -> Tensor:
     """Logits of `CCFormerAudioClassifier` `(B, T, K - 1)` -> log-probability that each label sounds, `(B, T, 1, K)`.
 
     It is 0 of "no object", which needs no sound, and of all labels in frames without sound, those of which `audio_mask
     (B, T)` is False: they have a token of their own. No gradient flows back: the classifier learns what sounds from a
     loss of its own, `heard_loss`; those of the queries would pull it up, as every class that it lowers costs them.
-
-    Args:
-        frame_times: (s) of the frames, `(B, T)`. With them a frame gets the mean logit of all frames with sound within
-            `NEAR` of it: their sounds overlap its own, and several answers together are surer than one. (The mean
-            probability says almost the same within a sound, and spills over its ends.)
     """
     heard_logits = heard_logits.detach()
-    if frame_times is not None:
-        near = (frame_times[:, :, None] - frame_times[:, None]).abs() <= NEAR  # (B, T, T)
-        shares = (near & audio_mask[:, None]).to(heard_logits.dtype)
-        heard_logits = shares / shares.sum(-1, keepdim=True).clamp(min=1) @ heard_logits
     # Not `logsigmoid`: in ONNX Runtime that is the logarithm of a sigmoid that is right to 1e-7.
     of_label = F.pad(-F.softplus(-heard_logits), (1, 0))  # (B, T, K)
     return of_label.masked_fill(~audio_mask[..., None], 0)[:, :, None]

@@ -10,7 +10,10 @@ Another audio encoder hears the same second, 0.975 s at its own sampling rate, t
 transformers, which fills it up to the encoder's window: AST's with zeros (with `max_length` 96 there is nothing to
 fill), CLAP's by repeating it over ten seconds.
 
-Letters: `B` clips, `T` frames, `S` samples, `C` channels.
+A model with an audio classifier may hear a frame's sound several times, each a little sooner or later (`sound_shifts`,
+*ours*): its answers are then averaged, as an image classifier's over crops.
+
+Letters: `B` clips, `T` frames, `E` examples of a frame, its own first, `S` samples, `C` channels.
 """
 
 import inspect
@@ -18,6 +21,7 @@ import math
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from copy import copy
 from fractions import Fraction
 from numbers import Real
 from pathlib import Path
@@ -43,6 +47,7 @@ LARGEST_SAMPLE = 16.0
 # torchaudio's kernel grows with both terms of the reduced ratio of rates: 44101 Hz would take gigabytes. The nearest
 # ratio of small numbers is exact for the common rates, 2e-6 off for 47952, 44056 and their like (5e-4 at the worst).
 LARGEST_DENOMINATOR = 1000
+MOST_SHIFTS, LARGEST_SHIFT = 16, 2.0  # s
 # Examples transformed at once, so that memory does not grow with the number of frames.
 EXAMPLES_AT_ONCE = 64
 
@@ -69,7 +74,7 @@ Waveform = Samples | tuple[Samples, float] | Mapping[str, Any] | str | Path | No
 
 
 class CCFormerFeatureExtractor(SequenceFeatureExtractor):
-    """Waveforms -> `input_features (B, T, 1, 96, 64)` and `audio_mask (B, T)`.
+    """Waveforms -> `input_features (B, T, E, 96, 64)` and `audio_mask (B, T)`.
 
     Args:
         feature_size: mel bands; those of the front end, VGGish's 64, are the only ones.
@@ -80,11 +85,13 @@ class CCFormerFeatureExtractor(SequenceFeatureExtractor):
         silence_threshold: an example whose largest |sample| is below this counts as no sound (ours). 0 switches
             it off.
         encoder_extractor: front end of another audio encoder (ours), an `ASTFeatureExtractor` or a
-            `ClapFeatureExtractor`, or its settings as `to_dict` gives them; the examples are then `(1, columns,
+            `ClapFeatureExtractor`, or its settings as `to_dict` gives them; the examples are then `(columns,
             bands)` of what it makes. None: VGGish's.
+        sound_shifts: seconds by which further examples of each frame start later than its own, negative: sooner
+            (ours); at most 16, each within -2..2. Only a model with `use_audio_classifier` makes use of them.
 
     Raises:
-        ValueError: for a feature size, sampling rate, alignment or threshold that cannot be.
+        ValueError: for a feature size, sampling rate, alignment, threshold or shifts that cannot be.
         TypeError: for a misspelt argument.
     """
 
@@ -98,6 +105,7 @@ class CCFormerFeatureExtractor(SequenceFeatureExtractor):
         alignment: str = "frame",
         silence_threshold: float = 1e-4,
         encoder_extractor: ASTFeatureExtractor | ClapFeatureExtractor | Mapping[str, Any] | None = None,
+        sound_shifts: Sequence[float] = (),
         **kwargs,
     ):
         if isinstance(encoder_extractor, Mapping):
@@ -121,6 +129,7 @@ class CCFormerFeatureExtractor(SequenceFeatureExtractor):
         self.alignment = alignment
         self.silence_threshold = silence_threshold
         self.encoder_extractor = encoder_extractor
+        self.sound_shifts = _checked_shifts(sound_shifts)
         # float64: beside a loud tone, float32 rounding of the FFT puts the quiet bands 3e-4 off (measured).
         # The base class leaves these two names out of the saved JSON. Of VGGish's rate, whoever hears.
         self.window = torch.hann_window(timing.window_samples, periodic=True, dtype=torch.float64)
@@ -145,6 +154,28 @@ class CCFormerFeatureExtractor(SequenceFeatureExtractor):
         if self.encoder_extractor is None:
             return EXAMPLE_COLUMNS, MEL_BANDS
         return spectrogram_shape(self.encoder_extractor)
+
+    @property
+    def examples_per_frame(self) -> int:
+        """E: its own, and one for each of `sound_shifts`."""
+        return 1 + len(self.sound_shifts)
+
+    @property
+    def seconds_before(self) -> float:
+        """How much sooner than a frame's own example the sound begins that its examples are made of."""
+        return max([0.0, *(-shift for shift in self.sound_shifts)])
+
+    @property
+    def frame_samples(self) -> int:
+        """Samples of the sound that all examples of one frame are made of."""
+        around = self.seconds_before + max([0.0, *self.sound_shifts])
+        return FrameTiming(sampling_rate=self.sampling_rate).example_samples + round(around * self.sampling_rate)
+
+    def without_shifts(self) -> "CCFormerFeatureExtractor":
+        """One that makes a frame's own example alone: to train with, and where later sound is not there yet."""
+        plain = copy(self)
+        plain.sound_shifts = []
+        return plain
 
     def to_dict(self) -> dict[str, Any]:
         """As in transformers, with the settings of another encoder's extractor where there is one."""
@@ -197,7 +228,7 @@ class CCFormerFeatureExtractor(SequenceFeatureExtractor):
         return spectrograms if spectrograms.ndim == 3 else spectrograms[:, 0]
 
     def official_examples(self, examples: Samples, length: int, repeat_last: bool) -> torch.Tensor:
-        """AVSBench's own log-mel examples `(T', 1, 96, 64)` -> one per frame, `(length, 1, 96, 64)` float32.
+        """AVSBench's own log-mel examples `(T', 1, 96, 64)` -> one per frame, E times, `(length, E, 96, 64)` float32.
 
         Args:
             examples: as its authors give them out, at least one.
@@ -214,7 +245,8 @@ class CCFormerFeatureExtractor(SequenceFeatureExtractor):
             )
         examples = as_tensor(examples)[:length].to(torch.float32)
         filling = examples[-1:] if repeat_last else torch.zeros_like(examples[-1:])
-        return torch.cat([examples, filling.expand(length - len(examples), -1, -1, -1)])
+        examples = torch.cat([examples, filling.expand(length - len(examples), -1, -1, -1)])
+        return examples.repeat(1, self.examples_per_frame, 1, 1)
 
     def __call__(
         self,
@@ -223,7 +255,7 @@ class CCFormerFeatureExtractor(SequenceFeatureExtractor):
         timestamps: Sequence[float] | Sequence[Sequence[float]] | None = None,
         return_tensors: str | None = None,
     ) -> BatchFeature:
-        """Turns the sound of one clip, or of several, into one log-mel example per frame.
+        """Turns the sound of one clip, or of several, into log-mel examples: one per frame, or E with `sound_shifts`.
 
         Args:
             audio: one clip: samples, as floats in -1..1 or integers of 16 or 32 bits, in an array or tensor `(S,)`,
@@ -236,9 +268,10 @@ class CCFormerFeatureExtractor(SequenceFeatureExtractor):
             return_tensors: `"pt"`, `"np"`, or None (NumPy arrays).
 
         Returns:
-            `input_features` float32 `(B, T, 1, 96, 64)`, of another encoder `(B, T, 1, *example_shape)`, T the most
+            `input_features` float32 `(B, T, E, 96, 64)`, of another encoder `(B, T, E, *example_shape)`, T the most
             frames of any clip; `audio_mask` bool `(B, T)`, False where there is no sound: no track, silence, beyond
-            the end, or the padding of a shorter clip. There the features are `padding_value`.
+            the end, or the padding of a shorter clip. There the features are `padding_value`. E is 1 without
+            `sound_shifts`; of a shift to where there is no sound, the example is the frame's own.
 
         Raises:
             ValueError: for sound or times that cannot be used; the text says what to give instead.
@@ -255,11 +288,11 @@ class CCFormerFeatureExtractor(SequenceFeatureExtractor):
                 clip_examples.append(self._examples(*clip))
 
         num_frames = max(len(mask) for _, mask in clip_examples)
-        shape = (len(clips), num_frames, 1, *self.example_shape)
-        features = torch.full(shape, self.padding_value, dtype=torch.float32)  # (B, T, 1, columns, bands)
+        shape = (len(clips), num_frames, self.examples_per_frame, *self.example_shape)
+        features = torch.full(shape, self.padding_value, dtype=torch.float32)  # (B, T, E, columns, bands)
         audio_mask = torch.zeros(shape[:2], dtype=torch.bool)  # (B, T)
         for row, (examples, mask) in enumerate(clip_examples):
-            features[row, : len(mask), 0][mask] = examples[mask]
+            features[row, : len(mask)][mask] = examples[mask]
             audio_mask[row, : len(mask)] = mask
         data = {"input_features": features.numpy(), "audio_mask": audio_mask.numpy()}
         return BatchFeature(data, tensor_type=return_tensors)
@@ -267,7 +300,7 @@ class CCFormerFeatureExtractor(SequenceFeatureExtractor):
     def _examples(
         self, audio: Waveform, rate: float | None, timestamps: Sequence[float] | None
     ) -> tuple[torch.Tensor, torch.Tensor]:
-        """One clip -> log-mel `(T, columns, bands)` and where it holds sound `(T,)`."""
+        """One clip -> log-mel `(T, E, columns, bands)` and where it holds sound `(T,)`."""
         audio, rate = plain_sound(audio, rate)
         waveform = None if audio is None else self._resampled_mono(audio, rate)  # (S,)
         timing = FrameTiming(sampling_rate=self.sampling_rate, alignment=self.alignment)
@@ -280,18 +313,23 @@ class CCFormerFeatureExtractor(SequenceFeatureExtractor):
             num_frames = timing.num_frames(len(waveform) / self.sampling_rate)
         times = frame_times(timing, timestamps, num_frames)  # (T,)
         if waveform is None:
-            return torch.zeros(len(times), *self.example_shape), torch.zeros(len(times), dtype=torch.bool)
+            nothing = torch.zeros(len(times), self.examples_per_frame, *self.example_shape)
+            return nothing, torch.zeros(len(times), dtype=torch.bool)
         starts = torch.from_numpy(timing.sound_start_samples(times))  # (T,)
-        # Silence beyond the end: one example of zeros, and no start reaches further.
-        starts = starts.clamp(max=len(waveform))
-        waveform = torch.nn.functional.pad(waveform, (0, timing.example_samples))  # (S + 15600,), at 16 kHz
+        shifts = torch.tensor([0, *(round(shift * self.sampling_rate) for shift in self.sound_shifts)])  # (E,)
+        # Silence before the beginning, and beyond the end: one example of zeros, and no start reaches further.
+        before = round(self.seconds_before * self.sampling_rate)
+        starts = (starts[:, None] + shifts + before).clamp(max=before + len(waveform))  # (T, E)
+        waveform = torch.nn.functional.pad(waveform, (before, timing.example_samples))  # (S + 15600,), at 16 kHz
         pieces = waveform.unfold(0, timing.example_samples, 1)  # (S + 1, 15600), a view: one piece from each sample on
         examples, mask = [], []
-        for some_starts in starts.split(EXAMPLES_AT_ONCE):
-            sound = pieces[some_starts]  # (t, 15600)
-            examples.append(self.examples(sound))  # (t, columns, bands)
-            mask.append(sound.abs().amax(dim=1) >= self.silence_threshold)  # (t,)
-        return torch.cat(examples), torch.cat(mask)
+        for some_starts in starts.flatten().split(EXAMPLES_AT_ONCE):
+            sound = pieces[some_starts]  # (n, 15600)
+            examples.append(self.examples(sound))  # (n, columns, bands)
+            mask.append(sound.abs().amax(dim=1) >= self.silence_threshold)  # (n,)
+        examples = torch.cat(examples).unflatten(0, starts.shape)  # (T, E, columns, bands)
+        mask = torch.cat(mask).unflatten(0, starts.shape)  # (T, E)
+        return torch.where(mask[:, :, None, None], examples, examples[:, :1]), mask[:, 0]
 
     def _resampled_mono(self, audio: Samples, rate: float | None) -> torch.Tensor:
         waveform = as_tensor(audio)
@@ -485,6 +523,18 @@ def _is_sequence_of_numbers(value) -> bool:
     if isinstance(value, (np.ndarray, torch.Tensor)):
         return value.ndim == 1
     return isinstance(value, (list, tuple)) and all(isinstance(number, Real) for number in value)
+
+
+def _checked_shifts(shifts: Sequence[float]) -> list[float]:
+    numbers = isinstance(shifts, (list, tuple)) and all(
+        isinstance(shift, Real) and not isinstance(shift, bool) and abs(shift) <= LARGEST_SHIFT for shift in shifts
+    )
+    if not numbers or len(shifts) > MOST_SHIFTS:
+        raise ValueError(
+            f"sound_shifts is {shifts!r:.200}; expected a list of at most {MOST_SHIFTS} numbers of seconds, each "
+            f"within -{LARGEST_SHIFT:g}..{LARGEST_SHIFT:g}"
+        )
+    return [float(shift) for shift in shifts]
 
 
 def _check_waveform(waveform: torch.Tensor) -> None:

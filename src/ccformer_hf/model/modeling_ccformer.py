@@ -83,8 +83,8 @@ class CCFormerModelOutput(ModelOutput):
         masks_queries_logits: per prediction, `(B, T, Q, H/4, W/4)`, as many as `class_queries_logits`.
         audio_embedding: sound of each frame before any fusion, `(B, T, D)`.
         visual_embedding: picture at stride 8 before any fusion, `(B, T, D, H/8, W/8)`.
-        heard_logits: of the audio classifier, that each class but the background sounds, `(B, T, K - 1)`; anything in
-            frames without sound. None without one.
+        heard_logits: of the audio classifier, that each class but the background sounds, `(B, T, K - 1)`, the mean
+            over a frame's examples; anything in frames without sound. None without one.
         hidden_states: frame queries before the first decoder layer and after each, `(B, T, Q, D)`, on request.
         attentions: attention of the frame queries to the pixels, on request (`attn_implementation="eager"`).
     """
@@ -131,23 +131,6 @@ def check_mask(name: str, mask: Tensor | None, frames: Tensor) -> None:
         raise ValueError(
             f"{name} is {mask.dtype} of shape {tuple(mask.shape)}, expected torch.bool of shape "
             f"{tuple(frames.shape[:2])}: one entry per frame"
-        )
-
-
-def check_times(frame_times: Tensor | None, frames: Tensor) -> None:
-    """Raises ValueError unless `frame_times` is None or float32 (or float64) with one entry per frame of `frames`."""
-    if frame_times is None:
-        return
-    exact = isinstance(frame_times, Tensor) and frame_times.dtype in (torch.float32, torch.float64)
-    if not exact or frame_times.shape != frames.shape[:2]:
-        given = (
-            f"{frame_times.dtype} of shape {tuple(frame_times.shape)}"
-            if isinstance(frame_times, Tensor)
-            else f"a {type(frame_times).__name__}"
-        )
-        raise ValueError(
-            f"frame_times is {given}, expected torch.float32 of shape {tuple(frames.shape[:2])}: the seconds of each "
-            "frame (half precision does not tell frames apart)"
         )
 
 
@@ -270,10 +253,11 @@ class CCFormerModel(CCFormerPreTrainedModel):
                 "(AudioVisualProcessor resizes for you)"
             )
         columns, bands = self.config.audio_example
-        if input_features.ndim != 5 or input_features.shape[2:] != (1, columns, bands):
+        if input_features.ndim != 5 or not input_features.shape[2] or input_features.shape[3:] != (columns, bands):
             raise ValueError(
                 f"input_features has shape {tuple(input_features.shape)}, expected (clips, frames, 1, {columns}, "
-                f"{bands}): one log-mel example per frame, as the AudioVisualProcessor of this model makes it"
+                f"{bands}): one log-mel example per frame (or several, of which the first is its own), as the "
+                "AudioVisualProcessor of this model makes it"
             )
         if input_features.shape[:2] != pixel_values.shape[:2]:
             raise ValueError(
@@ -324,12 +308,13 @@ class CCFormerModel(CCFormerPreTrainedModel):
         return [m.new_zeros(len(frames), *m.shape[1:]).masked_scatter(real, m) for m in maps]
 
     def encode_audio(self, input_features: Tensor, audio_mask: Tensor) -> tuple[Tensor, Tensor]:
-        """Log-mel `(B, T, 1, columns, bands)` -> the sound of each frame `(B, T, D)`, without sound a learned "no
-        sound" token (*ours*), and what the audio backbone makes of it, `(B, T, W)`."""
+        """Log-mel `(B, T, E, columns, bands)` -> the sound of each frame `(B, T, D)`, without sound a learned "no
+        sound" token (*ours*), and what the audio backbone makes of every example, `(B, T, E, W)`."""
         # Zeros first: what lies there may be anything, and NaN would come through the gradient even if not chosen.
         input_features = input_features.masked_fill(~audio_mask[:, :, None, None, None], 0).to(self.no_sound.dtype)
-        embedding = self.audio_backbone(input_features.flatten(0, 1)).unflatten(0, audio_mask.shape)  # (B, T, W)
-        audio = self.audio_projection(embedding)  # (B, T, D)
+        examples = input_features.flatten(0, 2)[:, None]  # (B*T*E, 1, columns, bands)
+        embedding = self.audio_backbone(examples).unflatten(0, input_features.shape[:3])  # (B, T, E, W)
+        audio = self.audio_projection(embedding[:, :, 0])  # (B, T, D), of the frame's own example
         return torch.where(audio_mask[..., None], audio, self.no_sound.to(audio.dtype)), embedding
 
     @staticmethod
@@ -345,7 +330,6 @@ class CCFormerModel(CCFormerPreTrainedModel):
         input_features: Tensor,
         frame_mask: Tensor | None = None,
         audio_mask: Tensor | None = None,
-        frame_times: Tensor | None = None,
         every_prediction: bool = False,
         **kwargs: Unpack[TransformersKwargs],
     ) -> CCFormerModelOutput:
@@ -360,15 +344,19 @@ class CCFormerModel(CCFormerPreTrainedModel):
                 "CCFormerForAudioVisualSegmentation (AutoModelForSemanticSegmentation) instead"
             )
         self.check_inputs(pixel_values, input_features, frame_mask=frame_mask, audio_mask=audio_mask)
-        check_times(frame_times, pixel_values)
         batch, frames = pixel_values.shape[:2]
         # A mask always, so that the "no sound" token is part of every step: distributed training wants no idle
         # parameter.
         audio_mask = pixel_values.new_ones((batch, frames), dtype=torch.bool) if audio_mask is None else audio_mask
         audio_mask = audio_mask if frame_mask is None else audio_mask & frame_mask
         feature_maps = self.encode_frames(pixel_values, frame_mask)  # four of (B*T, h, w, D)
-        audio, embedding = self.encode_audio(input_features, audio_mask)  # (B, T, D), (B, T, W)
-        heard_logits = None if self.audio_classifier is None else self.audio_classifier(embedding)  # (B, T, K - 1)
+        heard_logits = None
+        if self.audio_classifier is None:  # nothing else would make use of the others
+            input_features = input_features[:, :, :1]
+        audio, embedding = self.encode_audio(input_features, audio_mask)  # (B, T, D), (B, T, E, W)
+        if self.audio_classifier is not None:
+            # The mean logit: the mean probability says almost the same within a sound, and spills over its ends.
+            heard_logits = self.audio_classifier(embedding).mean(dim=2)  # (B, T, K - 1)
         visual_embedding = self.visual_embedding(feature_maps, pixel_values.shape[:2])
         time_embed = time_embedding(audio)  # (T, D)
         audio_levels = [audio]
@@ -383,7 +371,7 @@ class CCFormerModel(CCFormerPreTrainedModel):
             audio_tokens,
             time_embed,
             frame_mask,
-            None if heard_logits is None else log_heard(heard_logits, audio_mask, frame_times),
+            None if heard_logits is None else log_heard(heard_logits, audio_mask),
             self.training or every_prediction,
         )
         return CCFormerModelOutput(
@@ -482,7 +470,6 @@ class CCFormerForAudioVisualSegmentation(CCFormerPreTrainedModel):
         loss_seed: int | None = None,
         loss_others: Sequence[FramePairs] = (),
         only_frame_pairs: bool = False,
-        frame_times: Tensor | None = None,
         **kwargs: Unpack[TransformersKwargs],
     ) -> CCFormerOutput:
         """Segments clips.
@@ -490,7 +477,8 @@ class CCFormerForAudioVisualSegmentation(CCFormerPreTrainedModel):
         Args:
             pixel_values: frames `(B, T, 3, H, W)`, ImageNet-normalised; H and W multiples of 32.
             input_features: log-mel `(B, T, 1, 96, 64)`, one example per frame; of another audio backbone than VGGish
-                `(B, T, 1, columns, bands)`, see `CCFormerConfig.audio_example`.
+                `(B, T, 1, columns, bands)`, see `CCFormerConfig.audio_example`. With E examples per frame in place of
+                one, its own first, what the audio classifier hears is the mean over them (*ours*).
             frame_mask: `(B, T)` bool, False on padding; None: all frames are real.
             audio_mask: `(B, T)` bool, False where there is no sound; None: there is sound everywhere.
             labels: `(B, T, H', W')` int64 label ids of any size, 0 = background, 255 = ignored. Adds the loss.
@@ -503,10 +491,6 @@ class CCFormerForAudioVisualSegmentation(CCFormerPreTrainedModel):
             loss_others: the `frame_pairs` of each other accumulated batch of a step, for the contrastive loss to see
                 them all.
             only_frame_pairs: computes nothing but those of this batch, which takes the backbones alone.
-            frame_times: (s) at which the frames were taken, `(B, T)` float32. With them what the audio classifier
-                hears is averaged over the frames within half a second (`log_heard`, *ours*), as `segment_video` and
-                the pipeline do; that is of use above one frame per second. None, or a model without
-                `use_audio_classifier`: each frame's sound by itself.
 
         Raises:
             ValueError: for inputs of a wrong shape; the message names the right one.
@@ -514,13 +498,11 @@ class CCFormerForAudioVisualSegmentation(CCFormerPreTrainedModel):
         if only_frame_pairs:
             _, audible = self.used_frames(labels, frame_mask, audio_mask, label_mask)
             visual = self.model.visual_embedding(self.model.encode_frames(pixel_values, frame_mask), labels.shape[:2])
-            audio, _ = self.model.encode_audio(input_features, audible)
+            audio, _ = self.model.encode_audio(input_features[:, :, :1], audible)
             return CCFormerOutput(frame_pairs=self.frame_pairs(audio, visual, labels, audible))
         # With labels the loss has the same terms in training and in evaluation, where its points are fixed as well.
         every = labels is not None
-        outputs = self.model(
-            pixel_values, input_features, frame_mask, audio_mask, frame_times, every_prediction=every, **kwargs
-        )
+        outputs = self.model(pixel_values, input_features, frame_mask, audio_mask, every_prediction=every, **kwargs)
         loss_seed = EVALUATION_SEED if loss_seed is None and not self.training else loss_seed
         logits = join_queries(outputs.class_queries_logits[-1], outputs.masks_queries_logits[-1])
         loss, loss_dict = None, None

@@ -23,7 +23,6 @@ from .sliding_window_ccformer import (
     segment_frames,
     video_inputs,
     window_spans,
-    with_times,
 )
 from .timing_ccformer import FRAME_OFFSET, FrameTiming
 
@@ -174,8 +173,7 @@ class AudioVisualSegmentationPipeline(ChunkPipeline):
 def _windows(inputs: Iterator[FrameInputs], samples: SampledFrames, settings: InferenceSettings) -> Iterator[dict]:
     """Inputs of frames -> inputs of windows, each with what `postprocess` has to know about the clip."""
     spans = window_spans(len(samples), settings.window, settings.overlap)
-    timed = with_times(inputs, samples.times)
-    for number, window in enumerate(iter_windows(timed, spans, settings.window), 1):
+    for number, window in enumerate(iter_windows(inputs, spans, settings.window), 1):
         # Under this name transformers pads windows of fewer frames when it makes a batch.
         window["pictures"] = window.pop("pixel_values")
         yield {**window, "samples": samples, "settings": settings, "is_last": number == len(spans)}

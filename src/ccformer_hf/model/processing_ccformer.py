@@ -189,9 +189,9 @@ class AudioVisualProcessor(ProcessorMixin):
 
         Returns:
             `pixel_values` float32 `(B, T, 3, h, w)`, `input_features` float32 `(B, T, 1, 96, 64)` (for another audio
-            encoder than VGGish as its feature extractor makes them), `frame_mask` bool `(B, T)` False on padding,
-            `audio_mask` bool `(B, T)` False where there is no sound; with segmentation maps also `labels` int64 `(B,
-            T, h, w)` (nearest; 255 where padded or not annotated) and `label_mask` bool `(B, T)`.
+            encoder than VGGish, or with `sound_shifts`, as the feature extractor makes them), `frame_mask` bool `(B,
+            T)` False on padding, `audio_mask` bool `(B, T)` False where there is no sound; with segmentation maps also
+            `labels` int64 `(B, T, h, w)` (nearest; 255 where padded or not annotated) and `label_mask` bool `(B, T)`.
 
         Raises:
             ValueError: for frames, sound, times or maps that cannot be used; the text says which of several clips,
@@ -249,7 +249,7 @@ class AudioVisualProcessor(ProcessorMixin):
         lengths = [len(clip) for clip in pictures]
         data = {
             "pixel_values": _padded(self._pixels(pictures, image_settings), 0.0),  # (B, T, 3, h, w)
-            # input_features (B, T, 1, columns, bands) and audio_mask (B, T), padded alike
+            # input_features (B, T, E, columns, bands) and audio_mask (B, T), padded alike
             **self.feature_extractor(sounds, sampling_rate=rates, timestamps=times, return_tensors="pt"),
             "frame_mask": _padded([torch.ones(length, dtype=torch.bool) for length in lengths], False),  # (B, T)
         }

@@ -37,7 +37,7 @@ from .processing_ccformer import (
 )
 from .timing_ccformer import FRAME_OFFSET, FrameTiming
 
-# The model's inputs of one frame, `(1, 1, ...)` each, or of one window, `(1, T, ...)`, `frame_times` among them; and
+# The model's inputs of one frame, `(1, 1, ...)` each, or of one window, `(1, T, ...)`; and
 # `size`, height and width of the picture, `(1, 1, 2)` or `(1, T, 2)`.
 FrameInputs = dict[str, torch.Tensor]
 # The first frame of a window, and the first frame of the window after it.
@@ -132,9 +132,8 @@ def frame_sounds(
     extractor = processor.feature_extractor
     rate = info.fps if samples_every_frame(info, fps) else fps
     timing = FrameTiming(rate, extractor.sampling_rate, extractor.alignment)
-    return iter_sounds(
-        info.path, timing.sound_starts(times), timing.example_samples, timing.sampling_rate
-    )  # (S,) each
+    starts = timing.sound_starts(times) - extractor.seconds_before
+    return iter_sounds(info.path, starts, extractor.frame_samples, timing.sampling_rate)  # (S,) each
 
 
 def video_inputs(
@@ -144,14 +143,15 @@ def video_inputs(
 
     Args:
         frames: uint8 `(H, W, 3)` each, in order.
-        sounds: of each frame the samples `(S,)` float32 around it, mono, at the processor's rate; None: it has no
-            sound.
+        sounds: of each frame the samples around it, `(frame_samples,)` float32 as its feature extractor has it, mono,
+            at the processor's rate; None: it has no sound.
         processor: of the model.
     """
-    rate = processor.feature_extractor.sampling_rate
+    extractor = processor.feature_extractor
+    time = FRAME_OFFSET + extractor.seconds_before
     for frame, sound in zip(frames, sounds, strict=True):
         # `sound` is cut out already: to the extractor, this is the frame of the first second of a clip of its own.
-        inputs = processor([frame], sound, sampling_rate=rate, timestamps=[FRAME_OFFSET])
+        inputs = processor([frame], sound, sampling_rate=extractor.sampling_rate, timestamps=[time])
         yield {**inputs, "size": _size(frame)}
 
 
@@ -183,15 +183,6 @@ def array_inputs(
         (picture,) = read_frames([frame])
         sound = {name: values[:, index, None] for name, values in sounds.items()}  # (1, T, ...) -> (1, 1, ...)
         yield {**processor([picture]), **sound, "size": _size(picture)}
-
-
-def with_times(inputs: Iterable[FrameInputs], times: np.ndarray) -> Iterator[FrameInputs]:
-    """Inputs of frames with the `frame_times` that the model takes, so that neighbours hear with each other.
-
-    A live stream goes without: what was heard before would have its say, and what begins be marked later.
-    """
-    for frame, time in zip(inputs, times.tolist(), strict=True):
-        yield {**frame, "frame_times": torch.tensor([[time]], dtype=torch.float32)}  # (1, 1)
 
 
 def _size(picture: np.ndarray) -> torch.Tensor:
@@ -230,9 +221,8 @@ def class_probabilities(model: PreTrainedModel, inputs: FrameInputs) -> torch.Te
     Raises:
         ValueError: where the model gives NaN or infinity, which would look like masks.
     """
-    in_its_precision = ("pixel_values", "input_features")  # frame times of an hour want float32
     inputs = {
-        name: values.to(model.device, model.dtype if name in in_its_precision else None)
+        name: values.to(model.device, model.dtype if values.is_floating_point() else None)
         for name, values in inputs.items()
         if name != "size"
     }
@@ -275,7 +265,7 @@ def predict_frames(
     """The model's answer for each sampled frame, window after window."""
     spans = window_spans(len(samples), settings.window, settings.overlap)
     at_once = WINDOWS_AT_ONCE if model.device.type == "cuda" else 1
-    windows = iter_windows(with_times(inputs, samples.times), spans, settings.window)
+    windows = iter_windows(inputs, spans, settings.window)
     return join_windows(predict_windows(windows, model, at_once), spans)
 
 

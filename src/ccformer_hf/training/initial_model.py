@@ -62,7 +62,9 @@ def initial_model(
             encoder_extractor = audio_front_end(model.config, recipe.audio_weights)
     size = {"height": recipe.size, "width": recipe.size}
     images = CCFormerImageProcessor(size=size, image_mean=list(mean), image_std=list(std))
-    sounds = CCFormerFeatureExtractor(alignment=recipe.alignment, encoder_extractor=encoder_extractor)
+    sounds = CCFormerFeatureExtractor(
+        alignment=recipe.alignment, encoder_extractor=encoder_extractor, sound_shifts=recipe.sound_shifts
+    )
     return model, AudioVisualProcessor(images, sounds)
 
 

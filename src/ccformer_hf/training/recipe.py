@@ -33,6 +33,8 @@ class Recipe:
         image_mean, image_std: of red, green and blue (0..1) in the frames that `backbone_weights` were trained on; by
             default ImageNet's.
         alignment: which sound belongs to a frame, see `ccformer_hf.model.timing_ccformer`.
+        sound_shifts: further sounds (s, sooner or later) that the finished model hears around each frame, see
+            `CCFormerFeatureExtractor`; it is trained with a frame's own alone.
         model: fields of `CCFormerConfig`; the labels follow from the data.
         backbone_weights: ImageNet weights of the backbone: a Hub id, a folder or a file, see
             `ccformer_hf.training.pretrained_weights`.
@@ -72,6 +74,7 @@ class Recipe:
     image_mean: tuple[float, ...] = tuple(IMAGENET_DEFAULT_MEAN)
     image_std: tuple[float, ...] = tuple(IMAGENET_DEFAULT_STD)
     alignment: str = "frame"
+    sound_shifts: tuple[float, ...] = ()
     model: dict[str, Any] = field(default_factory=dict)
     backbone_weights: str | None = None
     audio_weights: str | None = None

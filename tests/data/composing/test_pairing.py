@@ -72,6 +72,15 @@ def test_what_is_off_screen_is_never_in_view(material):
     assert set(audio_kind) == {*CLASSES, "other"}
 
 
+def test_what_is_oftener_off_screen_than_others(tmp_path):
+    material = read_material(write_sources(tmp_path, off_screen={"bell": 8}))["train"]
+    heard = Counter()
+    for number, view in enumerate(views(material, 600)):
+        if CAT in view.class_ids and len(view.class_ids) == 1:  # a bell or a dog
+            heard[draw_off_screen(material, view, rng(number)).name] += 1
+    assert heard["bell"] > 4 * heard["dog"] > 0 and heard["other"] > 10 and not heard["cat"]
+
+
 def with_rules(tmp_path, *rules, **changes):
     return read_material(write_sources(tmp_path, never_together=list(rules), **changes))["train"]
 

@@ -32,6 +32,11 @@ def test_who_holds_what(tmp_path):
     assert read_sources(write_sources(tmp_path)).holders == {}
 
 
+def test_what_is_oftener_off_screen(tmp_path):
+    assert read_sources(write_sources(tmp_path, off_screen={"dog": 15})).off_screen == {"dog": 15}
+    assert read_sources(write_sources(tmp_path)).off_screen == {}
+
+
 def test_classes_may_lie_in_a_file(tmp_path):
     (tmp_path / "names.txt").write_text("background\ncat\n\ndog\n")
     assert read(tmp_path, "classes: names.txt").classes == ("cat", "dog")
@@ -72,6 +77,12 @@ def test_classes_may_lie_in_a_file(tmp_path):
         ("classes: [cat]\nheld_by: {cat: cat}", "cat is held by itself; expected {who holds: [what is held, ...]}"),
         ("classes: [a, b, c]\nheld_by: {a: c, b: c}", "c is held by a already; expected {who holds"),
         ("classes: [cat]\nheld_by: cat", "line 2: held_by is 'cat'; expected {who holds: [what is held, ...]}"),
+        (
+            "classes: [cat]\noff_screen: {cow: 2}",
+            "line 2: off_screen has 'cow' (did you mean 'cat'?); expected one of `classes`",
+        ),
+        ("classes: [cat]\noff_screen: {cat: 0.5}", "line 2: cat is 0.5; expected a whole number from 1 to 1000"),
+        ("classes: [cat]\noff_screen: cat", "off_screen is 'cat'; expected {class: how many times as often, ...}"),
         ("classes: [cat]\nsounds: cat", "sounds is 'cat'; expected a list"),
         ("- cat", "expected lines of name: value"),
         ("classes: [cat", "is not YAML"),

@@ -141,6 +141,8 @@ def _digest(sources: Sources, pictures: list[Picture], sounds: list[SoundFile]) 
     settings: tuple = (sources.classes, sources.size, sources.seconds, sorted(map(_rule, sources.rules)))
     if sources.holders:  # clips of sources without any are called as they were before there were holders
         settings += (sorted(sources.holders.items()),)
+    if sources.off_screen:
+        settings += (sorted(sources.off_screen.items()),)
     content.update(repr(settings).encode())
     for picture in pictures:
         content.update(f"{picture.kind} {_name(picture.file)} {picture.classes} {len(picture.regions)}\n".encode())

@@ -7,7 +7,7 @@
 3. Who sounds, and when, does not depend on the pictures: pasted or in place, large or small, in front or behind, of
    any class, an object sounds as often as any other. The sound of an object is always of its class.
 4. What sounds from off screen is of no class in view, nor of one that `never_together` keeps away from what is in
-   view.
+   view. `off_screen` says which classes it is oftener than others.
 5. A clip without any sounding object has silence, noise, a bed of music, or something off screen; its masks are empty.
 6. What `held_by` names is often held: pasted on its holder, who is in view then as well (so oftener than by 1), and
    sounds as often as any other. One object at most is held in a clip. Where a photograph shows several of the holder's
@@ -169,8 +169,17 @@ def draw_off_screen(material: Material, view: InView, rng: np.random.Generator) 
     """A sound that belongs to nothing in view; None where there is none."""
     classes, others = may_be_off_screen(material, view), material.sounds[OTHER]
     if classes and (rng.random() < CLASS_OFF_SCREEN or not others):
-        return draw_sound(material, int(rng.choice(classes)), rng)
+        return draw_sound(material, int(rng.choice(classes, p=_off_screen_shares(material, classes))), rng)
     return draw_sound(material, OTHER, rng) if others else None
+
+
+def _off_screen_shares(material: Material, classes: list[int]) -> np.ndarray | None:
+    """How often each is drawn, `(len(classes),)`; None: all alike."""
+    weights = material.sources.off_screen
+    if not weights:
+        return None
+    oftener = np.array([weights.get(material.sources.class_names[number], 1) for number in classes], dtype=float)
+    return oftener / oftener.sum()
 
 
 def draw_sound(material: Material, of: int | str, rng: np.random.Generator) -> SoundFile:

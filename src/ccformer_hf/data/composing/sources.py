@@ -12,6 +12,7 @@
       - {sound: person, photographs_of: [car, train]}
       - {sound: helicopter, in_view: [airplane]}
     held_by: {person: [guitar, violin]}
+    off_screen: {person: 15}
     size: 224                           # side of the frames in pixels
     seconds: 5                          # and frames of a clip
     clips: {train: 100000, validation: 200, test: 200}   # each is made when it is asked for, so many cost nothing
@@ -35,6 +36,9 @@ all of `backgrounds`. `in_view: [airplane]`: wherever one can be seen, since the
 
 `held_by` says who holds what, the holder first: cut-outs of a guitar are then pasted on a person too, so that a player
 and what is played are learned as two.
+
+`off_screen` says how many times as often as a class that it does not name one is heard from off screen, 1 to 1000: in
+videos that is mostly somebody who speaks, seldom a sitar.
 """
 
 import difflib
@@ -147,7 +151,8 @@ class Rule:
 class Sources:
     """A sources file; its keys are described above.
 
-    `holders` is `held_by` by what is held: class -> who holds it.
+    `holders` is `held_by` by what is held: class -> who holds it. `off_screen` has a weight for some classes; that of
+    all others is 1.
     """
 
     file: Path
@@ -157,6 +162,7 @@ class Sources:
     sounds: tuple[Source, ...]
     rules: tuple[Rule, ...] = ()
     holders: dict[str, str] = field(default_factory=dict)
+    off_screen: dict[str, int] = field(default_factory=dict)
     size: int = 224
     seconds: int = 5
     clips: dict[str, int] = field(default_factory=lambda: {"train": 100000, "validation": 200, "test": 200})
@@ -192,7 +198,7 @@ class _Reading:
     def sources(self) -> Sources:
         known = (
             *("classes", "pictures", "backgrounds", "sounds", "never_together", "held_by"),
-            *("size", "seconds", "clips", "seed"),
+            *("off_screen", "size", "seconds", "clips", "seed"),
         )
         self.refuse_unknown(self.values, known, "a sources file")
         classes = self.classes()
@@ -204,6 +210,7 @@ class _Reading:
             self.entries("sounds", SOUND_FORMATS, (*classes, OTHER, BED)),
             tuple(self.rule(entry, classes) for entry in self.mappings("never_together")),
             self.holders(classes),
+            self.off_screen(classes),
             self.number(self.values, "size", 224, 32, 2048),
             self.number(self.values, "seconds", 5, 1, 60),
             self.clips(),
@@ -312,6 +319,17 @@ class _Reading:
                     )
                 found[name] = holder
         return found
+
+    def off_screen(self, classes: tuple[str, ...]) -> dict[str, int]:
+        given = self.values.get("off_screen") or {}
+        if not isinstance(given, YamlMapping) and given:
+            line = self.values.lines["off_screen"]
+            raise self.problem(line, f"off_screen is {given!r:.100}; expected {{class: how many times as often, ...}}")
+        for name in given:
+            unknown = unknown_names([name], classes)
+            if unknown:
+                raise self.problem(given.lines[name], f"off_screen has {unknown}; expected one of `classes`")
+        return {name: self.number(given, name, 1, 1, 1000) for name in given}
 
     def clips(self) -> dict[str, int]:
         given = self.values.get("clips")
