@@ -3,6 +3,7 @@
 python examples/sound_decides.py --model ccformer-tiny              # on synthetic clips
 python examples/sound_decides.py --model runs/tiny/last --clips 50
 python examples/sound_decides.py --sources sources.yaml           # on clips composed of the test split
+python examples/sound_decides.py --sources sources.yaml --off-screen person  # speech where no person is in view
 """
 
 import argparse
@@ -22,6 +23,13 @@ def main() -> None:
     parser.add_argument("--sources", help="sources file, as `ccformer data compose` takes it; none: synthetic clips")
     parser.add_argument("--clips", type=int, default=200, help="clips, of each setting (default %(default)s)")
     parser.add_argument("--seed", type=int, default=1_000_000, help="of the clips (default %(default)s)")
+    parser.add_argument(
+        "--off-screen",
+        nargs="+",
+        default=(),
+        metavar="CLASS",
+        help="with --sources: what sounds off screen, by default any",
+    )
     parser.add_argument("--device", default="auto", choices=("auto", "cpu", "cuda"))
     args = parser.parse_args()
     name = args.model or ("ccformer-tiny" if args.sources is None else "ccformer-small")
@@ -29,7 +37,7 @@ def main() -> None:
     if args.sources is None:
         scores = evaluate_synthetic(model, processor, args.clips, args.seed)
     else:
-        scores = evaluate_composed(model, processor, args.sources, args.clips, args.seed)
+        scores = evaluate_composed(model, processor, args.sources, args.clips, args.seed, off_screen=args.off_screen)
     print(f"{name} on {args.clips} {'synthetic' if args.sources is None else 'composed'} clips, seed {args.seed}:")
     for figure, value in asdict(scores).items():
         print(f"  {FIGURES[figure]:<56} {'-' if value is None else format(value, '.4f')}")

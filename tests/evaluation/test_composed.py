@@ -6,6 +6,8 @@ import numpy as np
 import pytest
 from made_sources import CLASSES, write_sources
 
+from ccformer_hf.data.composing.composed import compose_clip
+from ccformer_hf.data.composing.material import read_material
 from ccformer_hf.evaluation import composed
 from ccformer_hf.evaluation.composed import evaluate_composed
 
@@ -38,6 +40,27 @@ def test_a_model_that_marks_all_whatever_sounds(sources, monkeypatch):
     assert 0 < scores.binary_miou < 0.5 and scores.class_miou < 0.1
     assert scores.silence_marked == scores.marked_white_noise == scores.marked_off_screen == 1
     assert 0 < scores.swap_iou_new < 0.5 and 0 < scores.swap_iou_old < 0.5
+
+
+def test_what_is_off_screen_may_be_of_some_classes_alone_and_of_none_that_may_be_in_view(tmp_path, monkeypatch):
+    sources = write_sources(tmp_path, never_together=[{"sound": "dog", "photographs_of": "background"}])
+    material = read_material(sources)["test"]
+    heard, allowed = [], []
+
+    def played(material, of, seconds, rng):
+        heard.append(of)
+        return np.zeros(16000 * seconds, np.float32)
+
+    monkeypatch.setattr(composed, "predict_maps", lambda model, processor, clip, sound: np.zeros_like(clip.labels))
+    monkeypatch.setattr(composed, "_played", played)
+    monkeypatch.setattr(composed, "_pair", lambda *_: None)
+    evaluate_composed(MODEL, None, sources, clips=30, seed=3, off_screen=["dog"])
+    for index in range(30):
+        view = compose_clip(material, 3, index).view
+        allowed += [3] if view.in_place and 3 not in view.class_ids else []
+    assert [of for of in heard if of != "other"] == allowed and 0 < len(allowed) < 30
+    with pytest.raises(ValueError, match="off_screen has 'dgo' .did you mean 'dog'.*; expected some of bell, cat"):
+        evaluate_composed(MODEL, None, sources, clips=1, off_screen=["dgo"])
 
 
 def test_a_model_of_other_classes_or_a_split_without_material_is_refused(sources):

@@ -3,6 +3,7 @@ that decides."""
 
 import os
 from collections import defaultdict
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -10,12 +11,13 @@ from tqdm import tqdm
 
 from ..data.composing.composed import ComposedClip, compose_clip
 from ..data.composing.material import Material, read_material
-from ..data.composing.pairing import draw_sound
+from ..data.composing.pairing import draw_sound, may_be_off_screen
 from ..data.composing.sources import OTHER
 from ..data.noises import at_some_loudness
 from ..data.reading import IGNORE_LABEL
 from ..metrics.binary import binary_iou
 from ..metrics.semantic import SemanticSegmentation
+from ..model.argument_names_ccformer import unknown_names
 from ..model.modeling_ccformer import CCFormerForAudioVisualSegmentation
 from ..model.processing_ccformer import AudioVisualProcessor
 from ..model.timing_ccformer import SAMPLING_RATE
@@ -62,6 +64,7 @@ def evaluate_composed(
     clips: int = 200,
     seed: int = 1_000_000,
     split: str = "test",
+    off_screen: Sequence[str] = (),
 ) -> ComposedScores:
     """Scores `model` on clips of a split.
 
@@ -69,10 +72,12 @@ def evaluate_composed(
         sources: a sources file, see `ccformer data compose --help`.
         clips: how many.
         seed: of the clips.
+        off_screen: classes of which `marked_off_screen` is to tell; none: of all alike.
 
     Raises:
         OSError: where files of the sources are not there.
-        ValueError: for sources that cannot be used, a split without material, or a model with other classes.
+        ValueError: for sources that cannot be used, a split without material, a model with other classes, or a class
+            in `off_screen` that it has not.
     """
     found = read_material(sources)
     if split not in found:
@@ -83,6 +88,9 @@ def evaluate_composed(
         raise ValueError(
             f"the model's labels are {labels}; expected those of {sources}: {material.sources.class_names}"
         )
+    unknown = unknown_names(off_screen, material.sources.classes)
+    if unknown:
+        raise ValueError(f"off_screen has {unknown}; expected some of {', '.join(material.sources.classes)}")
     model.eval()
     figures: dict[str, list[float]] = defaultdict(list)
     semantic = SemanticSegmentation(len(labels), IGNORE_LABEL, absent_classes="zero")
@@ -94,7 +102,7 @@ def evaluate_composed(
         figures["binary_miou"] += list(binary_iou((found_map > 0) & known, (clip.labels > 0) & known))
         for scores in (semantic, seen):
             scores.add(found_map, clip.labels)
-        for figure, sound in _sounds_of_nothing_visible(material, clip, rng).items():
+        for figure, sound in _sounds_of_nothing_visible(material, clip, off_screen, rng).items():
             figures[figure].append(float((predict_maps(model, processor, clip, sound) > 0).mean()))
         pair = _pair(material, clip, rng)
         if pair is not None:
@@ -109,21 +117,16 @@ def evaluate_composed(
 
 
 def _sounds_of_nothing_visible(
-    material: Material, clip: ComposedClip, rng: np.random.Generator
+    material: Material, clip: ComposedClip, off_screen: Sequence[str], rng: np.random.Generator
 ) -> dict[str, np.ndarray | None]:
     """Sounds under which nothing is to be marked, by the figure they belong to; None for no sound track."""
     seconds = len(clip.frames)
     sounds = silence_and_noises(rng, seconds)
     if material.sounds[OTHER]:
         sounds["marked_unknown_sounds"] = _played(material, OTHER, seconds, rng)
-    names = material.sources.class_names
-    # A class that a rule keeps from sounding off screen here may be in view, unmarked.
-    kept = {name for rule in material.sources.rules for name in rule.sounds}
-    away = [
-        number
-        for number in range(1, len(names))
-        if material.sounds[number] and number not in clip.class_ids and names[number] not in kept
-    ]
+    away = may_be_off_screen(material, clip.view)
+    if off_screen:
+        away = [number for number in away if material.sources.class_names[number] in off_screen]
     if away:
         sounds["marked_off_screen"] = _played(material, int(rng.choice(away)), seconds, rng)
     return sounds
