@@ -32,6 +32,8 @@ def main() -> None:
     )
     parser.add_argument("--device", default="auto", choices=("auto", "cpu", "cuda"))
     args = parser.parse_args()
+    if args.off_screen and args.sources is None:
+        parser.error("--off-screen is for --sources: who sounds in synthetic clips is in view")
     name = args.model or ("ccformer-tiny" if args.sources is None else "ccformer-small")
     model, processor = load(name, args.device)
     if args.sources is None:
@@ -39,6 +41,8 @@ def main() -> None:
     else:
         scores = evaluate_composed(model, processor, args.sources, args.clips, args.seed, off_screen=args.off_screen)
     print(f"{name} on {args.clips} {'synthetic' if args.sources is None else 'composed'} clips, seed {args.seed}:")
+    if args.off_screen:
+        print(f"off screen are {', '.join(args.off_screen)} alone")
     for figure, value in asdict(scores).items():
         print(f"  {FIGURES[figure]:<56} {'-' if value is None else format(value, '.4f')}")
 

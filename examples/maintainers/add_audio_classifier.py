@@ -127,7 +127,9 @@ def inputs_and_truth(
 ) -> tuple[Tensor, Tensor]:
     """Inputs of the audio backbone for each frame, and `what_sounds` in it; UNKNOWN in frames without sound, for which
     the model does not ask the classifier."""
-    made = processor.feature_extractor(sound.waveform, sampling_rate=SAMPLING_RATE, return_tensors="pt")
+    made = processor.feature_extractor.without_shifts()(
+        sound.waveform, sampling_rate=SAMPLING_RATE, return_tensors="pt"
+    )
     truth = what_sounds(sound, config)
     truth[~made["audio_mask"][0]] = UNKNOWN
     return made["input_features"][0], truth

@@ -67,6 +67,7 @@ def main() -> None:
         alignment=before.feature_extractor.alignment,
         silence_threshold=before.feature_extractor.silence_threshold,
         encoder_extractor=audio_front_end(new.config, None),
+        sound_shifts=before.feature_extractor.sound_shifts,
     )
 
     material = read_material(args.sources)["train"]
@@ -90,7 +91,7 @@ def embeddings(
     model: CCFormerForAudioVisualSegmentation, extractor: CCFormerFeatureExtractor, waveform: np.ndarray
 ) -> Tensor:
     """The audio backbone's embedding of each second that holds sound, `(seconds, W)`."""
-    made = extractor(waveform, sampling_rate=SAMPLING_RATE, return_tensors="pt")
+    made = extractor.without_shifts()(waveform, sampling_rate=SAMPLING_RATE, return_tensors="pt")
     return model.model.audio_backbone(made["input_features"][0][made["audio_mask"][0]])
 
 

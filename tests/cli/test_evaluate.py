@@ -71,6 +71,7 @@ def test_json_holds_everything_to_repeat_it(folder, root, output, capsys):
         "group_size": 1, "empty_frames": "unmarked", "empty_groups": "zero", "f_from": "scores",
     }  # fmt: skip
     assert (found["protocol"]["size"], found["protocol"]["alignment"]) == (48, "frame")
+    assert found["protocol"]["sound_shifts"] == []
     assert found["device"] == "cpu" and found["seconds"] > 0 and found["processes"] == 1
     assert [row["number"] for row in found["per_clip"]] == [0, 1, 2, 3]
     assert found["scores"]["miou"] == pytest.approx(np.mean([row["miou"] for row in found["per_clip"]]), abs=1e-9)

@@ -8,6 +8,7 @@ from ccformer_hf.data.augmentation import Augmentation
 from ccformer_hf.data.loading import load_folder
 from ccformer_hf.data.synthetic.clips import write_synthetic_set
 from ccformer_hf.data.training_clips import TrainingClips
+from ccformer_hf.model.feature_extraction_ccformer import CCFormerFeatureExtractor
 
 
 @pytest.fixture(scope="module")
@@ -28,8 +29,12 @@ def same(one: dict, two: dict) -> bool:
 
 
 def test_rows_and_clips_that_are_ready_make_the_same_batch(processor, clips):
-    """By rows the processor pads, by training's clips the collator does: labels 255, all else nothing."""
-    collate = AudioVisualCollator(processor)
+    """By rows the processor pads, by training's clips the collator does: labels 255, all else nothing.
+
+    A frame has its own sound alone, also of a processor that gives it more.
+    """
+    sounds = CCFormerFeatureExtractor(sound_shifts=[-0.5, 0.5])
+    collate = AudioVisualCollator(AudioVisualProcessor(processor.image_processor, sounds))
     ready = TrainingClips(clips, processor, Augmentation(), seed=0, batch_size=2)
     items = [ready[0, 0], ready[1, 1]]
     lengths = [len(item["labels"]) for item in items]

@@ -12,8 +12,10 @@ import numpy as np
 import pytest
 from live_stream import FPS, PICTURES, RATE, Pipe
 
+from ccformer_hf import AudioVisualProcessor
 from ccformer_hf.inference import live
 from ccformer_hf.inference.live import LiveReader, segment_live
+from ccformer_hf.model.feature_extraction_ccformer import CCFormerFeatureExtractor
 from ccformer_hf.model.media_ccformer import MediaError
 
 
@@ -57,7 +59,11 @@ def test_a_model_that_is_slower_than_the_stream_leaves_pictures_out(loaded, monk
 
     monkeypatch.setattr(live, "LiveReader", Watched)
     monkeypatch.setattr(live, "class_probabilities", slow)
-    found = list(segment_live("-", *loaded, fps=FPS, threshold=0.0, window=3))
+    model, processor = loaded
+    hears_more = AudioVisualProcessor(
+        processor.image_processor, CCFormerFeatureExtractor(sound_shifts=[-0.5, 0.5]), fps=processor.fps
+    )
+    found = list(segment_live("-", model, hears_more, fps=FPS, threshold=0.0, window=3))
     times = [picture.segmentation.time for picture in found]
     assert len(newest) == PICTURES and 2 <= len(found) <= 6 and np.all(np.diff(times[:-1]) > 0.39)
     assert times[-1] == pytest.approx((PICTURES - 1) / FPS)

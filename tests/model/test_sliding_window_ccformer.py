@@ -194,9 +194,12 @@ def test_probabilities_in_the_precision_of_the_model(loaded, video):
         model.float()
 
 
-def test_each_frame_of_a_video_is_heard_as_in_the_whole_clip(video):
+@pytest.mark.parametrize("alignment", ["frame", "avsbench"])
+@pytest.mark.parametrize("shifts", [[], [-0.5], [-0.5, 0.25]])
+def test_each_frame_of_a_video_is_heard_as_in_the_whole_clip(video, alignment, shifts):
     """Its sound is cut out of the file with what its shifted examples need."""
-    processor = AudioVisualProcessor(feature_extractor=CCFormerFeatureExtractor(sound_shifts=[-0.5, 0.25]))
+    extractor = CCFormerFeatureExtractor(alignment=alignment, sound_shifts=shifts)
+    processor = AudioVisualProcessor(feature_extractor=extractor)
     info = probe(video)
     samples = sampled_frames(info, 1.0)
     frames = video_inputs(
@@ -204,7 +207,7 @@ def test_each_frame_of_a_video_is_heard_as_in_the_whole_clip(video):
     )
     found = torch.cat([frame["input_features"] for frame in frames], dim=1)
     whole = processor(str(video))["input_features"]
-    assert found.shape == whole.shape == (1, 4, 3, 96, 64)
+    assert found.shape == whole.shape == (1, 4, 1 + len(shifts), 96, 64)
     torch.testing.assert_close(found[:, :3], whole[:, :3])
     torch.testing.assert_close(found[:, 3, :2], whole[:, 3, :2])  # behind the last frame the file has a little more
 

@@ -123,6 +123,8 @@ def test_bad_changes(write, change, told):
         ("setting: s5", "setting is 's5'; expected one of s4, ms3, avss, folder"),
         ("setting: 4", "setting is 4; expected a text"),
         ("alignment: late", "alignment is 'late'; expected one of frame, avsbench"),
+        ("sound_shifts: 0.5", "sound_shifts is 0.5; expected a list of numbers"),
+        ("sound_shifts: [5]", r"sound_shifts is \(5,\); expected a list of at most 16 numbers of seconds"),
         ("size: 100", "size is 100; expected a multiple of 32"),
         ("ema_decay: 1", "ema_decay is 1.0; expected a decay"),
         ("model: big", "model is 'big'; expected names and values"),

@@ -48,7 +48,10 @@ class Clips:
     size: int
 
     def random(self, model: CCFormerForAudioVisualSegmentation) -> tuple[Tensor, Tensor]:
-        """Pictures `(B, T, 3, S, S)` and log-mel `(B, T, 1, columns, bands)`, where the model is and of its dtype."""
+        """Pictures `(B, T, 3, S, S)` and log-mel `(B, T, 1, columns, bands)`, where the model is and of its dtype.
+
+        One example of sound per frame, also for a model whose processor gives it several (`sound_shifts`).
+        """
         place = {"device": model.device, "dtype": model.dtype}
         pixels = torch.randn(self.clips, self.frames, 3, self.size, self.size, **place)
         return pixels, torch.randn(self.clips, self.frames, 1, *model.config.audio_example, **place)

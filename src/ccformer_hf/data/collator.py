@@ -18,12 +18,12 @@ class AudioVisualCollator:
     of transformers, which needs `TrainingArguments(remove_unused_columns=False)` to leave a row its frames.
 
     Args:
-        processor: of the model; it makes the rows ready.
+        processor: of the model; it makes the rows ready, each frame with its own sound alone (`without_shifts`).
         fps: frames per second of the rows.
     """
 
     def __init__(self, processor: AudioVisualProcessor, fps: float = 1.0):
-        self.processor, self.fps = processor, fps
+        self.processor, self.fps = processor.without_shifts(), fps
 
     def __call__(self, clips: Sequence[Mapping[str, Any]]) -> dict[str, torch.Tensor]:
         """The batch, `(B, T, ...)` each.

@@ -230,6 +230,7 @@ class _Rules:
     group_size: int
     alignment: str
     silence_threshold: float
+    sound_shifts: tuple[float, ...]
 
     @classmethod
     def of(
@@ -257,6 +258,7 @@ class _Rules:
             group_size=group_size,
             alignment=extractor.alignment,
             silence_threshold=extractor.silence_threshold,
+            sound_shifts=tuple(extractor.sound_shifts),
         )
 
     @property
@@ -288,6 +290,7 @@ class _Rules:
             "padded_to_frames": self.padded_to or None,
             "alignment": self.alignment,
             "silence_threshold": self.silence_threshold,
+            "sound_shifts": list(self.sound_shifts),
         }
 
 

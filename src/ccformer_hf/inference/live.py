@@ -10,7 +10,6 @@ import threading
 import time
 from collections import deque
 from collections.abc import Iterator
-from copy import copy
 from dataclasses import dataclass
 
 import av
@@ -105,8 +104,7 @@ def segment_live(
     """
     settings = InferenceSettings(float(fps), threshold, window, overlap=0)
     # Later sound is not there yet, and with sooner sound alone, what begins would be marked later.
-    processor = copy(processor)
-    processor.feature_extractor = processor.feature_extractor.without_shifts()
+    processor = processor.without_shifts()
     timing = FrameTiming(sampling_rate=processor.feature_extractor.sampling_rate)
     held: deque[FrameInputs] = deque(maxlen=settings.window)
     due, number = -math.inf, 0

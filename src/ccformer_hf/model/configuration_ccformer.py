@@ -205,7 +205,7 @@ class CCFormerConfig(PreTrainedConfig):
 
     @property
     def audio_example(self) -> tuple[int, int]:
-        """Columns and bands of a frame's sound, which is `(1, columns, bands)` of `input_features`.
+        """Columns and bands of an example of a frame's sound; `input_features` are `(B, T, E, columns, bands)`.
 
         CLAP's are of the whole seconds that its square picture of the sound has room for: 1001 of 1024.
         """

@@ -1,4 +1,4 @@
-"""Sound of a clip -> one log-mel example per frame, for VGGish or for another audio encoder.
+"""Sound of a clip -> log-mel examples of each frame, for VGGish or for another audio encoder.
 
 VGGish's front end is its own (*lineage*): 25 ms Hann windows every 10 ms, not centred and not padded; FFT of 512;
 magnitudes; 64 HTK mel bands, 125-7500 Hz, triangles drawn in mel space; log(x + 0.01); 96 columns = 0.96 s per
@@ -87,8 +87,8 @@ class CCFormerFeatureExtractor(SequenceFeatureExtractor):
         encoder_extractor: front end of another audio encoder (ours), an `ASTFeatureExtractor` or a
             `ClapFeatureExtractor`, or its settings as `to_dict` gives them; the examples are then `(columns,
             bands)` of what it makes. None: VGGish's.
-        sound_shifts: seconds by which further examples of each frame start later than its own, negative: sooner
-            (ours); at most 16, each within -2..2. Only a model with `use_audio_classifier` makes use of them.
+        sound_shifts: list of the seconds by which further examples of each frame start later than its own, negative:
+            sooner (ours); at most 16, each within -2..2. Only a model with `use_audio_classifier` makes use of them.
 
     Raises:
         ValueError: for a feature size, sampling rate, alignment, threshold or shifts that cannot be.
@@ -129,7 +129,7 @@ class CCFormerFeatureExtractor(SequenceFeatureExtractor):
         self.alignment = alignment
         self.silence_threshold = silence_threshold
         self.encoder_extractor = encoder_extractor
-        self.sound_shifts = _checked_shifts(sound_shifts)
+        self.sound_shifts = checked_shifts(sound_shifts)
         # float64: beside a loud tone, float32 rounding of the FFT puts the quiet bands 3e-4 off (measured).
         # The base class leaves these two names out of the saved JSON. Of VGGish's rate, whoever hears.
         self.window = torch.hann_window(timing.window_samples, periodic=True, dtype=torch.float64)
@@ -172,7 +172,8 @@ class CCFormerFeatureExtractor(SequenceFeatureExtractor):
         return FrameTiming(sampling_rate=self.sampling_rate).example_samples + round(around * self.sampling_rate)
 
     def without_shifts(self) -> "CCFormerFeatureExtractor":
-        """One that makes a frame's own example alone: to train with, and where later sound is not there yet."""
+        """One that makes a frame's own example alone: to train with, as labels are of a frame's own second, and where
+        later sound is not there yet."""
         plain = copy(self)
         plain.sound_shifts = []
         return plain
@@ -271,7 +272,8 @@ class CCFormerFeatureExtractor(SequenceFeatureExtractor):
             `input_features` float32 `(B, T, E, 96, 64)`, of another encoder `(B, T, E, *example_shape)`, T the most
             frames of any clip; `audio_mask` bool `(B, T)`, False where there is no sound: no track, silence, beyond
             the end, or the padding of a shorter clip. There the features are `padding_value`. E is 1 without
-            `sound_shifts`; of a shift to where there is no sound, the example is the frame's own.
+            `sound_shifts`; an example that holds no sound is replaced by the frame's own, one that reaches over an
+            end of the clip has zeros there.
 
         Raises:
             ValueError: for sound or times that cannot be used; the text says what to give instead.
@@ -525,7 +527,8 @@ def _is_sequence_of_numbers(value) -> bool:
     return isinstance(value, (list, tuple)) and all(isinstance(number, Real) for number in value)
 
 
-def _checked_shifts(shifts: Sequence[float]) -> list[float]:
+def checked_shifts(shifts: Sequence[float]) -> list[float]:
+    """Raises ValueError unless `shifts` is a list or tuple of numbers that `sound_shifts` may be."""
     numbers = isinstance(shifts, (list, tuple)) and all(
         isinstance(shift, Real) and not isinstance(shift, bool) and abs(shift) <= LARGEST_SHIFT for shift in shifts
     )

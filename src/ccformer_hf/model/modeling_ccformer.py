@@ -350,11 +350,11 @@ class CCFormerModel(CCFormerPreTrainedModel):
         audio_mask = pixel_values.new_ones((batch, frames), dtype=torch.bool) if audio_mask is None else audio_mask
         audio_mask = audio_mask if frame_mask is None else audio_mask & frame_mask
         feature_maps = self.encode_frames(pixel_values, frame_mask)  # four of (B*T, h, w, D)
-        heard_logits = None
-        if self.audio_classifier is None:  # nothing else would make use of the others
-            input_features = input_features[:, :, :1]
-        audio, embedding = self.encode_audio(input_features, audio_mask)  # (B, T, D), (B, T, E, W)
-        if self.audio_classifier is not None:
+        if self.audio_classifier is None:
+            audio, _ = self.encode_audio(input_features[:, :, :1], audio_mask)  # (B, T, D)
+            heard_logits = None
+        else:
+            audio, embedding = self.encode_audio(input_features, audio_mask)  # (B, T, D), (B, T, E, W)
             # The mean logit: the mean probability says almost the same within a sound, and spills over its ends.
             heard_logits = self.audio_classifier(embedding).mean(dim=2)  # (B, T, K - 1)
         visual_embedding = self.visual_embedding(feature_maps, pixel_values.shape[:2])

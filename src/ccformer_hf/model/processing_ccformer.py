@@ -9,6 +9,7 @@ Letters: `B` clips, `T` frames, `K` classes with background first, `H W` picture
 import math
 import warnings
 from collections.abc import Iterable, Mapping, Sequence
+from copy import copy
 from pathlib import Path
 from typing import Any, TypedDict
 
@@ -127,6 +128,12 @@ class AudioVisualProcessor(ProcessorMixin):
     @property
     def model_input_names(self) -> list[str]:
         return ["pixel_values", "input_features", "frame_mask", "audio_mask"]
+
+    def without_shifts(self) -> "AudioVisualProcessor":
+        """One whose frames have their own sound alone, see `CCFormerFeatureExtractor.without_shifts`."""
+        plain = copy(self)
+        plain.feature_extractor = self.feature_extractor.without_shifts()
+        return plain
 
     @classmethod
     def from_args_and_dict(cls, args, processor_dict: dict[str, Any], **kwargs) -> "AudioVisualProcessor":

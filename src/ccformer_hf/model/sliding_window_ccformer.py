@@ -16,6 +16,7 @@ Letters: `B` clips, `T` frames of a window, `K` classes with background first, `
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from copy import copy
 from dataclasses import dataclass
 from itertools import islice, repeat
 from typing import Any
@@ -147,12 +148,13 @@ def video_inputs(
             at the processor's rate; None: it has no sound.
         processor: of the model.
     """
-    extractor = processor.feature_extractor
-    time = FRAME_OFFSET + extractor.seconds_before
+    # A sound is cut out already, by whichever rule: to the extractor, it is a clip of its own with one frame.
+    extractor = copy(processor.feature_extractor)
+    extractor.alignment = "frame"
+    times = [FRAME_OFFSET + extractor.seconds_before]
     for frame, sound in zip(frames, sounds, strict=True):
-        # `sound` is cut out already: to the extractor, this is the frame of the first second of a clip of its own.
-        inputs = processor([frame], sound, sampling_rate=extractor.sampling_rate, timestamps=[time])
-        yield {**inputs, "size": _size(frame)}
+        heard = extractor(sound, sampling_rate=extractor.sampling_rate, timestamps=times, return_tensors="pt")
+        yield {**processor([frame]), **heard, "size": _size(frame)}
 
 
 def array_inputs(

@@ -49,9 +49,9 @@ def initial_model(
     if recipe.start_from:
         model, before = _with_labels(recipe.start_from, labels)
         mean, std = before.image_processor.image_mean, before.image_processor.image_std
-        encoder_extractor = before.feature_extractor.encoder_extractor
+        encoder_extractor, shifts = before.feature_extractor.encoder_extractor, before.feature_extractor.sound_shifts
     else:
-        mean, std = recipe.image_mean, recipe.image_std
+        mean, std, shifts = recipe.image_mean, recipe.image_std, recipe.sound_shifts
         model = CCFormerForAudioVisualSegmentation(_config(recipe.model, labels))
         if recipe.backbone_weights:
             load_backbone_weights(model, recipe.backbone_weights)
@@ -63,7 +63,7 @@ def initial_model(
     size = {"height": recipe.size, "width": recipe.size}
     images = CCFormerImageProcessor(size=size, image_mean=list(mean), image_std=list(std))
     sounds = CCFormerFeatureExtractor(
-        alignment=recipe.alignment, encoder_extractor=encoder_extractor, sound_shifts=recipe.sound_shifts
+        alignment=recipe.alignment, encoder_extractor=encoder_extractor, sound_shifts=shifts
     )
     return model, AudioVisualProcessor(images, sounds)
 

@@ -18,6 +18,7 @@ from ..data.augmentation import Augmentation, expect
 from ..data.avsbench import ALL_SETTINGS
 from ..data.yaml_files import parse_yaml, read_yaml
 from ..model.argument_names_ccformer import unknown_names
+from ..model.feature_extraction_ccformer import checked_shifts
 from ..model.timing_ccformer import ALIGNMENTS
 
 RECIPES = Path(__file__).with_name("recipes")
@@ -40,9 +41,10 @@ class Recipe:
             `ccformer_hf.training.pretrained_weights`.
         audio_weights: a file with weights of VGGish, such as the public `vggish-10086976.pth`; where `model` has an
             `audio_config`, a Hub id, a folder or a file of such an encoder.
-        start_from: model folder or Hub id to start from, which brings its own architecture, weights, and mean and
-            deviation of the frames: `model`, `backbone_weights`, `audio_weights`, `image_mean` and `image_std` are
-            ignored then. What depends on the labels starts at random where the data has others.
+        start_from: model folder or Hub id to start from, which brings its own architecture, weights, mean and deviation
+            of the frames, and shifts of the sound: `model`, `backbone_weights`, `audio_weights`, `image_mean`,
+            `image_std` and `sound_shifts` are ignored then. What depends on the labels starts at random where the data
+            has others.
         epochs: how often each clip is seen. A run that is resumed may get more: the cosine of `learning_rate` is that
             of the longer run from then on.
         batch_size: clips per optimizer step, over all processes.
@@ -102,6 +104,7 @@ class Recipe:
         expect(self.setting in ALL_SETTINGS, "setting", self.setting, f"one of {', '.join(ALL_SETTINGS)}")
         expect(self.size > 0 and self.size % 32 == 0, "size", self.size, "a multiple of 32")
         expect(self.alignment in ALIGNMENTS, "alignment", self.alignment, f"one of {', '.join(ALIGNMENTS)}")
+        checked_shifts(self.sound_shifts)
         for name in ("image_mean", "image_std"):
             expect(len(getattr(self, name)) == 3, name, getattr(self, name), "three numbers: red, green and blue")
         expect(min(self.image_std) > 0, "image_std", self.image_std, "more than 0")

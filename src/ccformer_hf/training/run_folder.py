@@ -50,7 +50,8 @@ class RunFolder:
             self.path.mkdir(parents=True, exist_ok=True)
             _write_json(file, now)
             return {}
-        before = self._recipe()
+        # A setting that there was not yet was as it is by default.
+        before = json.loads(json.dumps(Recipe().as_dict())) | self._recipe()
         differing = [name for name in now if name not in FREE and before.get(name) != now[name]]
         if differing:
             name = differing[0]
@@ -62,7 +63,7 @@ class RunFolder:
             raise FileExistsError(
                 f"{self.path}: holds a run already; --resume goes on with it, another output folder starts anew"
             )
-        changed = {name: (before[name], now[name]) for name in FREE if name in before and before[name] != now[name]}
+        changed = {name: (before[name], now[name]) for name in FREE if before[name] != now[name]}
         if changed:
             _write_json(file, now)
         return changed
