@@ -254,6 +254,7 @@ class CCFormerFeatureExtractor(SequenceFeatureExtractor):
         audio: Waveform | Sequence[Waveform],
         sampling_rate: float | Sequence[float | None] | None = None,
         timestamps: Sequence[float] | Sequence[Sequence[float]] | None = None,
+        fps: float | Sequence[float | None] | None = None,
         return_tensors: str | None = None,
     ) -> BatchFeature:
         """Turns the sound of one clip, or of several, into log-mel examples: one per frame, or E with `sound_shifts`.
@@ -265,7 +266,9 @@ class CCFormerFeatureExtractor(SequenceFeatureExtractor):
                 clips: a list of those.
             sampling_rate: samples per second of `audio`, or one per clip; required where only samples are given.
             timestamps: times (s, from the start of the sound) of the clip's frames; for several clips a list with one
-                sequence each. Left out: one frame per second, as AVSBench does.
+                sequence each. Left out: frames at `fps`.
+            fps: frames per second of the clip, or one per clip: above 1 a frame hears the second around the middle of
+                its own step. None: 1, as AVSBench has, or of given times unknown.
             return_tensors: `"pt"`, `"np"`, or None (NumPy arrays).
 
         Returns:
@@ -284,8 +287,9 @@ class CCFormerFeatureExtractor(SequenceFeatureExtractor):
             raise ValueError("audio is an empty list; give at least one clip (None for a clip without sound)")
         rates = per_clip(sampling_rate, len(clips), "sampling_rate")
         times = per_clip(timestamps, len(clips), "timestamps") if several else [timestamps]
+        frame_rates = per_clip(fps, len(clips), "fps")
         clip_examples = []
-        for i, clip in enumerate(zip(clips, rates, times, strict=True)):
+        for i, clip in enumerate(zip(clips, rates, times, frame_rates, strict=True)):
             with naming_clip(i, len(clips) > 1):
                 clip_examples.append(self._examples(*clip))
 
@@ -300,12 +304,12 @@ class CCFormerFeatureExtractor(SequenceFeatureExtractor):
         return BatchFeature(data, tensor_type=return_tensors)
 
     def _examples(
-        self, audio: Waveform, rate: float | None, timestamps: Sequence[float] | None
+        self, audio: Waveform, rate: float | None, timestamps: Sequence[float] | None, fps: float | None
     ) -> tuple[torch.Tensor, torch.Tensor]:
         """One clip -> log-mel `(T, E, columns, bands)` and where it holds sound `(T,)`."""
         audio, rate = plain_sound(audio, rate)
         waveform = None if audio is None else self._resampled_mono(audio, rate)  # (S,)
-        timing = FrameTiming(sampling_rate=self.sampling_rate, alignment=self.alignment)
+        timing = FrameTiming(1.0 if fps is None else fps, self.sampling_rate, self.alignment)
         num_frames = None  # as many as there are timestamps
         if timestamps is None:
             if waveform is None:
@@ -317,11 +321,12 @@ class CCFormerFeatureExtractor(SequenceFeatureExtractor):
         if waveform is None:
             nothing = torch.zeros(len(times), self.examples_per_frame, *self.example_shape)
             return nothing, torch.zeros(len(times), dtype=torch.bool)
-        starts = torch.from_numpy(timing.sound_start_samples(times))  # (T,)
+        starts = torch.from_numpy(timing.sound_start_samples(times))[:, None]  # (T, 1)
         shifts = torch.tensor([0, *(round(shift * self.sampling_rate) for shift in self.sound_shifts)])  # (E,)
         # Silence before the beginning, and beyond the end: one example of zeros, and no start reaches further.
-        before = round(self.seconds_before * self.sampling_rate)
-        starts = (starts[:, None] + shifts + before).clamp(max=before + len(waveform))  # (T, E)
+        starts = (starts + shifts).clamp(-timing.example_samples, len(waveform))  # (T, E)
+        before = max(0, -int(starts.min()))
+        starts = starts + before
         waveform = torch.nn.functional.pad(waveform, (before, timing.example_samples))  # (S + 15600,), at 16 kHz
         pieces = waveform.unfold(0, timing.example_samples, 1)  # (S + 1, 15600), a view: one piece from each sample on
         examples, mask = [], []

@@ -153,12 +153,16 @@ class SampledFrames:
 
 @dataclass(frozen=True)
 class Clip:
-    """A clip in memory: `frames` (T, H, W, 3) uint8 RGB, `timestamps` (T,) s, `waveform` (S,) float32 mono or None."""
+    """A clip in memory: `frames` (T, H, W, 3) uint8 RGB, `timestamps` (T,) s, `waveform` (S,) float32 mono or None.
+
+    `fps` are the frames per second.
+    """
 
     frames: np.ndarray
     timestamps: np.ndarray
     waveform: np.ndarray | None
     sampling_rate: int
+    fps: float
 
 
 def open_media(path: FilePath) -> "av.container.InputContainer":
@@ -349,6 +353,11 @@ def samples_every_frame(info: MediaInfo, fps: float | str) -> bool:
     picture stands.
     """
     return fps == ALL_FRAMES or fps > max(info.fps, 1.0)
+
+
+def rate_of_samples(info: MediaInfo, fps: float | str) -> float:
+    """How many of a video's frames are analysed per second, see `sampled_frames`."""
+    return info.fps if samples_every_frame(info, fps) else fps
 
 
 def sampled_frames(info: MediaInfo, fps: float | str) -> SampledFrames:
@@ -624,7 +633,7 @@ def read_clip(path: FilePath, fps: float | str = 1.0, sampling_rate: int = SAMPL
     if info.has_audio:
         with SoundReader(path, sampling_rate) as sound:
             waveform = sound.read(0.0, num_samples)
-    return Clip(frames, times, waveform, sampling_rate)
+    return Clip(frames, times, waveform, sampling_rate, rate_of_samples(info, fps))
 
 
 def read_sound(path: FilePath) -> tuple[np.ndarray, int]:

@@ -163,9 +163,9 @@ class AudioVisualSegmentationPipeline(ChunkPipeline):
         if not len(images):
             raise ValueError("images holds no frame; give at least one")
         timestamps = clip.get("timestamps")
-        assumed_fps = fps if is_assumed and timestamps is None else None
         times = frame_times(FrameTiming(fps=fps), timestamps, len(images))
-        inputs = array_inputs(images, clip.get("audio"), clip.get("sampling_rate"), self.processor, times, assumed_fps)
+        of_times = {} if timestamps is not None else {"fps": fps, "is_assumed": is_assumed}
+        inputs = array_inputs(images, clip.get("audio"), clip.get("sampling_rate"), self.processor, times, **of_times)
         starts = np.maximum(0.0, times - FRAME_OFFSET / fps)
         return inputs, SampledFrames(times, starts, float(starts[-1] + 1 / fps))
 

@@ -171,8 +171,10 @@ class AudioVisualProcessor(ProcessorMixin):
             audio: sound of the clip, see `CCFormerFeatureExtractor`: samples, or what knows its rate, such as
                 `{"array": samples, "sampling_rate": rate}`, `(samples, rate)` or the path of a file; None: no sound,
                 or for a video file its own sound. Several clips: None, or a list with one entry per clip.
-            timestamps: times (s) of the frames, counted from the first sample of the sound, one per frame. Left out:
-                15/16 into each step of 1/fps, as AVSBench does. Not for video files, which have their own times.
+            timestamps: times (s) of the frames, counted from the first sample of the sound, one per frame; a frame
+                then hears the second before its time. Left out: 15/16 into each step of 1/fps, as AVSBench does; above
+                one frame per second a frame then hears the second around the middle of its step. Not for video files,
+                which have their own times.
             segmentation_maps: class maps of the frames, 0 = background, 255 = ignore: an integer array or tensor
                 `(T, H, W)`, or a list of `(H, W)` arrays, PIL images holding class numbers, or paths of those, None
                 for a frame that is not annotated. Several clips: a list of those.
@@ -246,18 +248,19 @@ class AudioVisualProcessor(ProcessorMixin):
                 if is_video:
                     video = read_clip(clip, rate)
                     pictures.append(video.frames)  # (T, H, W, 3)
-                    times[i] = video.timestamps  # (T,)
+                    times[i], frame_rates[i] = video.timestamps, video.fps  # (T,)
                     if sounds[i] is None:  # sound that is given replaces the video's own
                         sounds[i], rates[i] = video.waveform, video.sampling_rate
                 else:
                     pictures.append(read_frames(clip))  # T of (H, W, 3)
+                    frame_rates[i] = rate if times[i] is None else None
                     times[i] = frame_times(FrameTiming(fps=rate), times[i], len(pictures[i]))
 
         lengths = [len(clip) for clip in pictures]
         data = {
             "pixel_values": _padded(self._pixels(pictures, image_settings), 0.0),  # (B, T, 3, h, w)
             # input_features (B, T, E, columns, bands) and audio_mask (B, T), padded alike
-            **self.feature_extractor(sounds, sampling_rate=rates, timestamps=times, return_tensors="pt"),
+            **self.feature_extractor(sounds, rates, times, frame_rates, return_tensors="pt"),
             "frame_mask": _padded([torch.ones(length, dtype=torch.bool) for length in lengths], False),  # (B, T)
         }
         for i, examples in enumerate(official):

@@ -27,7 +27,7 @@ from transformers import PreTrainedModel
 
 from .feature_extraction_ccformer import plain_sound
 from .inference_settings_ccformer import InferenceSettings
-from .media_ccformer import MediaError, MediaInfo, SampledFrames, iter_sounds, samples_every_frame
+from .media_ccformer import MediaError, MediaInfo, SampledFrames, iter_sounds, rate_of_samples
 from .processing_ccformer import (
     AudioVisualProcessor,
     Frame,
@@ -131,8 +131,7 @@ def frame_sounds(
     if not info.has_audio:
         return repeat(None, len(times))
     extractor = processor.feature_extractor
-    rate = info.fps if samples_every_frame(info, fps) else fps
-    timing = FrameTiming(rate, extractor.sampling_rate, extractor.alignment)
+    timing = FrameTiming(rate_of_samples(info, fps), extractor.sampling_rate, extractor.alignment)
     starts = timing.sound_starts(times) - extractor.seconds_before
     return iter_sounds(info.path, starts, extractor.frame_samples, timing.sampling_rate)  # (S,) each
 
@@ -163,7 +162,8 @@ def array_inputs(
     sampling_rate: float | None,
     processor: AudioVisualProcessor,
     times: np.ndarray,
-    assumed_fps: float | None = None,
+    fps: float | None = None,
+    is_assumed: bool = False,
 ) -> Iterator[FrameInputs]:
     """The model's inputs of each frame of a clip in memory.
 
@@ -172,15 +172,16 @@ def array_inputs(
         audio, sampling_rate: sound of the whole clip, as the processor takes it.
         processor: of the model.
         times: (s) of the frames, counted from the first sample of the sound.
-        assumed_fps: the frames per second behind `times` where the caller gave none; None: the caller gave them.
+        fps: frames per second behind `times`; None: the times themselves were given.
+        is_assumed: whether nobody said so.
 
     Raises:
-        ValueError: for frames or sound that cannot be used, or cannot belong together at `assumed_fps`.
+        ValueError: for frames or sound that cannot be used, or cannot belong together at an assumed `fps`.
     """
     audio, sampling_rate = plain_sound(audio, sampling_rate)
-    sounds = processor.feature_extractor(audio, sampling_rate=sampling_rate, timestamps=times, return_tensors="pt")
-    if assumed_fps is not None and audio is not None:
-        check_assumed_rate(len(times), assumed_fps, sound_seconds(audio, sampling_rate))
+    sounds = processor.feature_extractor(audio, sampling_rate, times, fps, return_tensors="pt")
+    if is_assumed and audio is not None:
+        check_assumed_rate(len(times), fps, sound_seconds(audio, sampling_rate))
     for index, frame in enumerate(frames):
         (picture,) = read_frames([frame])
         sound = {name: values[:, index, None] for name, values in sounds.items()}  # (1, T, ...) -> (1, 1, ...)

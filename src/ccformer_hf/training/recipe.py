@@ -41,10 +41,10 @@ class Recipe:
             `ccformer_hf.training.pretrained_weights`.
         audio_weights: a file with weights of VGGish, such as the public `vggish-10086976.pth`; where `model` has an
             `audio_config`, a Hub id, a folder or a file of such an encoder.
-        start_from: model folder or Hub id to start from, which brings its own architecture, weights, mean and deviation
-            of the frames, and shifts of the sound: `model`, `backbone_weights`, `audio_weights`, `image_mean`,
-            `image_std` and `sound_shifts` are ignored then. What depends on the labels starts at random where the data
-            has others.
+        start_from: model folder or Hub id to start from, which brings its own architecture, weights, mean and
+            deviation of the frames, and shifts of the sound: `model`, `backbone_weights`, `audio_weights`,
+            `image_mean`, `image_std` and `sound_shifts` are ignored then. What depends on the labels starts at random
+            where the data has others.
         epochs: how often each clip is seen. A run that is resumed may get more: the cosine of `learning_rate` is that
             of the longer run from then on.
         batch_size: clips per optimizer step, over all processes.
