@@ -25,7 +25,7 @@ from ccformer_hf.data.composing import pairing
 from ccformer_hf.evaluation.composed import evaluate_composed
 from ccformer_hf.model.audio_encoder_ccformer import CCFormerAudioEncoder
 
-SETTINGS = ("size=160", "learning_rate=8e-4", "audio_rate=0.5", "warmup_steps=50", "ema_decay=0.99")
+SETTINGS = ("backbone_rate=0", "size=160", "learning_rate=8e-4", "audio_rate=0.5", "warmup_steps=50", "ema_decay=0.99")
 NOTHING_OFF_SCREEN = {"objects": 0.87, "off_screen": 0.0, "noise": 0.10, "bed": 0.0, "silence": 0.03}
 SHOWN = ("binary_miou", "class_miou", "marked_unknown_sounds", "marked_off_screen", "marked_white_noise")
 
