@@ -41,10 +41,10 @@ def export_program(model: CCFormerForAudioVisualSegmentation, size: tuple[int, i
 
     Returns:
         A program that takes, by name, what the processor gives: `pixel_values` `(B, T, 3, H, W)` of the model's dtype,
-        H and W as `size` says, or multiples of 32 and 64 at least; `input_features` `(B, T, E, 96, 64)`, or as large
-        as `CCFormerConfig.audio_example` of another audio encoder; `frame_mask` and `audio_mask` `(B, T)` bool, both
-        needed. It gives `logits` `(B, T, K, H/4, W/4)`, log-probabilities; those of padding frames
-        mean nothing.
+        H and W as `size` says, or multiples of 32 and 64 at least; `input_features` `(B, T, E, 96, 64)`, E examples of
+        sound per frame, or as large as `CCFormerConfig.audio_example` of another audio encoder; `frame_mask` and
+        `audio_mask` `(B, T)` bool, both needed. It gives `logits` `(B, T, K, H/4, W/4)`, log-probabilities; those of
+        padding frames mean nothing.
 
     Raises:
         ValueError: for a model in training mode; for a `size` that it does not take, or None where it takes one only.
