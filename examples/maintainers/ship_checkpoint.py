@@ -90,15 +90,15 @@ has seen composed players hold what they play, was trained on frames of 224 x 22
 names more (as in FixRes, Touvron et al. 2019).
 
 On the seven objects marked in the real clips that its makers have, it names four and finds three at the moment that
-each is marked, and names them in 79 % of all looks (`examples/maintainers/real_clips.py`); the thirteenth named four,
+each is marked, and names them in 80 % of all looks (`examples/maintainers/real_clips.py`); the thirteenth named four,
 found three, and named them in 81 %. On the composed clips below the thirteenth had a class mIoU of 0.499, a binary
 mIoU of 0.813, and marked 0.009 under unknown sounds (what sounds off screen, and the swap, were drawn otherwise then).
-Noise and hum are laid on nothing. Speech where no person is in view is laid on 0.022 of the pixels of these clips
+Noise and hum are laid on nothing. Speech where no person is in view is laid on 0.023 of the pixels of these clips
 (`--off-screen person`), mostly red or skin-coloured things; a sound it does not know is at times laid on something
 visible, and people who are silent are marked beside one who speaks or plays.
 
-A score says about how often such a mask is right: the expected calibration error per second and class is 0.043 on 100
-composed clips of the test split, and 0.045 of "something sounds that is not in view" (`python examples/reliability.py
+A score says about how often such a mask is right: the expected calibration error per second and class is 0.041 on 100
+composed clips of the test split, and 0.050 of "something sounds that is not in view" (`python examples/reliability.py
 --model ccformer-small --sources sources.yaml`); docs/output.md of the package has the diagram. How far that holds for
 real videos is unknown.""",
         dataset="composed",

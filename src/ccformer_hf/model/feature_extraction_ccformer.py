@@ -48,6 +48,7 @@ LARGEST_SAMPLE = 16.0
 # ratio of small numbers is exact for the common rates, 2e-6 off for 47952, 44056 and their like (5e-4 at the worst).
 LARGEST_DENOMINATOR = 1000
 MOST_SHIFTS, LARGEST_SHIFT = 16, 2.0  # s
+EDGE_SECONDS = 0.1  # at either end of a shifted example, in each of which there has to be sound
 # Examples transformed at once, so that memory does not grow with the number of frames.
 EXAMPLES_AT_ONCE = 64
 
@@ -275,8 +276,8 @@ class CCFormerFeatureExtractor(SequenceFeatureExtractor):
             `input_features` float32 `(B, T, E, 96, 64)`, of another encoder `(B, T, E, *example_shape)`, T the most
             frames of any clip; `audio_mask` bool `(B, T)`, False where there is no sound: no track, silence, beyond
             the end, or the padding of a shorter clip. There the features are `padding_value`. E is 1 without
-            `sound_shifts`; an example that holds no sound is replaced by the frame's own, one that reaches over an
-            end of the clip has zeros there.
+            `sound_shifts`; a shifted example that begins or ends in a tenth of a second of silence, as one that
+            reaches over an end of the clip does, is replaced by the frame's own.
 
         Raises:
             ValueError: for sound or times that cannot be used; the text says what to give instead.
@@ -329,14 +330,18 @@ class CCFormerFeatureExtractor(SequenceFeatureExtractor):
         starts = starts + before
         waveform = torch.nn.functional.pad(waveform, (before, timing.example_samples))  # (S + 15600,), at 16 kHz
         pieces = waveform.unfold(0, timing.example_samples, 1)  # (S + 1, 15600), a view: one piece from each sample on
-        examples, mask = [], []
+        edge = round(EDGE_SECONDS * self.sampling_rate)
+        examples, mask, whole = [], [], []
         for some_starts in starts.flatten().split(EXAMPLES_AT_ONCE):
             sound = pieces[some_starts]  # (n, 15600)
             examples.append(self.examples(sound))  # (n, columns, bands)
-            mask.append(sound.abs().amax(dim=1) >= self.silence_threshold)  # (n,)
+            loud = sound.abs() >= self.silence_threshold  # (n, 15600)
+            mask.append(loud.any(dim=1))  # (n,)
+            whole.append(loud[:, :edge].any(dim=1) & loud[:, -edge:].any(dim=1))  # (n,)
         examples = torch.cat(examples).unflatten(0, starts.shape)  # (T, E, columns, bands)
-        mask = torch.cat(mask).unflatten(0, starts.shape)  # (T, E)
-        return torch.where(mask[:, :, None, None], examples, examples[:, :1]), mask[:, 0]
+        mask, whole = (torch.cat(values).unflatten(0, starts.shape) for values in (mask, whole))  # (T, E)
+        # What reaches over an end of the clip, or of its sound, says less of the frame than its own example.
+        return torch.where(whole[:, :, None, None], examples, examples[:, :1]), mask[:, 0]
 
     def _resampled_mono(self, audio: Samples, rate: float | None) -> torch.Tensor:
         waveform = as_tensor(audio)
