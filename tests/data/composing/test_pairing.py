@@ -1,4 +1,5 @@
 from collections import Counter
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -120,6 +121,17 @@ def test_what_is_held_is_pasted_after_its_holder(tmp_path):
     assert min(kinds.values()) > 20 and len(kinds) == 4
     bells = sum(kinds.values()) - kinds["no bell"]
     assert abs(kinds["bell alone"] / bells - (1 - HELD)) < 0.1
+
+
+def test_distractors_are_backgrounds_in_the_outline_of_an_object(tmp_path):
+    plain = read_material(write_sources(tmp_path))["train"]
+    material = read_material(write_sources(tmp_path, distractors=2))["train"]
+    drawn = views(material)
+    assert {len(view.distractors) for view in drawn} == {0, 1, 2}
+    for class_id, outline, filling in (distractor for view in drawn for distractor in view.distractors):
+        assert outline in material.cutouts[class_id] and filling in material.backgrounds
+    # All else is as without any.
+    assert [replace(view, distractors=()) for view in drawn] == views(plain) and material.digest != plain.digest
 
 
 def test_nothing_is_held_where_its_holder_may_not_be(tmp_path):

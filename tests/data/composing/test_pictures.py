@@ -7,11 +7,13 @@ from PIL import Image
 
 from ccformer_hf.data.composing.pictures import (
     VOC_CLASS_NAMES,
+    CutOut,
     Photograph,
     cut_from,
     list_pictures,
     load_cut_out,
     load_photograph,
+    without_fringe,
 )
 from ccformer_hf.data.composing.sources import read_sources
 
@@ -249,8 +251,12 @@ def test_cutouts(tmp_path):
     (picture,) = list_pictures(sources(tmp_path, format="cutouts", path="cut", split="train"))
     assert (picture.kind, picture.classes) == ("cutout", (2,))
     whole = load_cut_out(picture, 224)
-    assert whole.rgba.shape == (20, 20, 4) and (whole.rgba == (1, 2, 3, 255)).all() and not any(whole.cut)
-    assert load_cut_out(picture, 10).rgba.shape == (10, 10, 4)
+    assert whole.rgba.shape == (18, 18, 4) and (whole.rgba == (1, 2, 3, 255)).all() and not any(whole.cut)
+    assert load_cut_out(picture, 10).rgba.shape == (8, 8, 4), "without the outermost pixels"
+    matte = square((1, 2, 3), side=20, margin=5)
+    matte[5, 5:25, 3] = 200
+    write_picture(tmp_path / "cut" / "dog" / "1.png", matte)
+    assert load_cut_out(picture, 224).rgba.shape == (20, 20, 4), "where somebody made a matte nothing goes"
     write_picture(tmp_path / "cut" / "dog" / "1.png", np.zeros((8, 8, 4), np.uint8))
     with pytest.raises(ValueError, match="is transparent all over"):
         load_cut_out(picture, 224)
@@ -300,6 +306,30 @@ def test_an_object_is_cut_from_its_scene():
     ids[30:40, 10:30], rgb[30:40, 10:30] = 2, (200, 0, 0)
     ids[0:3, 0:3] = 2  # a smaller piece
     cut = cut_from(Photograph(rgb, ids), 2)
-    assert cut.rgba.shape == (10, 20, 4) and (cut.rgba == (200, 0, 0, 255)).all()
+    assert cut.rgba.shape == (9, 18, 4) and (cut.rgba == (200, 0, 0, 255)).all(), "no edge where the picture ends"
     assert cut.cut == (False, False, False, True), "it goes on below the picture"
     assert cut_from(Photograph(rgb, ids), 1) is None
+
+
+def test_what_an_edge_has_of_its_ground_is_taken_off():
+    rgba = np.zeros((9, 9, 4), np.uint8)
+    rgba[..., 3] = 255
+    for depth, colour in enumerate(((250, 250, 250), (180, 140, 140), (100, 20, 20), (60, 0, 0))):
+        rgba[depth : 9 - depth, depth : 9 - depth, :3] = colour
+    clean = without_fringe(CutOut(rgba))
+    assert clean.rgba.shape == (7, 7, 4) and (clean.rgba[..., 3] == 255).all()
+    np.testing.assert_array_equal(clean.rgba[1:-1, 1:-1], rgba[2:-2, 2:-2])
+    assert (clean.rgba[0, :, :3] == (100, 20, 20)).all() and (clean.rgba[:, -1, :3] == (100, 20, 20)).all()
+    cut_below = without_fringe(CutOut(rgba, (False, False, False, True))).rgba
+    assert cut_below.shape == (8, 7, 4) and (cut_below[-1, 1:-1] == rgba[-1, 2:-2]).all(), "no edge of the object"
+
+
+def test_what_is_too_thin_to_have_an_inside_stays():
+    rgba = np.zeros((20, 12, 4), np.uint8)
+    rgba[2:12, 1:11] = (90, 60, 30, 255)
+    rgba[12:18, 5:7] = (200, 200, 200, 255)
+    clean = without_fringe(CutOut(rgba)).rgba
+    assert clean.shape == (15, 8, 4), "the square lost its edge, the stem reaches as far down as it did"
+    assert (clean[8:][..., 3] >= 128).sum() == 2 * 7 - 2 and (clean[-1, 3:5] == (200, 200, 200, 255)).all()
+    rgba = np.full((2, 10, 4), 255, np.uint8)
+    np.testing.assert_array_equal(without_fringe(CutOut(rgba)).rgba, rgba)

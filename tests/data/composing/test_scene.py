@@ -196,3 +196,37 @@ def test_a_mask_without_the_class_its_table_names(tmp_path):
     view = InView(material.backgrounds[0], (), ((2, (scene,)),))
     with pytest.raises(ValueError, match="none marks cat, which their table says they do"):
         compose_scene(material, view, np.random.default_rng(0))
+
+
+def test_a_distractor_is_seen_below_the_objects_and_marked_as_nothing(tmp_path):
+    material = read_material(write_sources(tmp_path))["train"]
+    ground, filling = sorted(material.backgrounds, key=lambda picture: picture.file)  # the second is 40 levels lighter
+    view = InView(
+        ground, (), ((1, tuple(material.cutouts[1][:1])),), distractors=((2, material.cutouts[2][0], filling),)
+    )
+    seen = 0
+    for seed in range(20):
+        scene = compose_scene(material, view, np.random.default_rng(seed))
+        assert len(scene.masks) == 1 and not scene.unsure.any()
+        red = scene.frames[..., 0].astype(int) - scene.frames[..., 1]  # of the object alone, not of grounds
+        assert (red[scene.masks[0]] > 20).mean() > 0.8 and (red[~scene.masks[0]] > 60).mean() < 0.02
+        without = scene.frames[~scene.masks[0]].mean(axis=-1)
+        seen += np.ptp(np.percentile(without, (5, 95))) > 15  # two grounds, one of them lighter
+    assert seen >= 10
+
+
+def test_a_distractor_covers_what_is_in_place_and_not_its_silence(tmp_path):
+    material = read_material(write_sources(tmp_path))["train"]
+    photograph = material.scenes[2][0]
+    distractor = (3, material.cutouts[3][0], material.backgrounds[0])
+    covered = 0
+    for seed in range(20):
+        scene = compose_scene(
+            material, InView(photograph, (2,), (), distractors=(distractor,)), np.random.default_rng(seed)
+        )
+        assert not (scene.masks[0] & scene.unsure).any()
+        green = scene.frames[..., 1].astype(int) - scene.frames[..., 2]
+        assert (green[scene.masks[0]] > 60).mean() > 0.9, "what covers the cat is not marked as one"
+        box = scene.masks[0, 0][np.ix_(*(scene.masks[0, 0].any(axis=axis) for axis in (1, 0)))]
+        covered += not box.all()
+    assert covered

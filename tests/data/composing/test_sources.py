@@ -32,6 +32,11 @@ def test_who_holds_what(tmp_path):
     assert read_sources(write_sources(tmp_path)).holders == {}
 
 
+def test_how_many_distractors_there_are_at_most(tmp_path):
+    assert read_sources(write_sources(tmp_path, distractors=3)).distractors == 3
+    assert read_sources(write_sources(tmp_path)).distractors == 0
+
+
 def test_what_is_oftener_off_screen(tmp_path):
     assert read_sources(write_sources(tmp_path, off_screen={"dog": 15})).off_screen == {"dog": 15}
     assert read_sources(write_sources(tmp_path)).off_screen == {}
@@ -81,6 +86,7 @@ def test_classes_may_lie_in_a_file(tmp_path):
             "classes: [cat]\noff_screen: {cow: 2}",
             "line 2: off_screen has 'cow'; expected one of `classes`",
         ),
+        ("classes: [cat]\ndistractors: 9", "line 2: distractors is 9; expected a whole number from 0 to 8"),
         ("classes: [cat]\noff_screen: {cat: 0.5}", "line 2: cat is 0.5; expected a whole number from 1 to 1000"),
         ("classes: [cat]\noff_screen: cat", "off_screen is 'cat'; expected {class: how many times as often, ...}"),
         ("classes: [cat]\nsounds: cat", "sounds is 'cat'; expected a list"),

@@ -143,6 +143,8 @@ def _digest(sources: Sources, pictures: list[Picture], sounds: list[SoundFile]) 
         settings += (sorted(sources.holders.items()),)
     if sources.off_screen:
         settings += (sorted(sources.off_screen.items()),)
+    if sources.distractors:
+        settings += (sources.distractors,)
     content.update(repr(settings).encode())
     for picture in pictures:
         content.update(f"{picture.kind} {_name(picture.file)} {picture.classes} {len(picture.regions)}\n".encode())

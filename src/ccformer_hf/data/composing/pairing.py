@@ -12,7 +12,9 @@
 6. What `held_by` names is often held: pasted on its holder, who is in view then as well (so oftener than by 1), and
    sounds as often as any other. One object at most is held in a clip. Where a photograph shows several of the holder's
    class, it is pasted somewhere among them.
-7. Pictures and sounds of a split come from the files of that split alone.
+7. `distractors` are pieces of backgrounds in the outline of an object, pasted below everything else that is pasted:
+   they are of no class (*lineage*: the distractor objects of Dwibedi et al., "Cut, Paste and Learn", ICCV 2017).
+8. Pictures and sounds of a split come from the files of that split alone.
 """
 
 from dataclasses import dataclass, replace
@@ -50,12 +52,14 @@ class InView:
         pasted: class id, and pictures to cut it from, the first fit one is taken.
         held: class ids of what is held and of who holds it; the one is pasted, and after the other. None: nothing is.
             What would be too small is pasted as if nobody held it.
+        distractors: of each, the class and the picture of the outline, and the background that fills it.
     """
 
     photograph: Picture
     in_place: tuple[int, ...]
     pasted: tuple[tuple[int, tuple[Picture, ...]], ...]
     held: tuple[int, int] | None = None
+    distractors: tuple[tuple[int, Picture, Picture], ...] = ()
 
     @property
     def class_ids(self) -> tuple[int, ...]:
@@ -84,7 +88,7 @@ def draw_view(material: Material, rng: np.random.Generator) -> InView:
     for _ in range(100):
         view = _draw_view(material, rng)
         if view.class_ids:
-            return view
+            return replace(view, distractors=_draw_distractors(material, rng))
     raise ValueError(
         f"{material.sources.file}: never_together leaves nothing that may be seen on the photographs of "
         f"{material.split}; name more "
@@ -118,6 +122,16 @@ def _draw_view(material: Material, rng: np.random.Generator) -> InView:
     # Where its own photograph shows it, or its holder may not be pasted, it is in view but not held.
     can_be = held is not None and held[0] not in seen and set(held) <= set(view.class_ids)
     return view if can_be else replace(view, held=None)
+
+
+def _draw_distractors(material: Material, rng: np.random.Generator) -> tuple[tuple[int, Picture, Picture], ...]:
+    most = material.sources.distractors if material.backgrounds else 0
+    drawn = []
+    for _ in range(rng.integers(most + 1) if most else 0):  # no draw without: clips of such sources are as before
+        class_id = int(rng.choice(material.usable))
+        outlines, fillings = material.cutouts[class_id], material.backgrounds
+        drawn.append((class_id, outlines[rng.integers(len(outlines))], fillings[rng.integers(len(fillings))]))
+    return tuple(drawn)
 
 
 def _draw_held(material: Material, chosen: list[int], rng: np.random.Generator) -> tuple[int, int] | None:

@@ -389,6 +389,8 @@ def load_photograph(picture: Picture, shortest: int) -> Photograph:
 def load_cut_out(picture: Picture, longest: int) -> CutOut:
     """The object of a `cutout`; a larger one is shrunk until its longer side is `longest`.
 
+    Where no pixel is half transparent nobody made a matte, and its edge is treated by `without_fringe`.
+
     Raises:
         OSError: where the file is not there.
         ValueError: for what cannot be read, is too large, or shows nothing.
@@ -398,8 +400,10 @@ def load_cut_out(picture: Picture, longest: int) -> CutOut:
     if box is None:
         raise ValueError(f"{picture.file}: is transparent all over; expected an object on a transparent ground")
     image = image.crop(box)
+    hard = not any(image.getchannel("A").histogram()[1:255])
     image.thumbnail((longest, longest), Image.Resampling.BILINEAR, reducing_gap=None)
-    return CutOut(np.asarray(image))
+    cut_out = CutOut(np.asarray(image))
+    return without_fringe(cut_out) if hard else cut_out
 
 
 def cut_from(photograph: Photograph, class_id: int) -> CutOut | None:
@@ -414,7 +418,39 @@ def cut_from(photograph: Photograph, class_id: int) -> CutOut | None:
     inside = (slice(top, bottom), slice(left, right))
     rgba = np.dstack([photograph.rgb[inside], largest[inside] * np.uint8(255)])
     cut = (left <= 1, top <= 1, right >= width - 1, bottom >= height - 1)
-    return CutOut(rgba, tuple(map(bool, cut)))
+    return without_fringe(CutOut(rgba, tuple(map(bool, cut))))
+
+
+def without_fringe(cut_out: CutOut) -> CutOut:
+    """The object without what a hard edge keeps of the ground that it was cut from (ours).
+
+    On its outermost pixels, object and ground are mixed: these go, and the next take the mean colour of their
+    neighbours further in. Otherwise a network learns that what has a rim, often a white one, is an object, which no
+    object in a video has. What is too thin to have anything further in stays as it is.
+    """
+    rgba = cut_out.rgba
+    shape = np.pad(rgba[..., 3] >= 128, 1)  # (h + 2, w + 2)
+    left, top, right, bottom = cut_out.cut
+    if left:  # the object goes on there, so that this is no edge of it
+        shape[:, 0] = shape[:, 1]
+    if right:
+        shape[:, -1] = shape[:, -2]
+    if top:
+        shape[0] = shape[1]
+    if bottom:
+        shape[-1] = shape[-2]
+    depth = ndimage.distance_transform_cdt(shape, "chessboard")[1:-1, 1:-1]  # 1 on the outermost pixels, 2 on the next
+    rgba = rgba.copy()
+    rgba[(depth == 1) & ndimage.maximum_filter(depth >= 2, 3), 3] = 0
+    inner = (depth >= 3).astype(np.float32)
+    neighbours = ndimage.uniform_filter(inner, 3, mode="constant")  # share of the 3 x 3 pixels around that are inner
+    rim = (depth == 2) & (neighbours > 0.05)
+    for channel in range(3):
+        means = ndimage.uniform_filter(rgba[..., channel] * inner, 3, mode="constant")[rim] / neighbours[rim]
+        rgba[rim, channel] = means.round()
+    solid = rgba[..., 3] >= 128
+    rows, columns = np.flatnonzero(solid.any(axis=1)), np.flatnonzero(solid.any(axis=0))
+    return CutOut(rgba[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1], cut_out.cut)
 
 
 def _opened(file: str) -> Image.Image:

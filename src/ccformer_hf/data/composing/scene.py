@@ -12,7 +12,7 @@ from PIL import Image, ImageChops, ImageFilter
 from ..reading import IGNORE_LABEL
 from .material import Material
 from .pairing import InView
-from .pictures import CutOut, Photograph
+from .pictures import CutOut, Photograph, Picture
 
 SMALLEST, LARGEST = 0.14, 0.85  # square root of the share of the frame that a pasted object covers
 MOST_ENLARGED = 1.7  # a pasted object against its picture
@@ -56,6 +56,10 @@ def compose_scene(material: Material, view: InView, rng: np.random.Generator) ->
     frames, ids = _window_frames(photograph, aspect, size, length, rng)
     first = np.asarray(frames[0])
     ways = [np.array([_box(frame_ids == class_id) for frame_ids in ids]) for class_id in view.in_place]
+    distractors = [
+        Sprite.draw(_distractor(material, *parts, rng), first, aspect, [way[0] for way in ways], length, rng)
+        for parts in view.distractors
+    ]
     sprites = []
     for class_id, pictures in view.pasted:
         holder = None
@@ -76,6 +80,8 @@ def compose_scene(material: Material, view: InView, rng: np.random.Generator) ->
         unsure[time] = ids[time] == IGNORE_LABEL
         whole = [np.count_nonzero(owner == number) for number in range(len(view.in_place))]
         in_front = (owner >= 0) | unsure[time]
+        for sprite in distractors:
+            sprite.paste(frames[time], owner, -1, time, in_front if sprite.behind else None)
         for number, sprite in enumerate(sprites, len(view.in_place)):
             whole.append(sprite.paste(frames[time], owner, number, time, in_front if sprite.behind else None))
         unsure[time] &= owner < len(view.in_place)
@@ -232,6 +238,19 @@ def _cut_out(material: Material, class_id: int, pictures: tuple) -> CutOut:
             "table or the masks"
         )
     return found
+
+
+def _distractor(
+    material: Material, class_id: int, outline: Picture, filling: Picture, rng: np.random.Generator
+) -> CutOut:
+    """A piece of a background in the outline of an object."""
+    cut_out, ground = _cut_out(material, class_id, (outline,)), Image.fromarray(material.photograph(filling).rgb)
+    height, width = cut_out.rgba.shape[:2]
+    # As large a window of that shape as fits, or down to a third of it.
+    sides = np.array([width, height]) * (min(ground.width / width, ground.height / height) * rng.uniform(0.33, 1))
+    start = rng.uniform(0, 1, size=2) * (np.array(ground.size) - sides)
+    piece = ground.resize((width, height), Image.Resampling.BILINEAR, tuple(np.concatenate([start, start + sides])))
+    return CutOut(np.dstack([np.asarray(piece), cut_out.rgba[..., 3]]), cut_out.cut)
 
 
 def _window_frames(

@@ -13,6 +13,7 @@
       - {sound: helicopter, in_view: [airplane]}
     held_by: {person: [guitar, violin]}
     off_screen: {person: 15}
+    distractors: 2
     size: 224                           # side of the frames in pixels
     seconds: 5                          # and frames of a clip
     clips: {train: 100000, validation: 200, test: 200}   # each is made when it is asked for, so many cost nothing
@@ -39,6 +40,9 @@ and what is played are learned as two.
 
 `off_screen` says how many times as often as a class that it does not name one is heard from off screen, 1 to 1000: in
 videos that is mostly somebody who speaks, seldom a sitar.
+
+`distractors` says how many pieces of `backgrounds` in the outlines of objects are pasted at most, 0 to 8 (0 where it
+is left out). They are of no class and make no sound, so that what looks pasted is not an object by that alone.
 """
 
 import difflib
@@ -163,6 +167,7 @@ class Sources:
     rules: tuple[Rule, ...] = ()
     holders: dict[str, str] = field(default_factory=dict)
     off_screen: dict[str, int] = field(default_factory=dict)
+    distractors: int = 0
     size: int = 224
     seconds: int = 5
     clips: dict[str, int] = field(default_factory=lambda: {"train": 100000, "validation": 200, "test": 200})
@@ -198,7 +203,7 @@ class _Reading:
     def sources(self) -> Sources:
         known = (
             *("classes", "pictures", "backgrounds", "sounds", "never_together", "held_by"),
-            *("off_screen", "size", "seconds", "clips", "seed"),
+            *("off_screen", "distractors", "size", "seconds", "clips", "seed"),
         )
         self.refuse_unknown(self.values, known, "a sources file")
         classes = self.classes()
@@ -211,6 +216,7 @@ class _Reading:
             tuple(self.rule(entry, classes) for entry in self.mappings("never_together")),
             self.holders(classes),
             self.off_screen(classes),
+            self.number(self.values, "distractors", 0, 0, 8),
             self.number(self.values, "size", 224, 32, 2048),
             self.number(self.values, "seconds", 5, 1, 60),
             self.clips(),
