@@ -114,3 +114,18 @@ def test_coded_sound_is_off_by_at_most_a_step():
     coded = sound_mix._coded(sound)
     assert coded.dtype == np.float32 and 2 < len(np.unique(np.abs(coded))) <= 128
     np.testing.assert_allclose(coded, sound, rtol=0.03, atol=1e-4)
+
+
+def test_half_of_the_sounds_are_played_slower_or_faster():
+    pitches = []
+    for mix in mixes([Span(0, 0.0, 5.0)], [recording(1000)], count=80):
+        power = np.abs(np.fft.rfft(mix.waveform)) ** 2
+        power[: 5 * 700] = power[5 * 1300 :] = 0  # noise and hum beside it; 5 bins per Hz
+        pitches.append(np.argmax(power) / 5)
+    pitches = np.array(pitches)
+    assert 0.35 < np.mean(np.abs(pitches - 1000) > 2) < 0.65
+    assert 835 < pitches.min() < 900 and 1120 < pitches.max() < 1195
+    with_end = np.arange(5, dtype=np.int16)
+    for seed in range(40):
+        played = sound_mix._at_a_speed(Recording(with_end, 1.0), np.random.default_rng(seed)).samples
+        assert 4 <= len(played) <= 5 and played[0] == 0 and played[-1] >= 3

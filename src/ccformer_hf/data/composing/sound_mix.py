@@ -1,4 +1,5 @@
-"""The sound of a composed clip: who sounds when, how loud, over what noise, and in which frames it can be heard.
+"""The sound of a composed clip: who sounds when, how fast and how loud, over what noise, and in which frames it can be
+heard.
 
 A frame is judged by the 0.96 s of sound that belong to it (`timing_ccformer`), so whether an object sounds in a frame
 is measured in just that part of its own sound, after room and codec: at least -12 dB of its loudness, and it does;
@@ -8,7 +9,7 @@ pixels are ignored.
 Letters: `T` frames, one per second; `N` objects; `S` = 16000 T samples.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from scipy.signal import firwin, oaconvolve
@@ -27,6 +28,8 @@ BED_LEVELS, NOISE_LEVELS = (-26.0, -14.0), (-48.0, -16.0)  # dB, under objects
 WITH_NOISE, WITH_ROOM, WITH_BAND, WITH_CODEC = 0.8, 0.4, 0.25, 0.1  # shares of the clips
 ECHO_LEVELS = (-20.0, -5.0)  # dB, of a room's echo against what comes straight
 WHOLE_LEVELS = (-14.0, 8.0)  # dB
+WITH_SPEED = 0.5  # share of the objects, and of what is off screen, that are played at another speed,
+SPEEDS = (0.84, 1.19)  # which makes them lower or higher by up to three semitones too
 PAUSES = (0.05, 0.6)  # s, between two times that a short sound is played
 FADE = 0.008  # s, at both ends of a part
 
@@ -67,7 +70,7 @@ def mix_sounds(
     channel = _draw_channel(rng)
     levels = REFERENCE * factor(rng.uniform(*LEVELS, size=len(objects) + 1))
     stems = np.zeros((len(objects) + 1, length), dtype=np.float32)  # the last one is `OFF_SCREEN`
-    recordings = [*objects, off_screen]
+    recordings = [_at_a_speed(recording, rng) for recording in (*objects, off_screen)]
     for span in spans:
         recording = recordings[span.source]
         if recording is not None:
@@ -124,6 +127,15 @@ def draw_noise(length: int, rng: np.random.Generator) -> np.ndarray:
     """White or pink noise, the hum of the mains, or bleeps (see `noises`), float32 `(S,)` of loudness 1."""
     noise = NOISES[str(rng.choice(list(NOISES)))](rng, length)
     return (noise / root_mean_square(noise)).astype(np.float32)
+
+
+def _at_a_speed(recording: Recording | None, rng: np.random.Generator) -> Recording | None:
+    if recording is None or rng.random() >= WITH_SPEED:
+        return recording
+    speed = float(np.exp(rng.uniform(*np.log(SPEEDS))))
+    samples = recording.samples
+    positions = np.arange(int((len(samples) - 1) / speed) + 1) * speed
+    return replace(recording, samples=np.interp(positions, np.arange(len(samples)), samples).astype(np.int16))
 
 
 def _play(stem: np.ndarray, recording: Recording, span: Span, rng: np.random.Generator) -> None:
