@@ -79,26 +79,29 @@ python examples/maintainers/ship_checkpoint.py ccformer-tiny --run {run}""",
 It ships with `ccformer-hf` and is its default. It knows these {classes} sounding things, from photographs and
 recordings alone: no video was ever shown to it, and no AVSBench clip.
 
-**A fourteenth version, and far from done**: trained for twenty-one hours on two CPU cores, in the last two of which
-the visual backbone, an EfficientNet-Lite0, learned too; its weights are a third each those of the thirteenth and of
-two trainings from there. It hears through EfficientAT's mn04_as (AudioSet, MIT), which learned these classes from
-composed sounds, and an audio classifier, which began as that network's own tags, lowers every class that it does not
-hear (`use_audio_classifier`): in the second of a frame and half a second sooner and later, of which the mean counts
-(`sound_shifts`, new in this version). A class is given in a frame only where its own probability reaches the threshold
-in some place (`class_threshold`), and without components smaller than 0.15 of its largest (`component_threshold`). It
-has seen composed players hold what they play, was trained on frames of 224 x 224 and looks at 256 x 256, at which it
-names more (as in FixRes, Touvron et al. 2019).
+**A fifteenth version, and far from done**: trained for twenty-three hours on two CPU cores, in the last four of which
+the visual backbone, an EfficientNet-Lite0, learned too. It hears through EfficientAT's mn04_as (AudioSet, MIT), which
+learned these classes from composed sounds, and an audio classifier, which began as that network's own tags, lowers
+every class that it does not hear (`use_audio_classifier`): in the second of a frame and half a second sooner and
+later, of which the mean counts (`sound_shifts`). A class is given in a frame only where its own probability reaches
+the threshold in some place (`class_threshold`), and without components smaller than 0.15 of its largest
+(`component_threshold`). It has seen composed players hold what they play, was trained on frames of 224 x 224 and looks
+at 256 x 256, at which it names more (as in FixRes, Touvron et al. 2019).
+
+New is what it was trained on. Cut-outs had a white rim, by which an object could be told without looking at it, and
+one in five was a case, a box, a player or a drawing: the rims are taken off, these are left out, and pieces of
+backgrounds are pasted in the same outlines (`distractors`).
 
 On the seven objects marked in the real clips that its makers have, it names four and finds three at the moment that
-each is marked, and names them in 80 % of all looks (`examples/maintainers/real_clips.py`); the thirteenth named four,
-found three, and named them in 81 %. On the composed clips below the thirteenth had a class mIoU of 0.499, a binary
-mIoU of 0.813, and marked 0.009 under unknown sounds (what sounds off screen, and the swap, were drawn otherwise then).
-Noise and hum are laid on nothing. Speech where no person is in view is laid on 0.023 of the pixels of these clips
-(`--off-screen person`), mostly red or skin-coloured things; a sound it does not know is at times laid on something
-visible, and people who are silent are marked beside one who speaks or plays.
+each is marked, and names them in 77 % of all looks (`examples/maintainers/real_clips.py`); the fourteenth named four,
+found three, and named them in 80 %. On the composed clips below, which are others than those of earlier cards, the
+fourteenth has a class mIoU of 0.555, a binary mIoU of 0.828, and marks 0.008 under unknown sounds and 0.030 under
+those off screen; its swap is 0.694 and 0.034. Noise and hum are laid on nothing. Speech where no person is in view
+is laid on 0.011 of the pixels of the clips below (`--off-screen person`); a sound it does not know is at times laid on
+something visible, and people who are silent are marked beside one who speaks or plays.
 
-A score says about how often such a mask is right: the expected calibration error per second and class is 0.041 on 100
-composed clips of the test split, and 0.050 of "something sounds that is not in view" (`python examples/reliability.py
+A score says about how often such a mask is right: the expected calibration error per second and class is 0.045 on 100
+composed clips of the test split, and 0.054 of "something sounds that is not in view" (`python examples/reliability.py
 --model ccformer-small --sources sources.yaml`); docs/output.md of the package has the diagram. How far that holds for
 real videos is unknown.""",
         dataset="composed",
@@ -109,7 +112,8 @@ real videos is unknown.""",
 12.3; 13.0 draws some pixels of the clips otherwise, which changes a figure by up to 0.001. How it does on AVSBench is
 unknown: it was never run on it.""",
         commands="""\
-# sources.yaml is examples/sources/ccformer-small.yaml without its `held_by`; sources-160.yaml has size: 160 and
+# sources.yaml is examples/sources/ccformer-small.yaml without its `held_by`, `off_screen` and `distractors`, and until
+# the fourteenth version with all cut-outs and scenes; sources-160.yaml has size: 160 and
 # seconds: 3, pictures.yaml size: 160 and seconds: 1, sources-224.yaml seconds: 3.
 python examples/maintainers/lite0_weights.py lite0.safetensors
 # Until the fifth version the recipe composed-small had a narrow VGGish for the sound, and distil_audio.py taught it.
@@ -274,8 +278,34 @@ python examples/maintainers/average_weights.py runs/two-averaged runs/twenty-fif
 # split had 0.0105 under unknown sounds.
 python -c "from ccformer_hf import load; m, p = load('runs/three-averaged', 'cpu'); \\
 m.model.mtm.head.label.bias.data[m.config.label2id['person']] -= 1; \\
-m.model.audio_classifier[-1].bias.data -= 0.15; m.save_pretrained('{run}'); \\
+m.model.audio_classifier[-1].bias.data -= 0.15; m.save_pretrained('runs/fourteenth-version'); \\
 p.class_threshold, p.component_threshold, p.feature_extractor.sound_shifts = 1.0, 0.15, [-0.5, 0.5]; \\
+p.image_processor.size = dict(height=256, width=256); p.save_pretrained('runs/fourteenth-version')"
+# The fifteenth: from here on without the cut-outs and scenes that examples/sources/ccformer-small.yaml names, and with
+# edges taken off and distractors, which were not there before. held-distractors.yaml is
+# that file with seconds: 3 and validation: 40.
+torchrun --nproc_per_node 2 -m ccformer_hf train --config composed-small --data held-distractors.yaml \\
+    --output runs/twenty-sixth --set start_from=runs/fourteenth-version epochs=0.24 learning_rate=5e-4 \\
+    backbone_rate=0.3 audio_rate=0 warmup_steps=30 ema_decay=0.995 validate_every=1 seed=241 \\
+    augmentation.off_screen=0.12 augmentation.colour=0.4 'augmentation.scale=[1,1.5]'
+# Its hearing is the fourteenth's and one that begins part of the way back at the tagger. The sounds of the training
+# above were not yet slower and faster; those of the next are.
+python -c "from ccformer_hf import load; m, p = load('runs/twenty-sixth/last', 'cpu'); \\
+m.model.audio_classifier = load('runs/fourteenth-version', 'cpu')[0].model.audio_classifier; \\
+m.save_pretrained('runs/twenty-sixth/last'); p.save_pretrained('runs/twenty-sixth/last')"
+python examples/maintainers/average_weights.py runs/fourteenth-version runs/twenty-sixth/last --share 0.7 \\
+    --output runs/sees
+python examples/maintainers/tune_hearing.py runs/fourteenth-version --sources sources.yaml --output runs/hears \\
+    --tagger mn04_as_mAP_432.pt class_labels_indices.csv examples/maintainers/audioset-tags.yaml --back 0.4 \\
+    --steps 1600 --learning-rate 3e-4 --seed 32 --check 200
+python examples/maintainers/exchange_hearing.py runs/sees --sources sources.yaml --output runs/sees-and-hears \\
+    --hearing runs/hears runs/fourteenth-version runs/fourteenth-version
+# The classifier's logits are widened and lowered, and the label of a person once more, by numbers found by trying on
+# clips of the validation split, with an eye on the real clips.
+python -c "from ccformer_hf import load; m, p = load('runs/sees-and-hears', 'cpu'); \\
+last = m.model.audio_classifier[-1]; last.weight.data *= 1.5; last.bias.data = 1.5 * last.bias.data - 0.7; \\
+m.model.mtm.head.label.bias.data[m.config.label2id['person']] -= 0.5; m.save_pretrained('{run}'); \\
+p.class_threshold, p.component_threshold = 1.0, 0.15; \\
 p.image_processor.size = dict(height=256, width=256); p.save_pretrained('{run}')"
 python examples/reliability.py --model {run} --sources sources.yaml --fit {run}
 python examples/maintainers/ship_checkpoint.py ccformer-small --run {run} --sources sources.yaml --clips 60""",

@@ -1,22 +1,28 @@
 """Teaches a trained model to hear: its audio backbone and its audio classifier alone, on composed sounds.
 
     python examples/maintainers/tune_hearing.py runs/mine/last --sources sources.yaml --output runs/hears
+    python examples/maintainers/tune_hearing.py runs/mine/last --sources sources.yaml --output runs/hears \\
+        --tagger mn04_as_mAP_432.pt class_labels_indices.csv examples/maintainers/audioset-tags.yaml --back 0.5
 
 From the sound of each frame both learn which classes sound in it, in view or off screen, as the classifier does in
 `add_audio_classifier.py`. A step costs a small part of one that trains the whole model. Train that on afterwards, with
 `start_from` and `audio_rate=0`: what the audio backbone gives it has changed.
+
+With `--tagger` (as of `add_audio_classifier.py`) it begins part of the way back at the network that both once were: of
+real sounds, that has forgotten nothing yet (as in WiSE-FT, Wortsman et al. 2022).
 
 Printed before and after is how well the classifier tells whether what is in view or off screen in the validation split
 sounds in a frame: the area under the ROC curve, and how often it is right at its best threshold.
 """
 
 import argparse
+import copy
 import itertools
 from collections.abc import Iterator
 
 import numpy as np
 import torch
-from add_audio_classifier import UNKNOWN, how_much_it_counts, inputs_and_truth, wrongness
+from add_audio_classifier import UNKNOWN, begin_as, how_much_it_counts, inputs_and_truth, tag_numbers, wrongness
 from torch import Tensor
 from torch.utils.data import DataLoader, IterableDataset
 from tqdm import tqdm
@@ -26,6 +32,7 @@ from ccformer_hf.checkpoints import model_place
 from ccformer_hf.data.composing.composed import compose_sound
 from ccformer_hf.data.composing.material import Material, read_material
 from ccformer_hf.model_card import read_record
+from ccformer_hf.training.initial_model import load_audio_weights
 from ccformer_hf.training.loop import warm_up_and_cosine
 
 BATCH = 16  # clips of a step
@@ -61,8 +68,19 @@ def main() -> None:
     )
     parser.add_argument("--seed", type=int, default=1, help="of the clips (default %(default)s)")
     parser.add_argument("--check", type=int, default=300, help="clips to try it on (default %(default)s)")
+    parser.add_argument(
+        "--tagger",
+        nargs=3,
+        metavar=("WEIGHTS", "LABELS", "TAGS"),
+        help="file of the tagger's weights, csv of its tags, yaml of the tags of each class",
+    )
+    parser.add_argument(
+        "--back", type=float, default=0.5, help="share of the tagger in what it begins as (default %(default)s)"
+    )
     parser.add_argument("--output", required=True, help="model folder to write")
     args = parser.parse_args()
+    if not 0 < args.back <= 1:
+        parser.error(f"--back is {args.back:g}, expected more than 0 and at most 1")
     for name in ("steps", "check"):
         if getattr(args, name) < 1:
             parser.error(f"--{name} is {getattr(args, name)}, expected at least 1")
@@ -74,6 +92,8 @@ def main() -> None:
     names, known = material["train"].sources.class_names, tuple(model.config.id2label.values())
     if names != known:
         parser.error(f"{args.sources} has the classes {names}, the model {known}; expected the same in the same order")
+    if args.tagger:
+        go_back(model, *args.tagger, args.back)
     held_back = list(itertools.islice(Sounds(material["validation"], 1_000_000, model, processor), args.check))
     print("before:", told(model, held_back))
     tune(model, Sounds(material["train"], args.seed, model, processor), args.steps, args.learning_rate)
@@ -84,6 +104,24 @@ def main() -> None:
     AudioVisualProcessor(images, sounds, fps=processor.fps).save_pretrained(args.output)
     if record := read_record(model_place(args.model)):
         record.write(args.output)  # its licence, which the weights keep
+
+
+@torch.no_grad()
+def go_back(model: CCFormerForAudioVisualSegmentation, weights: str, labels: str, tags: str, share: float) -> None:
+    """Both parts become the average of what they are and of the tagger that they began as."""
+    tagger = copy.deepcopy(model)
+    load_audio_weights(tagger, weights)
+    begin_as(
+        tagger.model.audio_classifier, weights, tag_numbers(labels, tags, list(model.config.id2label.values())[1:])
+    )
+    for own, other in (
+        (model.model.audio_backbone, tagger.model.audio_backbone),
+        (model.model.audio_classifier, tagger.model.audio_classifier),
+    ):
+        at_first = other.state_dict()
+        for name, values in own.state_dict().items():
+            if values.is_floating_point():
+                values.lerp_(at_first[name], share)
 
 
 def joined(batch: list[tuple[Tensor, Tensor, Tensor]]) -> list[Tensor]:
