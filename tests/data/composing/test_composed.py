@@ -112,3 +112,14 @@ def test_splits_have_no_file_in_common(material):
     for split, of in material.items():
         files = {file for index in range(8) for file in compose_clip(of, 0, index).files}
         assert files and all(f"/{split}/" in file for file in files)
+
+
+def test_a_clip_names_the_pictures_of_its_distractors(tmp_path):
+    material = read_material(write_sources(tmp_path, distractors=2))["train"]
+    found = 0
+    for index in range(20):
+        clip = compose_clip(material, 0, index)
+        for _, outline, filling in clip.view.distractors:
+            found += 1
+            assert {outline.file, filling.file} <= set(clip.files)
+    assert found

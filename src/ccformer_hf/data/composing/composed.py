@@ -144,7 +144,9 @@ def compose_clip(material: Material, seed: int, index: int) -> ComposedClip:
             labels[frame][scene.masks[number, frame]] = class_id if certain else IGNORE_LABEL
     # What the photograph's mask leaves open may belong to any object in it; while they are silent, it is silent too.
     labels[scene.unsure & audible[: sound.in_place].any(axis=0)[:, None, None]] = IGNORE_LABEL
-    pictures = (view.photograph.file, *(picture.file for _, tried in view.pasted for picture in tried))
+    pasted = [picture for _, tried in view.pasted for picture in tried]
+    pasted += [picture for _, *outline_and_filling in view.distractors for picture in outline_and_filling]
+    pictures = (view.photograph.file, *(picture.file for picture in pasted))
     return ComposedClip(
         **vars(sound) | {"files": pictures + sound.files},
         name=clip_name(material, seed, index),
