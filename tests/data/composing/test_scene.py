@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from made_sources import COLOURS, square, write_picture, write_sources
@@ -230,3 +232,12 @@ def test_a_distractor_covers_what_is_in_place_and_not_its_silence(tmp_path):
         box = scene.masks[0, 0][np.ix_(*(scene.masks[0, 0].any(axis=axis) for axis in (1, 0)))]
         covered += not box.all()
     assert covered
+
+
+def test_a_distractor_without_an_outline_is_left_out(tmp_path):
+    material = read_material(write_sources(tmp_path))["train"]
+    plain = InView(material.backgrounds[0], (), ((1, tuple(material.cutouts[1][:1])),))
+    # A scene of class 2 in which class 3 is not to be found any more, as a tiny one may be once the mask is smaller.
+    lost = replace(plain, distractors=((3, material.scenes[2][0], material.backgrounds[1]),))
+    one, other = (compose_scene(material, view, np.random.default_rng(0)) for view in (plain, lost))
+    np.testing.assert_array_equal(one.frames, other.frames)

@@ -57,8 +57,9 @@ def compose_scene(material: Material, view: InView, rng: np.random.Generator) ->
     first = np.asarray(frames[0])
     ways = [np.array([_box(frame_ids == class_id) for frame_ids in ids]) for class_id in view.in_place]
     distractors = [
-        Sprite.draw(_distractor(material, *parts, rng), first, aspect, [way[0] for way in ways], length, rng)
-        for parts in view.distractors
+        Sprite.draw(cut_out, first, aspect, [way[0] for way in ways], length, rng)
+        for cut_out in (_distractor(material, *parts, rng) for parts in view.distractors)
+        if cut_out is not None
     ]
     sprites = []
     for class_id, pictures in view.pasted:
@@ -242,9 +243,11 @@ def _cut_out(material: Material, class_id: int, pictures: tuple) -> CutOut:
 
 def _distractor(
     material: Material, class_id: int, outline: Picture, filling: Picture, rng: np.random.Generator
-) -> CutOut:
-    """A piece of a background in the outline of an object."""
-    cut_out, ground = _cut_out(material, class_id, (outline,)), Image.fromarray(material.photograph(filling).rgb)
+) -> CutOut | None:
+    """A piece of a background in the outline of an object; None where the object is too small to be cut out."""
+    cut_out, ground = material.cut_out(outline, class_id), Image.fromarray(material.photograph(filling).rgb)
+    if cut_out is None:
+        return None
     height, width = cut_out.rgba.shape[:2]
     # As large a window of that shape as fits, or down to a third of it.
     sides = np.array([width, height]) * (min(ground.width / width, ground.height / height) * rng.uniform(0.33, 1))
