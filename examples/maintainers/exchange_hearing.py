@@ -10,8 +10,8 @@ fitted by least squares to what it gave before, as in `exchange_audio.py`, so th
 import argparse
 
 import torch
-from exchange_audio import embeddings, least_squares
-from tqdm import tqdm
+from add_audio_classifier import many
+from exchange_audio import CLASSIFIER, embeddings, least_squares
 
 from ccformer_hf import AudioVisualProcessor, load
 from ccformer_hf.checkpoints import model_place
@@ -19,7 +19,7 @@ from ccformer_hf.data.composing.composed import compose_sound
 from ccformer_hf.data.composing.material import read_material
 from ccformer_hf.model_card import read_record
 
-PARTS = ("model.audio_backbone.", "model.audio_classifier.")
+PARTS = ("model.audio_backbone.", CLASSIFIER)
 
 
 @torch.no_grad()
@@ -34,9 +34,7 @@ def main() -> None:
 
     model, processor = load(args.model, "cpu")
     material = read_material(args.sources)["train"]
-    waveforms = [
-        compose_sound(material, 0, index).waveform for index in tqdm(range(args.clips), desc="composing", unit="clip")
-    ]
+    waveforms = [sound.waveform for sound in many(compose_sound, material, args.clips)]
 
     def heard() -> torch.Tensor:
         return torch.cat([embeddings(model, processor.feature_extractor, waveform) for waveform in waveforms])
