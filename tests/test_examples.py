@@ -11,14 +11,18 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 import torch
+from made_sources import CLASSES, write_sources
 from PIL import Image
+from small_model import AUDIO_ENCODERS, SMALL_NETWORK
 
-from ccformer_hf import AudioVisualProcessor, CCFormerConfig
+from ccformer_hf import AudioVisualProcessor, CCFormerConfig, load
 from ccformer_hf.cli import main as cli
 from ccformer_hf.data.composing.composed import ComposedSound
 from ccformer_hf.data.composing.pairing import InView
 from ccformer_hf.data.loading import load_folder
 from ccformer_hf.inference.rle import encoded
+from ccformer_hf.training.initial_model import initial_model
+from ccformer_hf.training.recipe import Recipe
 
 EXAMPLES = Path(__file__).parents[1] / "examples"
 
@@ -244,6 +248,80 @@ def test_objects_of_a_result_have_a_mask_for_each_look():
     assert not found.masks[0].any() and np.argwhere(found.masks[1]).tolist() == [[1, 1], [2, 1]]
 
 
+def test_a_frame_hears_its_neighbours_and_itself_where_there_are_none(maintainers):
+    from tune_hearing import joined, neighbours
+
+    near = neighbours(torch.tensor([True, True, False, True]))  # its own, a second sooner and later, two
+    assert near.tolist() == [[0, 0, 1, 0, 0], [1, 0, 1, 1, 3], [2, 1, 3, 0, 2], [3, 3, 3, 1, 3]]
+    clip = (torch.zeros(4, 1), torch.zeros(4, 3), torch.zeros(4, 3), near)
+    *others, together = joined([clip, clip])
+    assert [tuple(values.shape) for values in others] == [(8, 1), (8, 3), (8, 3)]
+    assert together[4:].tolist() == (near + 4).tolist() and together[:4].tolist() == near.tolist()
+
+
+def test_hearing_begins_part_of_the_way_back_is_tuned_and_exchanged(run, tmp_path, monkeypatch):
+    monkeypatch.syspath_prepend(str(EXAMPLES / "maintainers"))
+    sources, names = write_sources(tmp_path / "sources"), ("background", *CLASSES)
+    audio = AUDIO_ENCODERS["mobilenet"]
+    recipe = Recipe(size=64, model={**SMALL_NETWORK, "audio_config": audio, "use_audio_classifier": True})
+    model, processor = initial_model(recipe, names)
+    model.save_pretrained(tmp_path / "seeing")
+    processor.save_pretrained(tmp_path / "seeing")
+    # A tagger of six tags, of which two are a bell's, and the list of its tags with those of each class.
+    tagger = initial_model(recipe, names)[0].model
+    first = tagger.audio_classifier[0]
+    head = {
+        "classifier.2.weight": first.weight.detach() + 1, "classifier.2.bias": first.bias.detach(),
+        "classifier.5.weight": torch.randn(6, len(first.bias)), "classifier.5.bias": torch.zeros(6),
+    }  # fmt: skip
+    torch.save({**tagger.audio_backbone.encoder.state_dict(), **head}, tmp_path / "tagger.pt")
+    tags = ("Bell", "Chime", "Cat", "Dog", "Rain", "Wind")
+    rows = "".join(f"{number},{name}\n" for number, name in enumerate(tags))
+    (tmp_path / "labels.csv").write_text("index,display_name\n" + rows)
+    (tmp_path / "tags.yaml").write_text("{bell: [Bell, Chime], cat: [Cat], dog: [Dog]}")
+
+    given = ["--sources", str(sources), "--steps", "1", "--check", "1", "--tagger"]
+    given += [str(tmp_path / name) for name in ("tagger.pt", "labels.csv", "tags.yaml")]
+    printed = run(
+        "maintainers/tune_hearing.py", str(tmp_path / "seeing"), *given, "--back", "1", "--output", str(tmp_path / "h")
+    )
+    assert printed.startswith("before: of ") and "\nafter: of " in printed
+    hears = load(str(tmp_path / "h"), "cpu")[0]
+    # It began as the tagger. The rate of the only step is a fiftieth, and the average moved a hundredth of the way.
+    torch.testing.assert_close(hears.model.audio_classifier[0].weight, head["classifier.2.weight"], atol=1e-6, rtol=0)
+    assert not torch.equal(hears.model.audio_classifier[0].weight, head["classifier.2.weight"])
+    assert hears.model.audio_classifier[2].weight[0].allclose(head["classifier.5.weight"][0], atol=1e-6)
+    kept = ("model.audio_backbone.", "model.audio_classifier.")
+    for name, values in hears.state_dict().items():
+        assert name.startswith(kept) or torch.equal(values, model.state_dict()[name])
+
+    run(
+        "maintainers/exchange_hearing.py", str(tmp_path / "seeing"), "--hearing", str(tmp_path / "seeing"),
+        str(tmp_path / "h"), "--sources", str(sources), "--clips", "2", "--output", str(tmp_path / "both"),
+    )  # fmt: skip
+    both = load(str(tmp_path / "both"), "cpu")[0].state_dict()
+    for name, values in model.state_dict().items():
+        if name.startswith(kept) and values.is_floating_point():
+            torch.testing.assert_close(both[name], (values + hears.state_dict()[name]) / 2)
+        elif not name.startswith("model.audio_projection.0."):
+            assert torch.equal(both[name], values)
+
+
+def test_what_is_forgotten_of_the_tags_by_hand(maintainers):
+    from tune_hearing import Tagger
+
+    tagger = SimpleNamespace(
+        backbone=torch.nn.Identity(), classifier=None, told=lambda embedding, classifier: embedding * (classifier or 1)
+    )
+    # Of one tag, as probable as not in what the frames hear, the mean over the two.
+    sounds, near = torch.tensor([[2.0], [-2.0], [0.0]]), torch.tensor([[2, 2], [2, 2]])
+    longer = torch.full((2, 2, 1), 3.0).log()
+    # Told twice the logit log 3, a probability of 9 / 10: ln(0.5 / 0.9) / 2 + ln(0.5 / 0.1) / 2.
+    expected = 0.5 * np.log(0.5 / 0.9) + 0.5 * np.log(0.5 / 0.1)
+    assert float(Tagger.forgotten(tagger, sounds, near, longer, 2)) == pytest.approx(expected)
+    assert float(Tagger.forgotten(tagger, sounds, near, longer * 0, 2)) == pytest.approx(0, abs=1e-7)
+
+
 @pytest.fixture
 def maintainers(monkeypatch):
     """Makes the maintainers' scripts importable."""
@@ -278,9 +356,10 @@ def test_how_well_a_classifier_tells_what_sounds(maintainers):
         model=SimpleNamespace(audio_backbone=torch.nn.Identity(), audio_classifier=torch.nn.Identity())
     )
     logits = torch.tensor([[3.0, 1.0, 9.0], [2.0, 0.0, -9.0]])
+    near = torch.tensor([[0], [1]])  # each frame hears its own sound alone
     truth = torch.tensor([[1, 1, UNKNOWN], [0, 0, 1]])
     weights = torch.tensor([[1.0, 1.0, 1.0], [1.0, 1.0, 0.3]])  # the last one is neither in view nor off screen
     # Of the four pairs of one that sounds and one that does not, the one of logits 1 and 2 is the wrong way round.
-    assert told(model, [(logits, truth, weights)]) == (
+    assert told(model, [(logits, truth, weights, near)]) == (
         "of 4 possible sounds in a frame, area under the curve 0.7500, right about 75.0%"
     )

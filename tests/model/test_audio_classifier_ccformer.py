@@ -58,12 +58,12 @@ def test_what_it_does_not_hear_is_taken_from_every_query_of_the_frame():
     taken = plain.class_queries_logits.exp() * probability[:, :, None]
     torch.testing.assert_close(with_it.class_queries_logits.softmax(-1), taken / taken.sum(-1, keepdim=True))
     assert torch.equal(with_it.masks_queries_logits, plain.masks_queries_logits)
-    # Of several examples of a frame it is of the mean logit; all else hears its own alone.
+    # Of several examples of a frame it is the mean over the first, the first two and all; all else hears the first.
     others = torch.randn(2, 3, 2, 96, 64, generator=torch.Generator().manual_seed(1))
     several = inputs | {"input_features": torch.cat([inputs["input_features"], others], dim=2)}
-    further = classifier(model.model.audio_backbone(others.flatten(0, 2)[:, None])).view(2, 3, 2, -1)
-    means = torch.cat([logits[:, :, None], further], dim=2).mean(dim=2)
-    probability = F.pad(means.sigmoid(), (1, 0), value=1)
+    embedding = model.model.audio_backbone(several["input_features"].flatten(0, 2)[:, None]).view(2, 3, 3, -1)
+    two, three = (classifier(embedding[:, :, :count].sum(dim=2) / count) for count in (2, 3))
+    probability = F.pad(((logits + two + three) / 3).sigmoid(), (1, 0), value=1)
     probability[1, 2] = 1
     taken = plain.class_queries_logits.exp() * probability[:, :, None]
     found = model(**several)

@@ -215,6 +215,9 @@ def test_a_clip_in_a_batch_is_the_clip_alone(extractor):
 
 def test_a_frame_may_be_heard_sooner_and_later_too(extractor):
     shifted = CCFormerFeatureExtractor(sound_shifts=[-0.5, 0.25])
+    assert shifted.sound_shifts == [0.25, -0.5]
+    for given in ([2, 0.5, -0.5], [-0.5, 2, 0.5]):
+        assert CCFormerFeatureExtractor(sound_shifts=given).sound_shifts == [-0.5, 0.5, 2]
     assert (shifted.examples_per_frame, shifted.seconds_before, shifted.frame_samples) == (3, 0.5, 15600 + 12000)
     sound = noise(4)
     sound[round(2.9 * RATE) :] = 0
@@ -224,7 +227,7 @@ def test_a_frame_may_be_heard_sooner_and_later_too(extractor):
     assert batch["audio_mask"].tolist() == [[True, True, True, False], [False] * 4]
     assert not batch["input_features"][1].any() and not batch["input_features"][0, 3].any()
     # What begins before the clip, or ends behind its sound, is replaced by the own example.
-    starts = [(0, 0, 0.25), (1.5, 1.0, 1.75), (2, 1.5, 2)]
+    starts = [(0, 0.25, 0), (1.5, 1.75, 1.0), (2, 2, 1.5)]  # the nearest comes before the sooner one
     for frame, expected in zip(batch["input_features"][0], starts, strict=False):
         for example, start in zip(frame, expected, strict=True):
             first = round(start * RATE)

@@ -42,12 +42,13 @@ def test_a_run_without_a_state_begins_again_with_or_without_resume(run):
 
 def test_a_setting_that_there_was_not_yet_was_the_default(run):
     begun = json.loads((run.path / "recipe.json").read_text())
-    del begun["sound_shifts"], begun["keep_states"]
+    del begun["frozen_norms"], begun["keep_states"]
     (run.path / "recipe.json").write_text(json.dumps(begun))
     changed = replace(RECIPE, keep_states=RECIPE.keep_states + 1)
     assert run.begin(changed, resume=True, data="4 clips") == {"keep_states": (2, 3)}
-    with pytest.raises(ValueError, match=r"was begun with sound_shifts = \[\], now it is \[0.5\]"):
-        run.begin(replace(RECIPE, sound_shifts=(0.5,)), resume=True, data="4 clips")
+    other = replace(RECIPE, frozen_norms=not RECIPE.frozen_norms)
+    with pytest.raises(ValueError, match=f"was begun with frozen_norms = {RECIPE.frozen_norms}, now it is"):
+        run.begin(other, resume=True, data="4 clips")
 
 
 def test_a_run_with_a_state_is_only_resumed(run):

@@ -1,5 +1,6 @@
 """What sounds in a frame, told from its sound alone, whatever is seen there (*ours*)."""
 
+import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
@@ -21,6 +22,17 @@ class CCFormerAudioClassifier(nn.Sequential):
             nn.Linear(4 * width, width), nn.Hardswish(),
             nn.Linear(width, config.num_labels - 1),
         )  # fmt: skip
+
+
+def ever_longer(embedding: Tensor) -> Tensor:
+    """Embeddings of a frame's examples `(..., E, W)`, its own first -> mean of the first, the first two, ... and all.
+
+    *Ours*: the audio classifier answers to each, and its mean logit counts. A frame's own example tells best when
+    something sounds, a longer sound what it is: an audio tagger hears one by the mean embedding over its time. The
+    mean probability in place of the logit says almost the same within a sound, and spills over its ends.
+    """
+    counts = torch.arange(1, embedding.shape[-2] + 1, device=embedding.device)[:, None]  # (E, 1)
+    return (embedding.cumsum(dim=-2) / counts).to(embedding.dtype)
 
 
 def log_heard(heard_logits: Tensor, audio_mask: Tensor) -> Tensor:

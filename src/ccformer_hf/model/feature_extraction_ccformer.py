@@ -11,7 +11,7 @@ transformers, which fills it up to the encoder's window: AST's with zeros (with 
 fill), CLAP's by repeating it over ten seconds.
 
 A model with an audio classifier may hear a frame's sound several times, each a little sooner or later (`sound_shifts`,
-*ours*): its answers are then averaged, as an image classifier's over crops.
+*ours*): see `ever_longer` in `audio_classifier_ccformer`.
 
 Letters: `B` clips, `T` frames, `E` examples of a frame, its own first, `S` samples, `C` channels.
 """
@@ -89,7 +89,8 @@ class CCFormerFeatureExtractor(SequenceFeatureExtractor):
             `ClapFeatureExtractor`, or its settings as `to_dict` gives them; the examples are then `(columns,
             bands)` of what it makes. None: VGGish's.
         sound_shifts: list of the seconds by which further examples of each frame start later than its own, negative:
-            sooner (ours); at most 16, each within -2..2. Only a model with `use_audio_classifier` makes use of them.
+            sooner (ours); at most 16, each within -2..2; the nearest come first, in whatever order they are given.
+            Only a model with `use_audio_classifier` makes use of them.
 
     Raises:
         ValueError: for a feature size, sampling rate, alignment, threshold or shifts that cannot be.
@@ -332,16 +333,18 @@ class CCFormerFeatureExtractor(SequenceFeatureExtractor):
         pieces = waveform.unfold(0, timing.example_samples, 1)  # (S + 1, 15600), a view: one piece from each sample on
         edge = round(EDGE_SECONDS * self.sampling_rate)
         examples, mask, whole = [], [], []
-        for some_starts in starts.flatten().split(EXAMPLES_AT_ONCE):
+        # Once each: what starts a second later than one frame of a clip may be the next one's own.
+        needed, places = starts.unique(return_inverse=True)  # (n,), (T, E)
+        for some_starts in needed.split(EXAMPLES_AT_ONCE):
             sound = pieces[some_starts]  # (n, 15600)
             examples.append(self.examples(sound))  # (n, columns, bands)
             loud = sound.abs() >= self.silence_threshold  # (n, 15600)
             mask.append(loud.any(dim=1))  # (n,)
             whole.append(loud[:, :edge].any(dim=1) & loud[:, -edge:].any(dim=1))  # (n,)
-        examples = torch.cat(examples).unflatten(0, starts.shape)  # (T, E, columns, bands)
-        mask, whole = (torch.cat(values).unflatten(0, starts.shape) for values in (mask, whole))  # (T, E)
+        own = places[:, :1]
         # What reaches over an end of the clip, or of its sound, says less of the frame than its own example.
-        return torch.where(whole[:, :, None, None], examples, examples[:, :1]), mask[:, 0]
+        places = torch.where(torch.cat(whole)[places], places, own)
+        return torch.cat(examples)[places], torch.cat(mask)[own[:, 0]]  # (T, E, columns, bands), (T,)
 
     def _resampled_mono(self, audio: Samples, rate: float | None) -> torch.Tensor:
         waveform = as_tensor(audio)
@@ -538,7 +541,7 @@ def _is_sequence_of_numbers(value) -> bool:
 
 
 def checked_shifts(shifts: Sequence[float]) -> list[float]:
-    """Raises ValueError unless `shifts` is a list or tuple of numbers that `sound_shifts` may be."""
+    """The nearest first; raises ValueError unless it is a list or tuple of numbers that `sound_shifts` may be."""
     numbers = isinstance(shifts, (list, tuple)) and all(
         isinstance(shift, Real) and not isinstance(shift, bool) and abs(shift) <= LARGEST_SHIFT for shift in shifts
     )
@@ -547,7 +550,7 @@ def checked_shifts(shifts: Sequence[float]) -> list[float]:
             f"sound_shifts is {shifts!r:.200}; expected a list of at most {MOST_SHIFTS} numbers of seconds, each "
             f"within -{LARGEST_SHIFT:g}..{LARGEST_SHIFT:g}"
         )
-    return [float(shift) for shift in shifts]
+    return sorted(map(float, shifts), key=lambda shift: (abs(shift), shift))
 
 
 def _check_waveform(waveform: torch.Tensor) -> None:

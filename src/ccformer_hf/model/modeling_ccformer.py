@@ -31,7 +31,7 @@ from transformers.utils import ModelOutput, TransformersKwargs
 from transformers.utils.generic import can_return_tuple, merge_with_config_defaults
 from transformers.utils.output_capturing import OutputRecorder, capture_outputs
 
-from .audio_classifier_ccformer import CCFormerAudioClassifier, log_heard
+from .audio_classifier_ccformer import CCFormerAudioClassifier, ever_longer, log_heard
 from .audio_encoder_ccformer import CCFormerAudioEncoder
 from .configuration_ccformer import PLAIN, TIMM, CCFormerConfig
 from .early_integration_ccformer import CCFormerEarlyIntegration
@@ -84,7 +84,7 @@ class CCFormerModelOutput(ModelOutput):
         audio_embedding: sound of each frame before any fusion, `(B, T, D)`.
         visual_embedding: picture at stride 8 before any fusion, `(B, T, D, H/8, W/8)`.
         heard_logits: of the audio classifier, that each class but the background sounds, `(B, T, K - 1)`, the mean
-            over a frame's examples; anything in frames without sound. None without one.
+            over sounds that are `ever_longer`; anything in frames without sound. None without one.
         hidden_states: frame queries before the first decoder layer and after each, `(B, T, Q, D)`, on request.
         attentions: attention of the frame queries to the pixels, on request (`attn_implementation="eager"`).
     """
@@ -355,8 +355,7 @@ class CCFormerModel(CCFormerPreTrainedModel):
             heard_logits = None
         else:
             audio, embedding = self.encode_audio(input_features, audio_mask)  # (B, T, D), (B, T, E, W)
-            # The mean logit: the mean probability says almost the same within a sound, and spills over its ends.
-            heard_logits = self.audio_classifier(embedding).mean(dim=2)  # (B, T, K - 1)
+            heard_logits = self.audio_classifier(ever_longer(embedding)).mean(dim=2)  # (B, T, K - 1)
         visual_embedding = self.visual_embedding(feature_maps, pixel_values.shape[:2])
         time_embed = time_embedding(audio)  # (T, D)
         audio_levels = [audio]
@@ -478,7 +477,7 @@ class CCFormerForAudioVisualSegmentation(CCFormerPreTrainedModel):
             pixel_values: frames `(B, T, 3, H, W)`, ImageNet-normalised; H and W multiples of 32.
             input_features: log-mel `(B, T, 1, 96, 64)`, one example per frame; of another audio backbone than VGGish
                 `(B, T, 1, columns, bands)`, see `CCFormerConfig.audio_example`. With E examples per frame in place of
-                one, its own first, what the audio classifier hears is the mean over them (*ours*).
+                one, its own first, the audio classifier hears the first, the first two, ... and all (*ours*).
             frame_mask: `(B, T)` bool, False on padding; None: all frames are real.
             audio_mask: `(B, T)` bool, False where there is no sound; None: there is sound everywhere.
             labels: `(B, T, H', W')` int64 label ids of any size, 0 = background, 255 = ignored. Adds the loss.

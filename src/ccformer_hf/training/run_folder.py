@@ -13,7 +13,15 @@ from .recipe import Recipe
 # May differ between the first start and a resumption: how long, where and how often. The steps stay what they are, but
 # for the learning rate of a longer run, and for `accumulate` where batch norms train or something is dropped at
 # random.
-FREE = ("epochs", "accumulate", "save_minutes", "keep_states", "validate_every", "gradient_checkpointing")
+FREE = (
+    "epochs",
+    "accumulate",
+    "save_minutes",
+    "keep_states",
+    "validate_every",
+    "gradient_checkpointing",
+    "sound_shifts",  # of the finished model
+)
 
 
 class RunFolder:
