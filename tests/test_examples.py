@@ -286,7 +286,8 @@ def test_hearing_begins_part_of_the_way_back_is_tuned_and_exchanged(run, tmp_pat
         "maintainers/tune_hearing.py", str(tmp_path / "seeing"), *given, "--back", "1", "--output", str(tmp_path / "h")
     )
     assert printed.startswith("before: of ") and "\nafter: of " in printed
-    hears = load(str(tmp_path / "h"), "cpu")[0]
+    hears, hears_by = load(str(tmp_path / "h"), "cpu")
+    assert hears_by.feature_extractor.sound_shifts == [-1, 1, -2, 2]
     # It began as the tagger. The rate of the only step is a fiftieth, and the average moved a hundredth of the way.
     torch.testing.assert_close(hears.model.audio_classifier[0].weight, head["classifier.2.weight"], atol=1e-6, rtol=0)
     assert not torch.equal(hears.model.audio_classifier[0].weight, head["classifier.2.weight"])

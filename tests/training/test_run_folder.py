@@ -51,6 +51,11 @@ def test_a_setting_that_there_was_not_yet_was_the_default(run):
         run.begin(other, resume=True, data="4 clips")
 
 
+def test_what_the_finished_model_hears_may_be_another_when_a_run_goes_on(run):
+    other = replace(RECIPE, sound_shifts=(0.5,))
+    assert run.begin(other, resume=True, data="4 clips") == {"sound_shifts": ([], [0.5])}
+
+
 def test_a_run_with_a_state_is_only_resumed(run):
     save_state(run, 500)
     run.begin(RECIPE, resume=True, data="4 clips")
